@@ -1,0 +1,33 @@
+"""Every error a user can meet, below one base class.
+
+A message says what was given, what was expected and what to do, in one sentence. The command line prints it as it is
+and exits with code 2.
+"""
+
+
+class CommonweightError(Exception):
+    """Base of all errors that this library raises on purpose."""
+
+
+class PatternError(CommonweightError):
+    """A pattern or a tie map that cannot exist: sizes that do not fit, a weight that nothing uses."""
+
+
+class TieError(CommonweightError):
+    """A tie between tensors that does not hold, or cannot be made."""
+
+
+class DataError(CommonweightError):
+    """Data that cannot be found, read, or learned from."""
+
+
+class FileError(CommonweightError):
+    """A file of ours that is missing, damaged, or cannot be written."""
+
+
+class NetError(CommonweightError):
+    """A network that does not exist under that name, or does not fit the data."""
+
+
+class TrainError(CommonweightError):
+    """Training settings that cannot be met, or a run that cannot go on."""
