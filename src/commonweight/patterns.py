@@ -242,8 +242,8 @@ class Conv(Pattern):
         if padding_mode not in ("zeros", "circular"):
             raise PatternError(f"{name}: padding_mode is 'zeros' or 'circular'; got {padding_mode!r}.")
         if groups < 1 or self.in_channels % groups or out_channels % groups:
-            channels = f"{self.in_channels} input and {out_channels} output channels"
-            raise PatternError(f"{name}: groups divides the channels; got {groups} groups for {channels}.")
+            given = f"{self.in_channels} input and {out_channels} output channels"
+            raise PatternError(f"{name}: groups divides the channels; got {groups} groups for {given}.")
         span = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
         rooms = [n + 2 * p - s for n, p, s in zip(self.size, self.padding, span, strict=True)]
         if min(rooms) < 0:
