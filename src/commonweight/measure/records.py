@@ -1,0 +1,121 @@
+"""What is written down while a network learns: one stream that diagnosis, report and lab all read.
+
+A `Record` is a line of `records.jsonl`. Floats that are not finite are written as strings ("nan", "inf"), so that every
+line is plain JSON.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from commonweight.errors import FileError
+
+MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """How one layer (a module with weights of its own) stands at one step.
+
+    Attributes:
+        name: path of the module, as in `named_modules`.
+        weight_mean, weight_std, weight_max: mean, deviation and largest size of its weights.
+        gradient_norm: ‖∂L/∂θ‖ of the last batch.
+        update_ratio: ‖θ - θ before‖ / ‖θ before‖ of the last step.
+        activation_mean, activation_std: over the outputs for the last batch.
+        zero_fraction: share of its outputs that are exactly zero.
+    """
+
+    name: str
+    weight_mean: float
+    weight_std: float
+    weight_max: float
+    gradient_norm: float
+    update_ratio: float
+    activation_mean: float
+    activation_std: float
+    zero_fraction: float
+
+
+@dataclass(frozen=True)
+class Record:
+    """The state of training at a check.
+
+    Attributes:
+        step: optimiser steps so far.
+        epoch: passes over the training part so far, with fractions.
+        seconds: training time so far, checks not counted.
+        rate: learning rate of the last step.
+        loss: mean training loss since the last record.
+        metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
+        validation_loss, validation_metric: the same on the whole validation part.
+        layers: statistics of each layer at this step.
+    """
+
+    step: int
+    epoch: float
+    seconds: float
+    rate: float
+    loss: float
+    metric: float
+    validation_loss: float
+    validation_metric: float
+    layers: tuple[LayerStatistics, ...] = ()
+
+    def to_line(self) -> str:
+        """One line of JSON, without the line end."""
+        return json.dumps(_plain(asdict(self)), allow_nan=False)
+
+    @staticmethod
+    def from_line(line: str) -> "Record":
+        """Read a line back: `Record.from_line(record.to_line()) == record`, NaN aside.
+
+        Raises:
+            FileError: not a record.
+        """
+        try:
+            values = json.loads(line)
+            layers = tuple(LayerStatistics(**_typed(LayerStatistics, layer)) for layer in values.pop("layers"))
+            return Record(**_typed(Record, values), layers=layers)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise FileError(
+                f"Not a training record: {line[:80]!r} ({error}); expected a line of records.jsonl."
+            ) from error
+
+
+def read_records(path: Path) -> list[Record]:
+    """All records of a file, in order. A last line without its line end, cut off by a crash, is left out.
+
+    Raises:
+        FileError: no such file, larger than 1 GiB, or a whole line that is not a record.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FileError(f"{path} is larger than {MAX_BYTES} bytes; a records.jsonl of a run is far smaller.")
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"Cannot read the records {path}: {error}.") from error
+    return [Record.from_line(line) for line in lines[:-1]]
+
+
+def to_lines(records: Iterable[Record]) -> str:
+    """The text of a records.jsonl."""
+    return "".join(record.to_line() + "\n" for record in records)
+
+
+def _plain(value: Any) -> Any:
+    """The same value with numbers that JSON has no word for turned into strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _typed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values with "nan" and "inf" turned back into floats; the fields must be those of `kind`."""
+    names = {field.name: field.type for field in fields(kind)}
+    return {key: float(value) if names[key] is float else value for key, value in values.items()}
