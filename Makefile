@@ -1,0 +1,41 @@
+# Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: run test check bench docs claims clean
+
+# The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
+run: .venv/installed
+	$(BIN)/commonweight train digits --net lenet5
+
+test: .venv/developed
+	$(BIN)/python -m pytest -n 2
+
+check: .venv/developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet
+	$(MAKE) test
+
+docs: .venv/developed
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/developed
+	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+claims: .venv/developed
+	$(BIN)/commonweight claims
+
+clean:
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/developed: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	touch $@

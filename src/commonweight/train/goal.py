@@ -1,0 +1,59 @@
+"""When to stop: a goal such as "accuracy>=0.99", and the scores that it can name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from commonweight.errors import TrainError
+
+SCORES = {"classification": ("accuracy", "loss"), "regression": ("rmse", "r2", "loss")}
+RISING = ("accuracy", "r2")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A score that the validation part has to reach.
+
+    >>> goal = Goal.parse("accuracy>=0.99", "classification")
+    >>> goal.reached({"accuracy": 0.995, "loss": 0.02})
+    True
+    """
+
+    score: str
+    at_least: bool
+    value: float
+
+    @staticmethod
+    def parse(text: str, task: str) -> "Goal":
+        """Read `SCORE>=NUMBER` or `SCORE<=NUMBER`.
+
+        Raises:
+            TrainError: another form, a score that the task does not have, or a direction that is reached by getting
+                worse.
+        """
+        match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*", text)
+        scores = SCORES[task]
+        example = f"{scores[0]}{'>=' if scores[0] in RISING else '<='}0.9"
+        if match is None or match[1] not in scores:
+            raise TrainError(
+                f"A goal is one of {', '.join(scores)}, then >= or <=, then a number, such as {example!r}; got {text!r}."
+            )
+        try:
+            value = float(match[3])
+        except ValueError:
+            raise TrainError(f"A goal ends in a number, as in {example!r}; got {match[3]!r}.") from None
+        at_least = match[2] == ">="
+        if at_least != (match[1] in RISING):
+            right = ">=" if match[1] in RISING else "<="
+            raise TrainError(
+                f"A better {match[1]} is {right} the goal: write {match[1]}{right}{match[3]}, not {text!r}."
+            )
+        return Goal(match[1], at_least, value)
+
+    def reached(self, scores: Mapping[str, float]) -> bool:
+        """Whether the scores meet the goal."""
+        score = scores[self.score]
+        return score >= self.value if self.at_least else score <= self.value
+
+    def __str__(self) -> str:
+        return f"{self.score}{'>=' if self.at_least else '<='}{self.value:g}"

@@ -1,0 +1,86 @@
+"""What training makes small, and how its outcome is scored."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from commonweight.data.dataset import Data
+
+EVALUATION_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Part:
+    """Inputs and targets of one part of the data, ready for the net: normalised, on its device, in its layout."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+def loss_function(model: nn.Module, data: Data, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that a net prescribes by a method `loss(outputs, targets)`; otherwise the usual one of the task.
+
+    That is the cross entropy of a softmax over the outputs, with label smoothing (Szegedy et al. 2016), or the mean
+    squared error of normalised targets.
+    """
+    own = getattr(model, "loss", None)
+    if own is not None:
+        return lambda outputs, targets: own(outputs.float(), targets)
+    if data.task == "classification":
+        return lambda outputs, targets: F.cross_entropy(outputs.float(), targets, label_smoothing=label_smoothing)
+    return lambda outputs, targets: F.mse_loss(outputs.float(), targets)
+
+
+@torch.no_grad()
+def error_sum(outputs: Tensor, targets: Tensor, data: Data) -> Tensor:
+    """Right answers in a batch, or the sum of squared errors in units of the target."""
+    if data.task == "classification":
+        return (outputs.argmax(1) == targets).sum()
+    return (
+        (data.normalisation.restore_target(outputs.float()) - data.normalisation.restore_target(targets)) ** 2
+    ).sum()
+
+
+def metric(total: float, n_samples: int, data: Data) -> float:
+    """Accuracy, or root mean squared error in units of the target, from `error_sum` over n samples."""
+    return total / n_samples if data.task == "classification" else (total / (n_samples * data.n_outputs)) ** 0.5
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    part: Part,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    data: Data,
+    precision: Callable[[], AbstractContextManager[object]],
+) -> dict[str, float]:
+    """Scores of a net on a part, in evaluation mode; the mode it had is restored.
+
+    Returns:
+        `loss` and `accuracy` for classification; `loss`, `rmse` and `r2` for regression, the last two in units of the
+        target: r2 = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², pooled over the targets.
+    """
+    was_training = model.training
+    model.eval()
+    total_loss = total_error = 0.0
+    for start in range(0, len(part), EVALUATION_BATCH):
+        inputs, targets = part.inputs[start : start + EVALUATION_BATCH], part.targets[start : start + EVALUATION_BATCH]
+        with precision():
+            outputs = model(inputs)
+        total_loss += float(loss(outputs, targets)) * len(inputs)
+        total_error += float(error_sum(outputs, targets, data))
+    model.train(was_training)
+    mean_loss = total_loss / len(part)
+    score = metric(total_error, len(part), data)
+    if data.task == "classification":
+        return {"loss": mean_loss, "accuracy": score}
+    targets = data.normalisation.restore_target(part.targets)
+    spread = float(((targets - targets.mean(0)) ** 2).sum())
+    return {"loss": mean_loss, "rmse": score, "r2": 1 - total_error / spread if spread else float("nan")}

@@ -1,0 +1,113 @@
+"""A run: a trained network with everything that is known about how it came to be, in memory and as a folder.
+
+run.json                 settings, versions, seed, fingerprint of the data, normalisation, results
+records.jsonl            one line for each check (see `commonweight.measure.records`)
+weights.safetensors      the weights of the best check, each once
+checkpoint.safetensors   from which `--resume` goes on, bit for bit
+report.html              the run for people
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from commonweight import nets
+from commonweight.data.normalise import Normalisation
+from commonweight.errors import FileError
+from commonweight.files import fill, read_tensors, read_text, write_text
+from commonweight.measure.records import Record, read_records
+
+FORMAT = 1
+DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
+CHECKPOINT, REPORT = "checkpoint.safetensors", "report.html"
+
+
+@dataclass
+class Run:
+    """What `fit` returns and `Run.load` reads.
+
+    Attributes:
+        model: the network with the weights of its best check, in evaluation mode.
+        description: the contents of run.json.
+        records: one for each check, in order.
+        folder: where the run is stored; None when it is not.
+    """
+
+    model: nn.Module
+    description: dict[str, Any]
+    records: list[Record]
+    folder: Path | None
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Scores on the test part, times, counts; empty until training has ended."""
+        results: dict[str, Any] = self.description["results"]
+        return results
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The statistics of the training part that inputs and targets are normalised by."""
+        return Normalisation.from_json(self.description["normalisation"])
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
+        device = next(self.model.parameters()).device
+        outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
+        return self.normalisation.restore_target(outputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The stable summary that `commonweight train --json` prints."""
+        keys = ("epochs", "train_seconds", "goal_seconds", "test", "weights", "connections")
+        return {
+            "run": None if self.folder is None else str(self.folder),
+            "net": self.description["net"],
+            "data": self.description["data"]["name"],
+            **{key: self.results[key] for key in keys},
+            "seed": self.description["seed"],
+        }
+
+    @staticmethod
+    def load(folder: str | Path) -> "Run":
+        """Read a finished or unfinished run; its network is built anew from its name and filled with its weights.
+
+        Raises:
+            FileError: no run there, a damaged file, or a network that was not made by name.
+        """
+        folder = Path(folder)
+        description = read_description(folder)
+        data = description["data"]
+        if description["net"] is None:
+            raise FileError(
+                f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it."
+            )
+        model = nets.build(description["net"], tuple(data["in_shape"]), data["n_outputs"], seed=description["seed"])
+        tensors, _ = read_tensors(folder / WEIGHTS)
+        fill(model, tensors, folder / WEIGHTS)
+        return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """Write run.json."""
+    write_text(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read run.json.
+
+    Raises:
+        FileError: missing, not JSON, or of another format.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise FileError(f"There is no run in {folder}: {DESCRIPTION} is missing; start one with `commonweight train`.")
+    try:
+        description = json.loads(read_text(path))
+        known = description["format"] == FORMAT and {"net", "data", "settings", "results", "seed"} <= description.keys()
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise FileError(f"{path} is not the description of a run ({error}).") from error
+    if not known:
+        raise FileError(f"{path} has format {description['format']!r}; this version reads format {FORMAT}.")
+    return dict(description)
