@@ -1,0 +1,91 @@
+"""Inputs for a network that is already trained: pictures or rows of tables, in the shape that it learned from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from commonweight.data import images, tables
+from commonweight.data.reading import require_memory
+from commonweight.errors import DataError
+
+
+def read_inputs(
+    paths: Sequence[str | Path], like: tuple[int, ...], features: Sequence[str] = (), target: str | None = None
+) -> tuple[list[str], Tensor]:
+    """Read pictures (one sample each) or tables (one sample a row); values are raw, as in `Data.x`.
+
+    Pictures are converted to the channels that the network takes, but never resized. Columns are found by the names in
+    `features`, in any order, and all others are ignored; where the file has no header or `features` is empty, they are
+    taken in their order, without the target.
+
+    Args:
+        paths: at least one file.
+        like: the shape of one sample, (C, H, W) or (F,).
+        features: the names of the F columns, empty when they have none.
+        target: the name of the target column, which the file may hold or not.
+
+    Returns:
+        a name for each sample (the path, for tables with the line: "new.csv:3"), and float32 of shape (N, *like).
+
+    Raises:
+        DataError: a file that cannot be read, a picture of another size, missing columns, text, missing values.
+    """
+    if not paths:
+        raise DataError("there is nothing to predict: no files were given; give pictures or tables")
+    files = [Path(path) for path in paths]
+    return _read_pictures(files, like) if len(like) == 3 else _read_rows(files, like[0], features, target)
+
+
+def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str], Tensor]:
+    channels, height, width = like
+    if channels not in (1, 3):
+        raise DataError(
+            f"the network takes images of {channels} channels, but pictures have 1 or 3; predict from Python"
+        )
+    require_memory(4 * len(paths) * channels * height * width, paths[0], f"{len(paths):,} pictures of {like}")
+    for path in paths:
+        if tables.is_table(path):
+            raise DataError(
+                f"'{path}' is a table, but the network takes pictures of {width} x {height} pixels; give such"
+            )
+        _, found_height, found_width = images.header(path)
+        if (found_height, found_width) != (height, width):
+            raise DataError(
+                f"'{path}' is {found_width} x {found_height} pixels (width x height), but the network takes"
+                f" {width} x {height}; scale or crop it"
+            )
+    return [str(path) for path in paths], torch.stack(
+        [torch.from_numpy(images.read_image(path, channels)) for path in paths]
+    )
+
+
+def _read_rows(
+    paths: list[Path], n_features: int, features: Sequence[str], target: str | None
+) -> tuple[list[str], Tensor]:
+    names: list[str] = []
+    parts: list[Tensor] = []
+    for path in paths:
+        if not tables.is_table(path):
+            raise DataError(
+                f"'{path}' is no table, but the network takes rows of {n_features} numbers;"
+                f" give {', '.join(tables.SUFFIXES)}"
+            )
+        table = tables.read_table(path, features)
+        parts.append(table.features(_columns(table, n_features, features, target)))
+        names += [f"{path}:{line}" for line in table.lines or range(1, len(table.numbers) + 1)]
+    return names, torch.cat(parts)
+
+
+def _columns(table: tables.Table, n_features: int, features: Sequence[str], target: str | None) -> list[int]:
+    """Which columns of the table the network takes, in its order."""
+    if features and (table.has_header or set(features) <= set(table.names)):
+        return [table.column(name) for name in features]
+    columns = [index for index, name in enumerate(table.names) if name != target]
+    if len(columns) != n_features:
+        raise DataError(
+            f"'{table.source}' has {len(columns)} columns without the target, but the network takes {n_features}"
+            f"{': ' + ', '.join(features) if features else ''}; give these columns alone, or add a header"
+        )
+    return columns

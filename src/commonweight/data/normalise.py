@@ -1,0 +1,150 @@
+"""Mean and scale of the training part, so that inputs and regression targets meet the network near 0 with spread 1."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from commonweight.errors import FileError
+
+_BLOCK = 2**17
+"""Values in a block, so that one in float64 stays in the cache."""
+_SMALLEST_SCALE = torch.finfo(torch.float32).tiny
+
+
+@dataclass(frozen=True, eq=False)
+class Normalisation:
+    """The affine map x -> (x - mean) / scale and, for regression, the same for targets.
+
+    The mean and the standard deviation (population, dividing by N) are taken for each channel of images and for each
+    feature of tables, from the training part only: a statistic of the other parts would let the test leak into the
+    training. What is constant in the training part has scale 1, so that it becomes 0.
+
+    Attributes:
+        mean, scale: float32, shape (C, 1, 1) for images, (F,) for tables.
+        target_mean, target_scale: float32, shape (T,), or None for classification.
+
+    >>> x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    >>> normalisation = Normalisation.fit(x, torch.tensor([0, 1]), train=torch.tensor([0, 1]))
+    >>> normalisation.apply(x)
+    tensor([[-1.,  0.],
+            [ 1.,  0.]])
+    """
+
+    mean: Tensor
+    scale: Tensor
+    target_mean: Tensor | None = None
+    target_scale: Tensor | None = None
+
+    @classmethod
+    def fit(cls, x: Tensor, y: Tensor, train: Tensor) -> "Normalisation":
+        """Statistics of `x[train]`, and of `y[train]` where targets are floating point.
+
+        Args:
+            x: float32, shape (N, C, H, W) or (N, F).
+            y: int64 class indices of shape (N,), or float32 targets of shape (N, T).
+            train: int64 indices of the training part.
+        """
+        mean, scale = _mean_and_scale(x, train)
+        if not y.is_floating_point():
+            return cls(mean, scale)
+        return cls(mean, scale, *_mean_and_scale(y, train))
+
+    def apply(self, x: Tensor) -> Tensor:
+        """(x - mean) / scale, for one sample or a batch, in the dtype and on the device of `x`."""
+        return (x - self.mean.to(x)) / self.scale.to(x)
+
+    def apply_target(self, y: Tensor) -> Tensor:
+        """(y - target mean) / target scale; class indices stay as they are."""
+        if self.target_mean is None or self.target_scale is None:
+            return y
+        return (y - self.target_mean.to(y)) / self.target_scale.to(y)
+
+    def restore_target(self, y: Tensor) -> Tensor:
+        """The inverse of `apply_target`: what the network says, in the units of the data."""
+        if self.target_mean is None or self.target_scale is None:
+            return y
+        return y * self.target_scale.to(y) + self.target_mean.to(y)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers; `from_json` gives back every float32 value exactly.
+
+        >>> Normalisation(torch.tensor([0.5]), torch.tensor([2.0])).to_json()
+        {'shape': [1], 'mean': [0.5], 'scale': [2.0], 'target_mean': None, 'target_scale': None}
+        """
+        return {
+            "shape": list(self.mean.shape),
+            "mean": self.mean.flatten().tolist(),
+            "scale": self.scale.flatten().tolist(),
+            "target_mean": None if self.target_mean is None else self.target_mean.tolist(),
+            "target_scale": None if self.target_scale is None else self.target_scale.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> "Normalisation":
+        """Read back what `to_json` wrote.
+
+        Raises:
+            FileError: when an entry is missing, is no list of finite numbers, or has the wrong length.
+        """
+        shape = record.get("shape")
+        if not isinstance(shape, list) or not all(type(size) is int and size >= 1 for size in shape):
+            raise FileError(
+                f"the stored normalisation has shape {shape!r}, expected a list of positive whole numbers;"
+                " restore the run's file"
+            )
+        size = math.prod(shape)
+        mean = _stored(record, "mean", size).reshape(shape)
+        scale = _stored(record, "scale", size).reshape(shape)
+        if record.get("target_mean") is None:
+            return cls(mean, scale)
+        target_mean = _stored(record, "target_mean", None)
+        return cls(mean, scale, target_mean, _stored(record, "target_scale", len(target_mean)))
+
+
+def _mean_and_scale(values: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of `values[train]` over all axes but the second, in one pass in float64.
+
+    A block of n_b values gives n_b, mean_b and M_b, the sum of squared deviations from mean_b. Together they give
+    M = Σ M_b + Σ n_b (mean_b - mean)² (Chan, Golub, LeVeque 1979, "Updating formulae and a pairwise algorithm for
+    computing sample variances"), which loses no digits where the mean is large beside the deviation.
+
+    Returns: two float32 tensors of the shape of one sample, with 1 for each axis that was averaged over.
+    """
+    axes = tuple(axis for axis in range(values.ndim) if axis != 1)
+    shares, means, variances, lowest, highest = [], [], [], [], []
+    rows = max(1, _BLOCK // math.prod(values.shape[1:]))
+    # numpy: torch's threads wait for each other longer than blocks of this size take.
+    for index in np.split(train.numpy(), range(rows, len(train), rows)):
+        block = values.numpy()[index].astype(np.float64)
+        mean = block.mean(axes, keepdims=True)
+        shares.append(len(index) / len(train))
+        means.append(mean)
+        lowest.append(block.min(axes, keepdims=True))
+        highest.append(block.max(axes, keepdims=True))
+        variances.append(np.square(block - mean).mean(axes, keepdims=True))
+    block_means = np.concatenate(means)
+    share = np.array(shares).reshape(-1, *[1] * (values.ndim - 1))
+    mean = (share * block_means).sum(0)
+    variance = (share * (np.concatenate(variances) + np.square(block_means - mean))).sum(0)
+    scale = np.sqrt(variance).astype(np.float32)
+    varies = (np.concatenate(highest).max(0) > np.concatenate(lowest).min(0)) & (scale >= _SMALLEST_SCALE)
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(np.where(varies, scale, np.float32(1)))
+
+
+def _stored(record: Mapping[str, Any], key: str, size: int | None) -> Tensor:
+    """float32 of shape (size,) from the list of finite numbers under `key`, of the given length (None: any but 0)."""
+    values = record.get(key)
+    if (
+        not isinstance(values, list)
+        or not values
+        or (size is not None and len(values) != size)
+        or not all(isinstance(value, float | int) and math.isfinite(value) for value in values)
+    ):
+        expected = "finite numbers" if size is None else f"{size} finite numbers"
+        raise FileError(f"the stored normalisation has no list of {expected} under '{key}'; restore the run's file")
+    return torch.tensor(values, dtype=torch.float32)

@@ -1,0 +1,312 @@
+"""Tables, CSV and Parquet: columns of numbers with names, and one column that is the target."""
+
+import csv
+import math
+import re
+import sys
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from commonweight.data.dataset import Samples
+from commonweight.data.finite import place, require_finite
+from commonweight.data.reading import nearest, require_file, require_memory
+from commonweight.data.targets import class_name, encode
+from commonweight.errors import DataError
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+
+MAX_TEXT = 2**30
+"""The largest CSV file that is read, in bytes."""
+
+_DELIMITER_WINDOW = 2**16
+
+MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})
+"""Cells (in lower case) that say that a value is missing."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The cells of a file, before anybody says which column is the target.
+
+    Attributes:
+        source: the path, for the sentences of errors.
+        names: of the columns; "column 1"... where the file gives none.
+        has_header: whether the names come from the file.
+        numbers: float64, shape (N, columns); NaN where a cell is missing or holds text.
+        text: for each column with text, its text by row; other cells of the column are numbers or missing.
+        lines: the line of the file that each row ends on; empty for Parquet, which has no lines.
+    """
+
+    source: str
+    names: tuple[str, ...]
+    has_header: bool
+    numbers: NDArray[np.float64]
+    text: dict[int, dict[int, str]]
+    lines: Sequence[int]
+
+    def features(self, columns: Sequence[int]) -> Tensor:
+        """float32 values of some columns, shape (N, len(columns)).
+
+        Raises:
+            DataError: a column holds text, or a cell is missing or not finite as float32.
+        """
+        with_text = [column for column in columns if column in self.text]
+        if with_text:
+            row, cell = next(iter(self.text[with_text[0]].items()))
+            listed = ", ".join(f"'{self.names[column]}'" for column in with_text)
+            raise DataError(
+                f"'{self.source}' holds text in {'columns' if len(with_text) > 1 else 'column'} {listed}"
+                f" ({place(row, self.lines)}: '{cell[:40]}'), but features must be numbers; remove"
+                " such columns, or write each of their values as a column of 0 and 1"
+            )
+        with np.errstate(over="ignore"):
+            x = torch.from_numpy(self.numbers[:, columns].astype(np.float32))
+        require_finite(x, f"'{self.source}'", [self.names[column] for column in columns], self.lines)
+        return x
+
+    def column(self, name: str) -> int:
+        """The index of the column of that name."""
+        if name in self.names:
+            return self.names.index(name)
+        hint = nearest(name, self.names) or f"it has {', '.join(map(repr, self.names[:20]))}"
+        raise DataError(f"'{self.source}' has no column '{name}'; {hint}")
+
+
+def to_samples(table: Table, name: str, target: str | None, task: str | None) -> Samples:
+    """Every column but the target is a feature; the target is the column of that name, by default the last.
+
+    `targets.encode` states the rule by which a target is classes or numbers.
+
+    Raises:
+        DataError: no such column, a table without features, text in a feature, a missing or infinite value.
+    """
+    if len(table.names) < 2:
+        raise DataError(f"'{table.source}' has only the column '{table.names[0]}'; expected features and a target")
+    chosen = len(table.names) - 1 if target is None else table.column(target)
+    columns = [column for column in range(len(table.names)) if column != chosen]
+    kind, y, classes = encode(
+        _target_values(table, chosen), task, f"the target of '{table.source}'", [table.names[chosen]], table.lines
+    )
+    return Samples(
+        name=name,
+        task=kind,
+        x=table.features(columns),
+        y=y,
+        classes=classes,
+        features=tuple(table.names[column] for column in columns),
+        target=table.names[chosen],
+        lines=table.lines,
+    )
+
+
+def _target_values(table: Table, column: int) -> NDArray[np.float64] | NDArray[np.object_]:
+    """The target, shape (N,): float64 when no cell is text, else all of it as text."""
+    values = table.numbers[:, column]
+    text = table.text.get(column)
+    if text is None:
+        return values
+    for row in np.flatnonzero(np.isnan(values)).tolist():
+        if row not in text:
+            raise DataError(
+                f"'{table.source}' has no target in {place(row, table.lines)}, column '{table.names[column]}';"
+                " fill in the class or remove the row"
+            )
+    return np.array([text.get(row) or class_name(value) for row, value in enumerate(values.tolist())], dtype=object)
+
+
+def is_table(path: Path) -> bool:
+    """Whether the suffix is one of a table."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_table(path: Path, known: Sequence[str] = ()) -> Table:
+    """Read CSV or Parquet, by the suffix; `known` are column names that a header would hold."""
+    return read_parquet(path) if path.suffix.lower() == ".parquet" else read_csv(path, known)
+
+
+def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
+    """Read text with one row a line, cells separated by comma, semicolon or tab (the most frequent in the first line).
+
+    The first row is a header when it holds the `known` names, or no number at all, or some column that goes on with
+    nothing but numbers starts with text. Rows without content are skipped. The encoding is UTF-8.
+
+    Raises:
+        DataError: an empty or too large file, rows of different lengths, a header with empty or equal names.
+    """
+    if require_file(path) > MAX_TEXT:
+        raise DataError(
+            f"'{path}' has {path.stat().st_size:,} bytes, more than the {MAX_TEXT:,} that are read; use Parquet"
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return _parse(file, path, known)
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{path}' is not text in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
+
+
+def _parse(file: TextIO, path: Path, known: Sequence[str]) -> Table:
+    reader = csv.reader(file, delimiter=_delimiter(file), skipinitialspace=True, strict=True)
+    cells = _Cells()
+    first: list[str] = []
+    for row in reader:
+        if not "".join(row).strip():
+            continue
+        if not first:
+            first = [cell.strip() for cell in row]
+        if len(row) != len(first):
+            raise DataError(
+                f"'{path}' has {len(row)} cells in line {reader.line_num}, but {len(first)} in line {cells.lines[0]};"
+                " give every row the same number of cells"
+            )
+        cells.add(row, reader.line_num)
+    numbers = np.frombuffer(cells.numbers, dtype=np.float64).reshape(len(cells.lines), len(first))
+    has_header = _is_header(first, numbers[1:], cells.text, known)
+    if len(cells.lines) == has_header:
+        raise DataError(f"'{path}' has no rows of data; give a table with samples")
+    if not has_header:
+        names = tuple(f"column {number}" for number in range(1, len(first) + 1))
+        return Table(str(path), names, False, numbers, cells.text, cells.lines)
+    _require_names(first, path)
+    below = {column: {row - 1: cell for row, cell in rows.items() if row} for column, rows in cells.text.items()}
+    text = {column: rows for column, rows in below.items() if rows}
+    return Table(str(path), tuple(first), True, numbers[1:], text, cells.lines[1:])
+
+
+class _Cells:
+    """The cells of a CSV file as they come: numbers in one flat array, text aside by column and row."""
+
+    def __init__(self) -> None:
+        self.numbers = array("d")
+        self.text: dict[int, dict[int, str]] = {}
+        self.lines = array("q")
+
+    def add(self, row: list[str], line: int) -> None:
+        index = len(self.lines)
+        self.lines.append(line)
+        for column, value in enumerate(_all_numbers(row) or map(_number, row)):
+            if value is None:
+                self.text.setdefault(column, {})[index] = sys.intern(row[column].strip())
+            self.numbers.append(math.nan if value is None else value)
+
+
+def _all_numbers(row: list[str]) -> list[float] | None:
+    """The usual row, converted at once; None when some cell is not a plain number."""
+    try:
+        return None if "_" in "".join(row) else list(map(float, row))
+    except ValueError:
+        return None
+
+
+def _number(cell: str) -> float | None:
+    """The value of a cell: NaN when missing, None when text. Python's "1_000" is text here.
+
+    >>> _number("2.5"), _number("NA"), _number("red")
+    (2.5, nan, None)
+    """
+    cell = cell.strip()
+    if cell.lower() in MISSING:
+        return math.nan
+    try:
+        return None if "_" in cell else float(cell)
+    except ValueError:
+        return None
+
+
+def _delimiter(file: TextIO) -> str:
+    """The most frequent separator, outside quotes, of the first line with text in it; the file is rewound."""
+    lines = file.read(_DELIMITER_WINDOW).splitlines()
+    file.seek(0)
+    line = re.sub(r'"[^"]*"', "", next((line for line in lines if line.strip()), ""))
+    return max(",;\t", key=line.count)
+
+
+def _is_header(
+    first: list[str], numbers_below: NDArray[np.float64], text: dict[int, dict[int, str]], known: Sequence[str]
+) -> bool:
+    if known and set(known) <= set(first):
+        return True
+    values = [_number(cell) for cell in first]
+    if all(value is None or math.isnan(value) for value in values):
+        return True
+    heads_numbers = np.any(np.isfinite(numbers_below), axis=0).tolist()
+    return any(
+        value is None and len(text[column]) == 1 and heads_numbers[column] for column, value in enumerate(values)
+    )
+
+
+def _require_names(names: Sequence[str], path: Path) -> None:
+    """A column is found by its name: none may be empty, no two alike."""
+    if "" in names:
+        raise DataError(
+            f"'{path}' has no name for column {names.index('') + 1}; name it, or remove it if it only counts rows"
+        )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"'{path}' has the column '{twice}' more than once; rename one")
+
+
+def read_parquet(path: Path) -> Table:
+    """Read a Parquet file whose columns are numbers, booleans (0 and 1) or text.
+
+    Raises:
+        DataError: pyarrow is not installed; a damaged or too large file, columns of another type.
+    """
+    require_file(path)
+    try:
+        import pyarrow
+        from pyarrow import parquet, types
+    except ImportError as error:
+        raise DataError(f"'{path}' needs pyarrow to be read; pip install pyarrow") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            names, rows = file.schema_arrow.names, file.metadata.num_rows
+            require_memory(8 * rows * len(names), path, f"{rows:,} rows of {len(names)} columns")
+        # As a dictionary, a long text in many rows is in memory once.
+        with parquet.ParquetFile(path, read_dictionary=names) as file:
+            columns = file.read().columns
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(
+            f"'{path}' is a truncated or damaged Parquet file ({_one_line(error)}); write it again"
+        ) from error
+    if not names or not rows:
+        raise DataError(f"'{path}' has {rows} rows of {len(names)} columns of data; give a table with samples")
+    _require_names(names, path)
+    numbers = np.full((rows, len(names)), math.nan)
+    text: dict[int, dict[int, str]] = {}
+    for index, column in enumerate(columns):
+        kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+        if types.is_string(kind) or types.is_large_string(kind):
+            text[index] = _text_by_row(column.dictionary_encode())
+        elif types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
+            numbers[:, index] = column.cast(pyarrow.float64(), safe=False).to_numpy()
+        else:
+            raise DataError(
+                f"'{path}' has the column '{names[index]}' of type {kind}, expected numbers or text; convert it"
+            )
+    return Table(str(path), tuple(names), True, numbers, text, ())
+
+
+def _text_by_row(column: Any) -> dict[int, str]:
+    """The cells of a dictionary-encoded Arrow column that are not null, by row."""
+    cells: dict[int, str] = {}
+    row = 0
+    for chunk in column.chunks:
+        values = chunk.dictionary.to_pylist()
+        codes = chunk.indices.to_pylist()
+        cells.update((row + place, values[code]) for place, code in enumerate(codes) if code is not None)
+        row += len(codes)
+    return cells
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
