@@ -18,6 +18,7 @@ check: .venv/developed
 	$(MAKE) test
 
 docs: .venv/developed
+	$(BIN)/python -m typer commonweight.cli utils docs --name commonweight --output docs/cli.md
 	$(BIN)/mkdocs build --strict
 
 bench: .venv/developed

@@ -1,5 +1,250 @@
-"""The command line: parse, call, print."""
+"""The command line: parse, call, print. Torch is imported only by the commands that need it."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commonweight.errors import CommonweightError, TrainError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from commonweight.train.run import Run
+
+app = typer.Typer(
+    help="Neural networks with shared weights: which connections use the same weight, made visible.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+class Precision(StrEnum):
+    """Number format of the multiplications in a net."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Device(StrEnum):
+    """Where a net is trained."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Rule(StrEnum):
+    """Rules by which weights are updated."""
+
+    auto = "auto"
+    sgd = "sgd"
+    momentum = "momentum"
+    nesterov = "nesterov"
+    rmsprop = "rmsprop"
+    adam = "adam"
+    adamw = "adamw"
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str | None, typer.Argument(help="A name of `commonweight data`, or a file or folder of your own.")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
+    goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
+    optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network and write a run folder with its weights, records and report."""
+    from commonweight.train.start import resume_run, start_run
+
+    if resume is not None:
+        kept = {"data", "net", "resume", "as_json"}
+        given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
+        if others := [f"--{name.replace('_', '-')}" for name in given if name not in kept]:
+            raise TrainError(f"--resume goes on with the settings of the run: leave {', '.join(others)} out.")
+        run = resume_run(resume, name=data, net=net)
+    elif data is None:
+        raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
+    else:
+        settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size, "seed": seed}
+        settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
+        run = start_run(data, net=net, target=target, out="auto" if out is None else out, **settings)
+    if as_json:
+        print(json.dumps(run.to_json()))
+    else:
+        print(f"\n{run.census}\n\n{run.summary()}")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Image files, or CSV files with a row for each sample.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what the network of a run makes of images or of the rows of a CSV file."""
+    import torch
+
+    from commonweight.data import read_inputs
+    from commonweight.train.run import Run
+
+    loaded = Run.load(run)
+    about = loaded.description["data"]
+    names, inputs = read_inputs(
+        files, like=tuple(about["in_shape"]), features=tuple(about["features"]), target=about["target"] or None
+    )
+    with torch.no_grad():
+        answers = _answers(loaded, inputs)
+    for name, answer in zip(names, answers, strict=True):
+        if as_json:
+            print(json.dumps({"input": name, **answer}))
+        else:
+            sure = f"  {answer['probability']:.1%}" if answer["probability"] is not None else ""
+            print(f"{name}: {answer['label']}{sure}")
+
+
+def _answers(run: "Run", inputs: "Tensor") -> Iterable[dict[str, Any]]:
+    """For each input the label with its probability, or the value (a list where there are several) with none."""
+    outputs, classes = run.outputs(inputs), run.description["data"]["classes"]
+    if classes:
+        probability, index = outputs.softmax(1).max(1)
+        for chosen, sure in zip(index.tolist(), probability.tolist(), strict=True):
+            yield {"label": classes[chosen], "probability": sure}
+    else:
+        for values in outputs.tolist():
+            yield {"label": values[0] if len(values) == 1 else values, "probability": None}
+
+
+@app.command()
+def count(
+    net: Annotated[str, typer.Argument(help="A name of `commonweight nets`, or file.py:factory.")],
+    shape: Annotated[
+        str | None, typer.Option(help="Shape of one input, such as 3x32x32; by default the net's own.")
+    ] = None,
+    outputs: Annotated[int, typer.Option(help="Number of classes or values.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Count a network's weights and the connections that use them, layer by layer."""
+    import torch
+
+    from commonweight import nets
+    from commonweight.census import count as census
+
+    in_shape = nets.natural_shape(net) if shape is None else _shape(shape)
+    counted = census(nets.build(net, in_shape, outputs), torch.zeros(1, *in_shape))
+    print(json.dumps(counted.to_json()) if as_json else counted)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    """Read `3x32x32`."""
+    sizes = text.lower().split("x")
+    if not all(size.isdecimal() and 0 < int(size) <= 10_000 for size in sizes):
+        raise typer.BadParameter(f"A shape is whole numbers joined by x, such as 3x32x32; got {text!r}.")
+    return tuple(map(int, sizes))
+
+
+@app.command()
+def nets(as_json: AsJson = False) -> None:
+    """List the networks that `train` and `count` know by name."""
+    from commonweight import nets as catalogue
+
+    entries = catalogue.entries()
+    if as_json:
+        print(json.dumps([{"name": e.name, "summary": e.summary, "source": e.source} for e in entries]))
+    else:
+        _print_table(["net", "what it is", "source"], [[e.name, e.summary, e.source] for e in entries])
+
+
+@app.command("data")
+def show_data(
+    name: Annotated[str | None, typer.Argument(help="A name of this list, or a file or folder of your own.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw samples; by default NAME.png.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split, and of generated data.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets, or show one: its shape, its classes, and a picture of samples."""
+    from commonweight import data
+
+    if name is None:
+        entries = data.entries()
+        if as_json:
+            keys = ("name", "summary", "task", "source", "available", "install")
+            print(json.dumps([{key: getattr(e, key) for key in keys} for e in entries]))
+        else:
+            rows = [[e.name, e.task, e.summary, "yes" if e.available else e.install] for e in entries]
+            _print_table(["data", "task", "what it is", "installed"], rows)
+        return
+    loaded = data.load(name, target=target, seed=seed)
+    about = {
+        "name": loaded.name,
+        "task": loaded.task,
+        "samples": len(loaded),
+        "in_shape": list(loaded.in_shape),
+        "classes": list(loaded.classes),
+        "features": list(loaded.features),
+        "split": [len(loaded.train), len(loaded.validation), len(loaded.test)],
+    }
+    if as_json:
+        print(json.dumps(about, ensure_ascii=False))
+        return
+    path = picture or Path(f"{Path(loaded.name).stem}.png")
+    data.picture_grid(loaded, path)
+    print(loaded)
+    if loaded.classes:
+        print("classes: " + ", ".join(loaded.classes))
+    if loaded.features:
+        print("features: " + ", ".join(loaded.features))
+    print(f"picture: {path}")
+
+
+@app.command()
+def claims(
+    ids: Annotated[list[str] | None, typer.Argument(help="Such as C1 C7; all of them by default.")] = None,
+) -> None:
+    """Run the claims of the project as experiments and say which hold (in a checkout of the repository)."""
+    from commonweight.claims import run_claims
+
+    if not run_claims(ids or []):
+        raise typer.Exit(1)
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
 
 
 def main() -> None:
-    """Entry point; filled in below."""
+    """Run a command; an expected error is one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except CommonweightError as error:
+        print(f"commonweight: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("commonweight: interrupted; a run goes on with `commonweight train --resume RUN`.", file=sys.stderr)
+        sys.exit(2)

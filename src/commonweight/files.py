@@ -46,6 +46,19 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def append_text(path: Path, text: str) -> None:
+    """Add lines to the end of a text file.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
 def read_text(path: Path, limit: int = 1 << 26) -> str:
     """Read a UTF-8 text file of at most `limit` bytes.
 

@@ -1,1 +1,1 @@
-
+"""Reading models and their training: records, layer statistics, report."""

@@ -36,7 +36,7 @@ class Goal:
         example = f"{scores[0]}{'>=' if scores[0] in RISING else '<='}0.9"
         if match is None or match[1] not in scores:
             raise TrainError(
-                f"A goal is one of {', '.join(scores)}, then >= or <=, then a number, such as {example!r}; got {text!r}."
+                f"A goal is one of {', '.join(scores)}, then >= or <= and a number, such as {example!r}; got {text!r}."
             )
         try:
             value = float(match[3])

@@ -7,7 +7,9 @@ checkpoint.safetensors   from which `--resume` goes on, bit for bit
 report.html              the run for people
 """
 
+import itertools
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from commonweight import nets
+from commonweight.census import Census
 from commonweight.data.normalise import Normalisation
 from commonweight.errors import FileError
 from commonweight.files import fill, read_tensors, read_text, write_text
@@ -34,12 +37,19 @@ class Run:
         description: the contents of run.json.
         records: one for each check, in order.
         folder: where the run is stored; None when it is not.
+        census: its weights, connections and uses; None for a run that was loaded.
     """
 
     model: nn.Module
     description: dict[str, Any]
     records: list[Record]
     folder: Path | None
+    census: Census | None = None
+
+    @property
+    def name(self) -> str:
+        """The data and the net, such as digits-lenet5."""
+        return f"{self.description['data']['name']}-{self.description['net'] or type(self.model).__name__}"
 
     @property
     def results(self) -> dict[str, Any]:
@@ -57,6 +67,19 @@ class Run:
         device = next(self.model.parameters()).device
         outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
         return self.normalisation.restore_target(outputs)
+
+    def summary(self) -> str:
+        """The outcome in a few lines for a person."""
+        results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
+        why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
+        scored = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
+        lines = [
+            f"{self.name}: {results['epochs']:.3g} epochs, {results['train_seconds']:.1f} s ({why[results['stopped']]})",
+            f"trained on {n_train:,} samples, chosen by {n_validation:,}, tested once on {n_test:,}: {scored}",
+        ]
+        if self.folder is not None:
+            lines.append(f"run: {self.folder}   report: {self.folder / REPORT}")
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """The stable summary that `commonweight train --json` prints."""
@@ -87,6 +110,21 @@ class Run:
         tensors, _ = read_tensors(folder / WEIGHTS)
         fill(model, tensors, folder / WEIGHTS)
         return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+
+
+def new_folder(out: str | Path, name: str) -> Path:
+    """The folder for a new run: `out` itself, or for "auto" the first free one of runs/NAME-1, runs/NAME-2, ...
+
+    Raises:
+        FileError: `out` holds a run already.
+    """
+    if out == "auto":
+        stem = re.sub(r"[^\w.-]+", "-", name).lower()
+        numbered = (Path("runs") / f"{stem}-{number}" for number in itertools.count(1))
+        return next(folder for folder in numbered if not folder.exists())
+    if (Path(out) / DESCRIPTION).exists():
+        raise FileError(f"{out} holds a run already: choose another folder, or go on with it by --resume {out}.")
+    return Path(out)
 
 
 def write_description(folder: Path, description: dict[str, Any]) -> None:

@@ -1,0 +1,358 @@
+"""The training loop: batches, steps, checks, and a run folder from which training goes on after any interruption."""
+
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import commonweight
+from commonweight.census import count
+from commonweight.data.dataset import Data
+from commonweight.errors import TrainError
+from commonweight.files import append_text, fill, own_tensors, read_tensors, write_tensors, write_text
+from commonweight.measure.layers import observe
+from commonweight.measure.records import Record, read_records, to_lines
+from commonweight.measure.report import write_report
+from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from commonweight.train.display import Display
+from commonweight.train.goal import Goal
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
+from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.run import (
+    CHECKPOINT,
+    FORMAT,
+    RECORDS,
+    REPORT,
+    WEIGHTS,
+    Run,
+    new_folder,
+    read_description,
+    write_description,
+)
+from commonweight.train.settings import Settings, choose_settings
+
+CHECKPOINT_SECONDS = 2.0
+"""A checkpoint is written at the first check after so long, and at the end."""
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int | None = None,
+    goal: str | None = None,
+    optimizer: str = "auto",
+    lr: float | None = None,
+    batch_size: int | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+    seed: int = 0,
+    out: str | Path | None = "auto",
+    net: str | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train a network, keep the weights of its best check, and score them once on the test part.
+
+    Args:
+        model: takes normalised samples, shape (B, *data.in_shape), and gives (B, data.n_outputs): logits or values. A
+            method `loss(outputs, targets)` replaces cross entropy or mean squared error. It is trained in place.
+        data: see `commonweight.data.load`.
+        epochs, goal, optimizer, lr, batch_size, precision, device, seed: see `Settings`; what is None or "auto" is
+            chosen from the size of the data and the kind of net.
+        out: the run folder, which must not hold a run yet; "auto" makes a new one such as runs/digits-lenet5-1; None
+            writes nothing.
+        net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
+            `commonweight.nets.build` knows it.
+        progress: show it on standard error.
+
+    Returns:
+        The run, with the best weights in `run.model`.
+
+    Raises:
+        TrainError: settings that cannot be met, or a loss that is no longer finite.
+        FileError: the run folder cannot be written, or already holds a run.
+
+    Example:
+        >>> from commonweight import data, nets
+        >>> iris = data.load("iris")
+        >>> run = fit(nets.build("mlp", iris.in_shape, iris.n_outputs), iris, epochs=40, out=None, progress=False)
+        >>> run.results["test"]["accuracy"] > 0.8
+        True
+    """
+    given = {"epochs": epochs, "goal": goal, "optimizer": optimizer, "lr": lr, "batch_size": batch_size}
+    given |= {"precision": precision, "device": device, "seed": seed}
+    settings = choose_settings(model, data, **given)
+    net = net or getattr(model, "built_as", None)
+    description = describe(net, data, settings)
+    folder = None if out is None else new_folder(out, f"{data.name}-{net or type(model).__name__}")
+    if folder is not None:
+        write_description(folder, description)
+    return _train(model, data, settings, Run(model, description, [], folder), progress)
+
+
+def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool = True) -> Run:
+    """Go on with a run that was interrupted, to the same weights, bit for bit, as if it had not been.
+
+    Args:
+        folder: the run folder.
+        model: a network like the one that the run began with, such as `nets.build` makes with the seed of the run.
+        data: the same data.
+        progress: show it on standard error.
+
+    Raises:
+        TrainError: other data.
+        FileError: no run there, or one of another net.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    settings = Settings(**description["settings"])
+    if data.fingerprint() != description["data"]["fingerprint"]:
+        raise TrainError(
+            f"{folder} was begun with other data ({description['data']['name']}, with another content or split): "
+            f"give the same data and seed."
+        )
+    return _train(model, data, settings, Run(model, description, [], folder), progress)
+
+
+def describe(net: str | None, data: Data, settings: Settings) -> dict[str, Any]:
+    """The contents of run.json at the start."""
+    about = {
+        "name": data.name,
+        "task": data.task,
+        "in_shape": list(data.in_shape),
+        "n_outputs": data.n_outputs,
+        "classes": list(data.classes),
+        "features": list(data.features),
+        "target": data.target,
+        "sizes": [len(data.train), len(data.validation), len(data.test)],
+        "fingerprint": data.fingerprint(),
+    }
+    versions = {
+        "commonweight": commonweight.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return {
+        "format": FORMAT,
+        "net": net,
+        "seed": settings.seed,
+        "data": about,
+        "normalisation": data.normalisation.to_json(),
+        "settings": asdict(settings),
+        "versions": versions,
+        "results": {},
+    }
+
+
+def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
+    """Run the loop in a random state of its own, then score the best weights on the test part and write the results."""
+    with torch.random.fork_rng():
+        torch.manual_seed(settings.seed)
+        trainer = Trainer(model, data, settings, run)
+        display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
+        try:
+            for record, is_best in trainer.checks(display):
+                if display:
+                    display.check(record, is_best)
+        finally:
+            if display:
+                display.close()
+        trainer.finish()
+    return run
+
+
+class Trainer:
+    """The state of one training, and the loop.
+
+    Every random choice follows from the seed and the step, or from torch's random state, which the checkpoint holds: an
+    interrupted run that goes on from its checkpoint takes exactly the steps that it would have taken.
+    """
+
+    def __init__(self, model: nn.Module, data: Data, settings: Settings, run: Run) -> None:
+        self.data, self.settings, self.run = data, settings, run
+        self.model = model.to(settings.device).train()
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = deepcopy(model).eval()
+        self.optimizer = make_optimizer(model, settings)
+        self.loss = loss_function(model, data, settings.label_smoothing)
+        self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
+        self.metric = "accuracy" if data.task == "classification" else "rmse"
+        self.train, self.validation = self._part(data.train), self._part(data.validation)
+        self.steps_per_epoch = len(data.train) // settings.batch_size
+        self.steps = settings.epochs * self.steps_per_epoch
+        self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.progress = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.order = torch.empty(0, dtype=torch.int64)
+        self.order_epoch = -1
+
+    def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
+        """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
+        self._take_up()
+        saved = time.perf_counter()
+        while not self.progress.stopped:
+            record, scores = self._advance(min(self.progress.step + self.check_steps, self.steps), display)
+            is_best = self._judge(record, scores)
+            self._write_check(record, is_best)
+            if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
+                self._save()
+                saved = time.perf_counter()
+            yield record, is_best
+
+    def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
+        """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
+        first, loss_sum, errors = self.progress.step, 0.0, 0.0
+        started = time.perf_counter()
+        for step in range(first, stop - 1):
+            loss, wrong = self._step(step)
+            loss_sum, errors = loss_sum + loss, errors + wrong
+            if display:
+                display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
+        with observe(self.model) as seen:
+            loss, wrong = self._step(stop - 1)
+        self.progress.step = stop
+        self.progress.seconds += time.perf_counter() - started
+        scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision)
+        record = Record(
+            step=stop,
+            epoch=stop / self.steps_per_epoch,
+            seconds=self.progress.seconds,
+            rate=rate_at(stop - 1, self.steps, self.settings),
+            loss=(loss_sum + loss) / (stop - first),
+            metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
+            validation_loss=scores["loss"],
+            validation_metric=scores[self.metric],
+            layers=seen.layers(),
+        )
+        return record, scores
+
+    def _step(self, step: int) -> tuple[float, float]:
+        """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        if epoch != self.order_epoch:
+            order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
+            self.order, self.order_epoch = torch.from_numpy(order), epoch
+        chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
+        chosen = chosen.to(self.train.inputs.device)
+        inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
+        rate = rate_at(step, self.steps, self.settings)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        with self._precision():
+            outputs = self.model(inputs)
+        loss = self.loss(outputs, targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self._average(step)
+        return float(loss), float(error_sum(outputs, targets, self.data))
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        """Move the running average towards the weights: its horizon is a quarter of the way so far, up to the limit."""
+        share = 1 / min(self.settings.average_steps, max(1.0, (step + 1) / 4))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), share)
+        for mean, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            mean.copy_(now)
+
+    def _judge(self, record: Record, scores: dict[str, float]) -> bool:
+        """Whether these are the best scores so far; notes why training stops, if it does.
+
+        Raises:
+            TrainError: the loss is no longer finite.
+        """
+        if not math.isfinite(record.loss):
+            raise TrainError(
+                f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}): lower "
+                f"the learning rate, which was at most {self.settings.lr:g}, with --lr."
+            )
+        sign = 1 if self.metric == "accuracy" else -1
+        score = [sign * scores[self.metric], -scores["loss"]]
+        is_best = not self.progress.best or score > self.progress.best
+        if is_best:
+            self.progress.best, self.progress.best_step = score, record.step
+            self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
+        self.progress.checks += 1
+        if self.goal and self.goal.reached(scores):
+            self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
+        elif record.step == self.steps:
+            self.progress.stopped = "epochs"
+        elif record.step - self.progress.best_step > self.settings.patience * self.steps_per_epoch:
+            self.progress.stopped = "patience"
+        return is_best
+
+    def _write_check(self, record: Record, is_best: bool) -> None:
+        self.run.records.append(record)
+        if self.run.folder is not None:
+            append_text(self.run.folder / RECORDS, to_lines([record]))
+            if is_best:
+                write_tensors(self.run.folder / WEIGHTS, self.best, {"step": str(record.step)})
+
+    def _save(self) -> None:
+        if self.run.folder is not None:
+            models = {"model": self.model, "average": self.average}
+            save_checkpoint(self.run.folder / CHECKPOINT, models, self.optimizer, self.progress)
+
+    def _take_up(self) -> None:
+        """Go back to the last checkpoint, if there is one; records written after it are taken back."""
+        folder = self.run.folder
+        if folder is None:
+            return
+        if (folder / CHECKPOINT).is_file():
+            models = {"model": self.model, "average": self.average}
+            self.progress = load_checkpoint(folder / CHECKPOINT, models, self.optimizer)
+            self.best, _ = read_tensors(folder / WEIGHTS)
+            self.run.records[:] = read_records(folder / RECORDS)[: self.progress.checks]
+        write_text(folder / RECORDS, to_lines(self.run.records))
+
+    def finish(self) -> None:
+        """Fill the model with its best weights, score them on the test part, count, and write results and report."""
+        fill(self.model, self.best, self.run.folder or Path("memory"))
+        test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision)
+        census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
+        self.run.description["results"] = {
+            "epochs": self.progress.step / self.steps_per_epoch,
+            "train_seconds": self.progress.seconds,
+            "goal_seconds": self.progress.goal_seconds,
+            "stopped": self.progress.stopped,
+            "best_epoch": self.progress.best_step / self.steps_per_epoch,
+            "test": test,
+            "weights": census.weights,
+            "connections": census.connections,
+        }
+        self.run.census = census
+        if self.run.folder is not None:
+            write_report(
+                self.run.folder / REPORT,
+                description=self.run.description,
+                records=self.run.records,
+                census=census,
+                model=self.model,
+                data=self.data,
+            )
+            write_description(self.run.folder, self.run.description)
+
+    def _part(self, index: Tensor) -> Part:
+        """A part of the data as the net takes it: normalised, on its device, channels last, in its number format."""
+        inputs = self.data.normalisation.apply(self.data.x[index])
+        if inputs.ndim == 4:
+            inputs = inputs.to(memory_format=torch.channels_last)
+        dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
+        targets = self.data.normalisation.apply_target(self.data.y[index])
+        return Part(inputs.to(self.settings.device, dtype), targets.to(self.settings.device))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.settings.precision == "bfloat16":
+            return torch.autocast(torch.device(self.settings.device).type, torch.bfloat16)
+        return nullcontext()

@@ -1,0 +1,125 @@
+"""By what numbers a net is trained: what the user says, and good values for what he leaves open."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from commonweight.data.dataset import Data
+from commonweight.errors import TrainError
+from commonweight.train.goal import Goal
+
+OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
+DEFAULT_RATE = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the final weights, given the net, its first weights and the data.
+
+    Attributes:
+        epochs: passes over the training part, at most.
+        goal: stop when the validation part reaches it, such as "accuracy>=0.99"; None to go to the end.
+        optimizer: one of `OPTIMIZERS`.
+        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0.
+        batch_size: samples for each step.
+        precision: float32, or bfloat16 for the multiplications (weights stay float32).
+        device: cpu or cuda.
+        seed: of the order of samples and of dropout.
+        weight_decay: decoupled (AdamW); not for biases and other one-dimensional weights.
+        label_smoothing: for the cross entropy.
+        average_steps: horizon of the running average of the weights, which is what is checked and kept.
+        checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
+        patience: epochs without a better validation score after which training stops.
+    """
+
+    epochs: int
+    goal: str | None
+    optimizer: str
+    lr: float
+    batch_size: int
+    precision: str
+    device: str
+    seed: int
+    weight_decay: float
+    label_smoothing: float
+    average_steps: int
+    checks_per_epoch: int
+    check_steps: int
+    patience: float
+
+
+def choose_settings(
+    model: nn.Module,
+    data: Data,
+    *,
+    epochs: int | None,
+    goal: str | None,
+    optimizer: str,
+    lr: float | None,
+    batch_size: int | None,
+    precision: str,
+    device: str,
+    seed: int,
+) -> Settings:
+    """Check what was given and fill in the rest from the size of the data and the kind of net.
+
+    Raises:
+        TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
+    """
+    _require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    _require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    n_train = len(data.train)
+    fits = f"a whole number from 1 to {n_train}, the size of the training part"
+    _require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    _require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    if optimizer not in ("auto", *OPTIMIZERS):
+        raise TrainError(f"The optimizer is auto or one of {', '.join(OPTIMIZERS)}; got {optimizer!r}.")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise TrainError(f"The precision is auto, float32 or bfloat16; got {precision!r}.")
+    if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
+    if goal is not None:
+        Goal.parse(goal, data.task)
+    chosen = "adamw" if optimizer == "auto" else optimizer
+    batch = batch_size or _batch_size(n_train)
+    epochs = epochs or _epochs(n_train, batch)
+    return Settings(
+        epochs=epochs,
+        goal=goal,
+        optimizer=chosen,
+        lr=lr or DEFAULT_RATE[chosen],
+        batch_size=batch,
+        precision=_precision(model, data) if precision == "auto" else precision,
+        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
+        seed=seed,
+        weight_decay=0.01,
+        label_smoothing=0.1 if data.task == "classification" else 0.0,
+        average_steps=100,
+        checks_per_epoch=4,
+        check_steps=25,
+        patience=max(5, epochs / 3),
+    )
+
+
+def _batch_size(n_train: int) -> int:
+    """A power of two near √n: 16 for a hundred samples, 128 for tens of thousands."""
+    return min(128, n_train, max(16, 1 << round(n_train**0.5).bit_length()))
+
+
+def _epochs(n_train: int, batch_size: int) -> int:
+    """About 1,500 steps for little data, at least 8 epochs for much."""
+    return max(8, -(-1500 * batch_size // n_train))
+
+
+def _precision(model: nn.Module, data: Data) -> str:
+    """bfloat16 where the processor multiplies it natively and the net is made of torch's convolutions."""
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    large = any(isinstance(module, nn.Conv2d) for module in model.modules()) and len(data.train) >= 10_000
+    return "bfloat16" if native and large else "float32"
+
+
+def _require(name: str, value: Any, holds: Any, expected: str) -> None:
+    if value is not None and not holds(value):
+        raise TrainError(f"{name} is {expected}; got {value!r}.")
