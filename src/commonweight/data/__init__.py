@@ -16,11 +16,12 @@ from commonweight.data.dataset import Data, Samples, prepare
 from commonweight.data.inputs import read_inputs
 from commonweight.data.named import Entry, entries, names
 from commonweight.data.normalise import Normalisation
-from commonweight.data.reading import nearest, require_file
+from commonweight.data.picture import picture_grid
+from commonweight.data.reading import nearest, readable, require_file
 from commonweight.data.targets import require_task
 from commonweight.errors import DataError
 
-__all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "read_inputs"]
+__all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "picture_grid", "read_inputs"]
 
 _MAX_SEED = 2**32 - 1
 
@@ -50,12 +51,8 @@ def load(source: str | Path, *, target: str | None = None, task: str | None = No
     if not 0 <= seed <= _MAX_SEED:
         raise DataError(f"seed {seed} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)
-    try:
+    with readable(source):
         return prepare(_read(source, target, task, seed), seed)
-    except OSError as error:
-        raise DataError(
-            f"'{source}' cannot be read ({error.strerror or error}); check the path and its rights"
-        ) from error
 
 
 def _read(source: str | Path, target: str | None, task: str | None, seed: int) -> Samples:

@@ -90,7 +90,11 @@ class Data:
 
     def __repr__(self) -> str:
         shape = "x".join(str(size) for size in self.in_shape)
-        samples = f"{len(self):,} images of {shape}" if self.is_image else f"{len(self):,} rows of {shape} features"
+        samples = (
+            f"{len(self):,} images of {shape}"
+            if self.is_image
+            else f"{len(self):,} rows of {_counted(self.x[0].numel(), 'feature')}"
+        )
         classification = self.task == "classification"
         outputs = f"{len(self.classes)} classes" if classification else _counted(self.n_outputs, "target")
         parts = " / ".join(f"{len(part):,}" for part in (self.train, self.validation, self.test))

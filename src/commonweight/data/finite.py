@@ -15,7 +15,7 @@ def require_finite(values: Tensor, source: str, columns: Sequence[str] = (), lin
     Args:
         values: float32, shape (N, ...).
         source: what the sentence calls the values.
-        columns: the name of each column of `values`, where columns have names.
+        columns: the name of each column of `values`, where columns have names (of one name, `values` may have no second axis).
         lines: the line of the file of each row, where there is a file with lines.
 
     Raises:
@@ -27,7 +27,7 @@ def require_finite(values: Tensor, source: str, columns: Sequence[str] = (), lin
     row, *position = torch.nonzero(~torch.isfinite(values))[0].tolist()
     where = place(row, lines)
     if columns:
-        where += f", column '{columns[position[0]]}'"
+        where += f", column '{columns[position[0] if position else 0]}'"
     elif position:
         where += f", position {', '.join(map(str, position))}"
     raise DataError(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from commonweight.data import images, tables
-from commonweight.data.reading import require_memory
+from commonweight.data.reading import readable, require_memory
 from commonweight.errors import DataError
 
 
@@ -72,7 +72,8 @@ def _read_rows(
                 f"'{path}' is no table, but the network takes rows of {n_features} numbers;"
                 f" give {', '.join(tables.SUFFIXES)}"
             )
-        table = tables.read_table(path, features)
+        with readable(path):
+            table = tables.read_table(path, features)
         parts.append(table.features(_columns(table, n_features, features, target)))
         names += [f"{path}:{line}" for line in table.lines or range(1, len(table.numbers) + 1)]
     return names, torch.cat(parts)

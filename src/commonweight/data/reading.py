@@ -16,6 +16,17 @@ MAX_BYTES = 4 * 2**30
 _BLOCK = 2**22
 
 
+@contextmanager
+def readable(source: str | Path) -> Iterator[None]:
+    """Turn what the operating system says against reading into a DataError that names the source."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"'{source}' cannot be read ({error.strerror or error}); check the path and its rights"
+        ) from error
+
+
 def require_file(path: Path) -> int:
     """The size in bytes of a file that exists, is a regular file, and is not empty.
 
