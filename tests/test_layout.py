@@ -23,7 +23,7 @@ LEVELS = [
     {"reference", "lower", "recognise", "census"},
     {"tied"},
     {"nets", "measure"},
-    {"train"},
+    {"train", "claims"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -223,7 +223,7 @@ def claims(
     """Run the claims of the project as experiments and say which hold (in a checkout of the repository)."""
     from commonweight.claims import run_claims
 
-    if not run_claims(ids or []):
+    if not run_claims(ids or [], say=print):
         raise typer.Exit(1)
 
 

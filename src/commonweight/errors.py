@@ -17,6 +17,10 @@ class TieError(CommonweightError):
     """A tie between tensors that does not hold, or cannot be made."""
 
 
+class CensusError(CommonweightError):
+    """A model whose connections cannot be counted with the inputs that were given."""
+
+
 class DataError(CommonweightError):
     """Data that cannot be found, read, or learned from."""
 
@@ -31,3 +35,7 @@ class NetError(CommonweightError):
 
 class TrainError(CommonweightError):
     """Training settings that cannot be met, or a run that cannot go on."""
+
+
+class ClaimError(CommonweightError):
+    """A claim that does not exist, or a folder or file of claims that is not one."""
