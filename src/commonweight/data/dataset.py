@@ -52,7 +52,7 @@ class Data:
         features: the name of each column; empty for images, and where columns have no names.
         train, validation, test: ascending int64 indices into `x` and `y`: disjoint, and together all of them.
         normalisation: fitted on the training part.
-        target: the name of the target column, empty where there is none.
+        target: the name of the target column of a table in a file, else empty.
 
     >>> from commonweight import data
     >>> data.load("digits", seed=0)

@@ -15,7 +15,7 @@ def require_finite(values: Tensor, source: str, columns: Sequence[str] = (), lin
     Args:
         values: float32, shape (N, ...).
         source: what the sentence calls the values.
-        columns: the name of each column of `values`, where columns have names (of one name, `values` may have no second axis).
+        columns: the name of each column of `values`, where columns have names; the only one for values of shape (N,).
         lines: the line of the file of each row, where there is a file with lines.
 
     Raises:

@@ -103,7 +103,6 @@ def _scikit_learn(name: str, _seed: int) -> Samples:
         y=y,
         classes=classes,
         features=tuple(map(str, bunch.feature_names)),
-        target="" if classes else "progression",
     )
 
 

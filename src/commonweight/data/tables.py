@@ -170,7 +170,7 @@ def _parse(file: TextIO, path: Path, known: Sequence[str]) -> Table:
             )
         cells.add(row, reader.line_num)
     numbers = np.frombuffer(cells.numbers, dtype=np.float64).reshape(len(cells.lines), len(first))
-    has_header = _is_header(first, numbers[1:], cells.text, known)
+    has_header = bool(first) and _is_header(first, numbers[1:], cells.text, known)
     if len(cells.lines) == has_header:
         raise DataError(f"'{path}' has no rows of data; give a table with samples")
     if not has_header:
@@ -264,47 +264,67 @@ def read_parquet(path: Path) -> Table:
     require_file(path)
     try:
         import pyarrow
-        from pyarrow import parquet, types
+        from pyarrow import parquet
     except ImportError as error:
         raise DataError(f"'{path}' needs pyarrow to be read; pip install pyarrow") from error
     try:
         with parquet.ParquetFile(path) as file:
-            names, rows = file.schema_arrow.names, file.metadata.num_rows
-            require_memory(8 * rows * len(names), path, f"{rows:,} rows of {len(names)} columns")
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+        _require_names(schema.names, path)
+        require_memory(8 * rows * len(schema.names), path, f"{rows:,} rows of {len(schema.names)} columns")
+        with_text = _text_columns(schema, path)
         # As a dictionary, a long text in many rows is in memory once.
-        with parquet.ParquetFile(path, read_dictionary=names) as file:
-            columns = file.read().columns
+        with parquet.ParquetFile(path, read_dictionary=with_text) as file:
+            return _from_arrow(file.read(), with_text, path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"'{path}' is a truncated or damaged Parquet file ({_one_line(error)}); write it again"
         ) from error
-    if not names or not rows:
-        raise DataError(f"'{path}' has {rows} rows of {len(names)} columns of data; give a table with samples")
-    _require_names(names, path)
-    numbers = np.full((rows, len(names)), math.nan)
-    text: dict[int, dict[int, str]] = {}
-    for index, column in enumerate(columns):
-        kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+
+
+def _text_columns(schema: Any, path: Path) -> list[str]:
+    """The names of the columns with text; the others must be numbers."""
+    from pyarrow import types
+
+    with_text = []
+    for field in schema:
+        kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         if types.is_string(kind) or types.is_large_string(kind):
-            text[index] = _text_by_row(column.dictionary_encode())
-        elif types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
-            numbers[:, index] = column.cast(pyarrow.float64(), safe=False).to_numpy()
-        else:
+            with_text.append(field.name)
+        elif not (
+            types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+        ):
             raise DataError(
-                f"'{path}' has the column '{names[index]}' of type {kind}, expected numbers or text; convert it"
+                f"'{path}' has the column '{field.name}' of type {kind}, expected numbers or text; convert it"
             )
-    return Table(str(path), tuple(names), True, numbers, text, ())
+    return with_text
+
+
+def _from_arrow(table: Any, with_text: Sequence[str], path: Path) -> Table:
+    import pyarrow
+
+    if not table.num_rows:
+        raise DataError(f"'{path}' has no rows of data; give a table with samples")
+    numbers = np.full(table.shape, math.nan)
+    text: dict[int, dict[int, str]] = {}
+    for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
+        if name not in with_text:
+            numbers[:, index] = column.cast(pyarrow.float64(), safe=False).to_numpy()
+        elif cells := _text_by_row(column.dictionary_encode()):
+            text[index] = cells
+    return Table(str(path), tuple(table.column_names), True, numbers, text, ())
 
 
 def _text_by_row(column: Any) -> dict[int, str]:
-    """The cells of a dictionary-encoded Arrow column that are not null, by row."""
+    """The cells of a dictionary-encoded Arrow column that are neither null nor blank, by row."""
     cells: dict[int, str] = {}
     row = 0
     for chunk in column.chunks:
-        values = chunk.dictionary.to_pylist()
-        codes = chunk.indices.to_pylist()
-        cells.update((row + place, values[code]) for place, code in enumerate(codes) if code is not None)
-        row += len(codes)
+        values = [(value or "").strip() for value in chunk.dictionary.to_pylist()]
+        for code in chunk.indices.to_pylist():
+            if code is not None and values[code]:
+                cells[row] = values[code]
+            row += 1
     return cells
 
 
