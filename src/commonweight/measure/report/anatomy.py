@@ -1,0 +1,204 @@
+"""What is inside the trained net: its kernels, a sample on its way through, and how its weights are spread."""
+
+from collections.abc import Sequence
+from math import isfinite, prod
+
+from torch import Tensor, nn
+
+from commonweight.data.dataset import Data
+from commonweight.measure.report.charts import histogram, thinned
+from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag, together
+from commonweight.measure.report.numerals import counted, number, percent, short
+from commonweight.measure.report.observe import Answers, Kernels, Stage, kernels, stages, weights
+from commonweight.measure.report.pictures import image, photo, shrunk, signed
+
+FIRST_KERNELS, LATER_KERNELS, KERNEL_LAYERS = 64, 32, 4
+"""Kernels shown of the first layer, of a later one, and layers shown."""
+
+MAPS, MAP_SIDE, STAGES = 12, 48, 16
+"""Maps shown of a layer, their largest side in pixels, and layers shown."""
+
+_PIXELS = 60_000
+"""Pixels of all kernels of one layer: larger kernels are averaged down, then fewer are shown."""
+
+_VALUES = 512
+"""Values shown of a layer that puts out a vector."""
+
+_HISTOGRAMS = 24
+
+
+def first_kernels(model: nn.Module, order: list[str], data: Data) -> Markup | None:
+    """The section on kernels, or None for a net that has none."""
+    layers = kernels(model, data.in_shape, order)[:KERNEL_LAYERS]
+    if not layers:
+        return None
+    words = [
+        paragraph(
+            "A kernel is a small window of weights. Its output is large where the picture under it looks like it: "
+            "bright where the kernel is orange (positive weights), dark where it is blue (negative weights)."
+        ),
+        paragraph("First layers often learn edges and spots. Point at a kernel to read its weights.", class_="aside"),
+        _legend(),
+    ]
+    figures = [_kernels(layer, FIRST_KERNELS if place == 0 else LATER_KERNELS) for place, layer in enumerate(layers)]
+    return section("kernels", "What it looks for", words, figures)
+
+
+def _kernels(layer: Kernels, most: int) -> Markup:
+    n, height, width = layer.values.shape
+    small = shrunk(layer.values, 64)
+    shown = min(n, most, max(_PIXELS // prod(small.shape[1:]), 1))
+    largest = float(layer.values[layer.values.isfinite()].abs().max()) if layer.values.isfinite().any() else 0.0
+    tiles = []
+    for place in range(shown):
+        said = f"Kernel {place + 1} of {n}{_role(layer, place)}: {_values(layer.values[place])}"
+        tiles.append(image(signed(small[place], largest), f"Kernel {place + 1} of {n}", title=said))
+    kind = "weights of one unit each, laid out as the picture it sees" if layer.whole else "kernels"
+    told = f"{shown} of {n:,}" if shown < n else f"{n:,}"
+    caption = f"{layer.kind}, {told} {kind}, {height} × {width}; full colour is ±{number(largest, 3)}."
+    size = "large" if shown <= 10 else "medium" if shown <= 24 else "small"
+    return figure(short(layer.name), tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
+
+
+def _role(layer: Kernels, place: int) -> str:
+    if layer.across == 1:
+        return ""
+    return f", output {place // layer.across + 1}, input channel {place % layer.across + 1}"
+
+
+def _values(kernel: Tensor) -> str:
+    """All weights row by row when they are few, else their range."""
+    if kernel.numel() > 49:
+        return f"{number(float(kernel.min()), 3)} to {number(float(kernel.max()), 3)}"
+    return "\n" + "\n".join("  ".join(f"{value:+.2f}".replace("-", "−") for value in row) for row in kernel.tolist())
+
+
+def through_the_net(model: nn.Module, answers: Answers, data: Data) -> tuple[Markup, list[str]]:
+    """The section that follows one test sample through the layers, and the names of the layers as they are computed."""
+    place = _example(answers, data)
+    sample = int(answers.index[place])
+    path = stages(model, data.x[sample], data)
+    shown = thinned(path, STAGES)
+    words = [
+        paragraph(
+            f"Sample {sample} (counted from 0), of the test part, as each layer passes it on. Orange is above zero, "
+            "blue below; the deeper the colour, the larger the value within that layer."
+        ),
+        paragraph(
+            "Early maps still look like the picture; later ones say what was found and roughly where.", class_="aside"
+        )
+        if data.is_image
+        else None,
+        paragraph(f"{len(shown)} of {len(path)} layers are shown.", class_="aside") if len(shown) < len(path) else None,
+        _legend(),
+    ]
+    rows = [_input(sample, data), *(_stage(stage) for stage in shown)]
+    if data.task == "classification":
+        rows.append(_probabilities(place, answers, data))
+    content = tag("ol", *rows, class_="stages")
+    return section("through", "One sample on its way through", words, [content]), [stage.name for stage in path]
+
+
+def _example(answers: Answers, data: Data) -> int:
+    """The first test sample that is answered rightly and clearly, else the first of all."""
+    if data.task == "regression":
+        return 0
+    clear = (answers.right & (answers.probability.amax(1) >= 0.9)).nonzero()
+    return int(clear[0]) if len(clear) else 0
+
+
+def _input(sample: int, data: Data) -> Markup:
+    shape = " × ".join(str(n) for n in data.in_shape)
+    if data.is_image:
+        return _step("the input", shape, image(photo(data.x[sample]), f"Test sample {sample}", class_="sample"))
+    values = data.normalisation.apply(data.x[sample])
+    return _step("the input, normalised", shape, _strip(values))
+
+
+def _stage(stage: Stage) -> Markup:
+    shape = " × ".join(str(n) for n in stage.values.shape)
+    if stage.values.ndim == 1:
+        return _step(short(stage.name), f"{stage.kind}, {shape}", _strip(stage.values))
+    small = shrunk(stage.values[:MAPS], MAP_SIDE)
+    largest = _largest(stage.values)
+    tiles = [
+        image(
+            signed(channel, largest),
+            f"Map {k + 1} of {len(stage.values)} of {short(stage.name)}, {_range(stage.values[k])}",
+        )
+        for k, channel in enumerate(small)
+    ]
+    left_out = len(stage.values) - len(tiles)
+    more = tag("span", f"and {counted(left_out, 'more map')}", class_="more") if left_out > 0 else None
+    return _step(short(stage.name), f"{stage.kind}, {shape}", tag("div", *tiles, more, class_="maps"))
+
+
+def _step(name: str, kind: str, picture: Markup) -> Markup:
+    return tag("li", tag("p", tag("strong", name), tag("span", kind)), picture)
+
+
+def _strip(values: Tensor) -> Markup:
+    """A vector as a row of cells."""
+    shown = values[:_VALUES]
+    said = f"{counted(len(values), 'value')}, {_range(values)}"
+    if len(shown) <= 16:
+        said += ": " + ", ".join(number(value, 3) for value in shown.tolist())
+    style = "strip few" if len(shown) <= 40 else "strip"
+    return image(signed(shown[None], _largest(values)), said, class_=style)
+
+
+def _largest(values: Tensor) -> float:
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) if len(finite) else 0.0
+
+
+def _range(values: Tensor) -> str:
+    return f"{number(float(values.min()), 3)} to {number(float(values.max()), 3)}"
+
+
+def _probabilities(place: int, answers: Answers, data: Data) -> Markup:
+    """The five likeliest classes as bars."""
+    probability = answers.probability[place].nan_to_num(nan=0.0)
+    bars = []
+    for label in probability.argsort(descending=True, stable=True)[:5].tolist():
+        share = float(probability[label])
+        bar = tag("i", style=f"width:{100 * share:.1f}%")
+        name = tag("span", short(data.classes[label], 20))
+        bars.append(tag("div", name, tag("span", bar, class_="bar"), tag("span", percent(share, 1))))
+    true = short(data.classes[int(answers.target[place])])
+    return _step("the answer", f"true class: {true}", tag("div", *bars, class_="bars"))
+
+
+def spread(model: nn.Module) -> Markup:
+    """The section of weight histograms."""
+    layers = weights(model)
+    shown = thinned(layers, _HISTOGRAMS)
+    words = [
+        paragraph(
+            "How often each size of weight occurs, layer by layer: negative weights to the left in blue, positive ones "
+            "to the right in orange."
+        ),
+        paragraph(
+            "One heap around zero is normal. A few weights far out carry most of what the layer says; many that are "
+            "nearly zero could be left out or shared.",
+            class_="aside",
+        ),
+        paragraph(f"{len(shown)} of {len(layers)} layers are shown.", class_="aside")
+        if len(shown) < len(layers)
+        else None,
+    ]
+    figures = [_histogram(name, values) for name, values in shown]
+    return section("weights", "How its weights are spread", words, [tag("div", *figures, class_="histograms")])
+
+
+def _histogram(name: str, values: Tensor) -> Markup:
+    mean, deviation = float(values.mean()), float(values.std(correction=0))
+    said = f"{counted(len(values), 'weight')}, mean {number(mean, 2)}, standard deviation {number(deviation, 2)}"
+    if not isfinite(mean):
+        said = f"{counted(len(values), 'weight')}, {int((~values.isfinite()).sum()):,} of them not finite"
+    return figure(short(name), histogram(values, text=f"Weights of {short(name)}: {said}."), f"{said}.")
+
+
+def _legend() -> Markup:
+    keys: Sequence[str | None] = (tag("span", "negative"), tag("i", class_="ramp"), tag("span", "positive"))
+    return tag("p", together(keys), class_="legend")

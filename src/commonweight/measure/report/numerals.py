@@ -1,0 +1,85 @@
+"""Numbers in words and digits as a reader likes them: grouped, rounded, with a true minus sign."""
+
+import math
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def number(value: float, digits: int = 4) -> str:
+    r"""A number to some significant digits.
+
+    >>> number(-0.51234), number(2.5e-7), number(1234567.0), number(float("inf"))
+    ('−0.5123', '2.5\xa0·\xa010⁻⁷', '1,234,567', '∞')
+    """
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if value and not 1e-4 <= abs(value) < 1e9:
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".")
+        return f"{mantissa}\u00a0·\u00a010{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    text = f"{value:,.{places}f}"
+    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+
+
+def compact(value: int) -> str:
+    """A count in three digits.
+
+    >>> compact(156), compact(122304), compact(5_000_000)
+    ('156', '122 k', '5 M')
+    """
+    for power, letter in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if value >= 10**power:
+            return f"{number(value / 10**power, 3)} {letter}"
+    return str(value)
+
+
+def percent(share: float, places: int = 2) -> str:
+    r"""A share of one.
+
+    >>> percent(0.98765), percent(1.0)
+    ('98.77\xa0%', '100\xa0%')
+    """
+    if not math.isfinite(share):
+        return number(share)
+    text = f"{100 * share:.{places}f}"
+    return f"{text.rstrip('0').rstrip('.') if '.' in text else text}\u00a0%"
+
+
+def times(factor: float) -> str:
+    """How many times.
+
+    >>> times(784.0), times(5.68)
+    ('784×', '5.7×')
+    """
+    return f"{number(factor, 2 if factor < 100 else 1 + len(str(int(factor))))}×"
+
+
+def duration(seconds: float) -> str:
+    """A time.
+
+    >>> duration(3.14159), duration(125), duration(7380)
+    ('3.14 s', '2 min 5 s', '2 h 3 min')
+    """
+    if not math.isfinite(seconds) or seconds < 60:
+        return f"{number(seconds, 3)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def counted(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> counted(1, "image"), counted(2000, "image")
+    ('1 image', '2,000 images')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def short(text: str, limit: int = 40) -> str:
+    """A name from a user's file, cut where it would burst the page.
+
+    >>> short("versicolor"), short("x" * 50, 10)
+    ('versicolor', 'xxxxxxxxx…')
+    """
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,157 @@
+"""What a net says about the test part, and what can be seen inside it; the net is left as it was found."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from commonweight.data.dataset import Data
+
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The net on the test part of N samples.
+
+    Attributes:
+        index: (N,) where in `data.x` each sample is.
+        target: (N,) classes, or (N, T) in units of the data.
+        predicted: of the same shape.
+        probability: (N, K) softmax over the outputs, for each class; empty for regression.
+    """
+
+    index: Tensor
+    target: Tensor
+    predicted: Tensor
+    probability: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """(N,) whether the class is right."""
+        return self.predicted == self.target
+
+    @property
+    def error(self) -> Tensor:
+        """(N, T) prediction minus target."""
+        return self.predicted - self.target
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one layer put out for one sample: (C, H, W) maps, or (F,) values."""
+
+    name: str
+    kind: str
+    values: Tensor
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The weights of a layer as small images, (n, H, W).
+
+    Attributes:
+        across: input channels side by side for each output; 1 where that has no meaning.
+        whole: whether each image covers the whole input, as a fully connected layer on images has it.
+    """
+
+    name: str
+    kind: str
+    values: Tensor
+    across: int
+    whole: bool
+
+
+@contextmanager
+def observing(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and no gradients; afterwards each module has the mode it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def respond(model: nn.Module, x: Tensor, data: Data) -> Tensor:
+    """Outputs for raw samples (N, *in_shape): logits, or values in units of the target, float32 (N, K)."""
+    like = next(model.parameters(), x)
+    parts = [model(data.normalisation.apply(part).to(like)).float().cpu() for part in torch.split(x, _BATCH)]
+    return data.normalisation.restore_target(torch.cat(parts))
+
+
+def ask(model: nn.Module, data: Data) -> Answers:
+    """The answers on the test part."""
+    outputs = respond(model, data.x[data.test], data)
+    target = data.y[data.test]
+    if data.task == "regression":
+        return Answers(data.test, target, outputs, outputs.new_empty(0))
+    return Answers(data.test, target, outputs.argmax(1), outputs.softmax(1))
+
+
+def stages(model: nn.Module, x: Tensor, data: Data) -> list[Stage]:
+    """The outputs of the layers for one raw sample (*in_shape), in the order of computation.
+
+    A layer is a module that computes by itself: one without modules inside, or one with a pattern. Layers that change
+    nothing (dropout, flattening) are left out, and so are outputs that are not one tensor.
+    """
+    seen: list[Stage] = []
+
+    def remember(name: str, module: nn.Module, output: Any) -> None:
+        if isinstance(output, Tensor) and len(output) == 1 and output.numel() > 1:
+            values = output[0].detach().float().cpu().clone()  # a layer that works in place must not change it
+            values = values[None] if values.ndim == 2 else values
+            unchanged = seen and torch.equal(seen[-1].values.flatten(), values.flatten())
+            if values.ndim in (1, 3) and not unchanged:
+                seen.append(Stage(name, type(module).__name__, values))
+
+    layers = [(name, m) for name, m in model.named_modules() if hasattr(m, "pattern") or not any(m.children())]
+    handles = [
+        module.register_forward_hook(lambda module, _, output, name=name: remember(name, module, output))
+        for name, module in layers
+    ]
+    try:
+        respond(model, x[None], data)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> list[Kernels]:
+    """The layers whose weights are images, by their place in `order` (names of layers as computed).
+
+    These are weights with four axes or more, the last two of which are a window of more than one pixel: convolutions,
+    transposed ones, and patterns of them (60 windows of LeNet-5's table ⊗ kernel). A first layer that is fully
+    connected to an image is one too: each row of its matrix is an image.
+    """
+    found = []
+    for name, module in model.named_modules():
+        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        if weight is None:
+            continue
+        values, kind = weight.detach().float().cpu(), type(module).__name__
+        if values.ndim >= 4 and prod(values.shape[-2:]) > 1:
+            across = values.shape[1] if values.ndim == 4 else 1
+            found.append(Kernels(name, kind, values.reshape(-1, *values.shape[-2:]), across, whole=False))
+        elif values.ndim == 2 and len(in_shape) == 3 and values.shape[1] == prod(in_shape) and not found:
+            channels, *window = in_shape
+            found.append(Kernels(name, kind, values.reshape(-1, *window), channels, whole=True))
+    rank = {name: place for place, name in reversed(list(enumerate(order)))}
+    return sorted(found, key=lambda kernels: rank.get(kernels.name, len(rank)))
+
+
+def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
+    """The weights of each layer by name, flat: matrices, kernels and what patterns use, without biases and norms."""
+    found = []
+    for layer, module in model.named_modules():
+        for name, parameter in module.named_parameters(layer, recurse=False):
+            if parameter.ndim > 1 or (hasattr(module, "pattern") and name.endswith("weight")):
+                found.append((name.removesuffix(".weight"), parameter.detach().float().cpu().flatten()))
+    return found
