@@ -78,8 +78,9 @@ def train(
 
     if resume is not None:
         kept = {"data", "net", "resume", "as_json"}
-        given = [name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"]
-        if others := [f"--{name.replace('_', '-')}" for name in given if name not in kept]:
+        sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
+        given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+        if others := [f"--{name.replace('_', '-')}" for name in given]:
             raise TrainError(f"--resume goes on with the settings of the run: leave {', '.join(others)} out.")
         run = resume_run(resume, name=data, net=net)
     elif data is None:

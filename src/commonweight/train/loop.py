@@ -88,9 +88,18 @@ def fit(
         >>> run.results["test"]["accuracy"] > 0.8
         True
     """
-    given = {"epochs": epochs, "goal": goal, "optimizer": optimizer, "lr": lr, "batch_size": batch_size}
-    given |= {"precision": precision, "device": device, "seed": seed}
-    settings = choose_settings(model, data, **given)
+    settings = choose_settings(
+        model,
+        data,
+        epochs=epochs,
+        goal=goal,
+        optimizer=optimizer,
+        lr=lr,
+        batch_size=batch_size,
+        precision=precision,
+        device=device,
+        seed=seed,
+    )
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, settings)
     folder = None if out is None else new_folder(out, f"{data.name}-{net or type(model).__name__}")
@@ -256,7 +265,7 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self._average(step)
-        return float(loss), float(error_sum(outputs, targets, self.data))
+        return float(loss.detach()), float(error_sum(outputs, targets, self.data))
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

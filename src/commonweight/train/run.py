@@ -71,10 +71,11 @@ class Run:
     def summary(self) -> str:
         """The outcome in a few lines for a person."""
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
+        n_epochs, seconds = f"{results['epochs']:.3g} epochs", f"{results['train_seconds']:.1f} s"
         why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
         scored = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
         lines = [
-            f"{self.name}: {results['epochs']:.3g} epochs, {results['train_seconds']:.1f} s ({why[results['stopped']]})",
+            f"{self.name}: {n_epochs} in {seconds} ({why[results['stopped']]})",
             f"trained on {n_train:,} samples, chosen by {n_validation:,}, tested once on {n_test:,}: {scored}",
         ]
         if self.folder is not None:

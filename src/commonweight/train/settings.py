@@ -1,5 +1,6 @@
 """By what numbers a net is trained: what the user says, and good values for what he leaves open."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +106,8 @@ def choose_settings(
 
 def _batch_size(n_train: int) -> int:
     """A power of two near √n: 16 for a hundred samples, 128 for tens of thousands."""
-    return min(128, n_train, max(16, 1 << round(n_train**0.5).bit_length()))
+    power = round(math.log2(n_train) / 2 + 0.5)
+    return min(128, n_train, max(16, 1 << power))
 
 
 def _epochs(n_train: int, batch_size: int) -> int:

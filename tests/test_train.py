@@ -1,0 +1,393 @@
+"""Training: goals and settings are checked, records and results are right, and no interruption changes the outcome."""
+
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from commonweight import data, nets
+from commonweight.errors import FileError, TrainError
+from commonweight.measure.layers import observe
+from commonweight.train import loop
+from commonweight.train.checkpoint import load_checkpoint
+from commonweight.train.goal import Goal
+from commonweight.train.loop import Trainer, fit, resume
+from commonweight.train.objective import Part, evaluate, loss_function
+from commonweight.train.optimise import WARM_UP, make_optimizer, rate_at
+from commonweight.train.run import CHECKPOINT, RECORDS, WEIGHTS, Run
+from commonweight.train.settings import OPTIMIZERS, choose_settings
+
+GIVEN = {"epochs": None, "goal": None, "optimizer": "auto", "lr": None, "batch_size": None}
+GIVEN |= {"precision": "auto", "device": "cpu", "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return data.load("iris")
+
+
+def with_dropout():
+    """A net whose training draws random numbers, so that a resumed run has to restore the random state."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
+
+
+# --- goals and settings ---
+
+
+@pytest.mark.parametrize(
+    ("text", "scores", "reached"),
+    [
+        ("accuracy>=0.9", {"accuracy": 0.9}, True),
+        ("accuracy >= 0.9", {"accuracy": 0.89}, False),
+        ("loss<=1e-1", {"loss": 0.09}, True),
+    ],
+)
+def test_a_goal_compares_one_score(text, scores, reached):
+    assert Goal.parse(text, "classification").reached(scores) is reached
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("accurate", "A goal is one of accuracy, loss, then >= or <="),
+        ("rmse<=2", "A goal is one of accuracy, loss"),
+        ("accuracy>=1.2.3", "A goal ends in a number"),
+        ("accuracy<=0.9", "write accuracy>=0.9"),
+        ("loss>=0.1", "write loss<=0.1"),
+    ],
+)
+def test_a_goal_that_cannot_be_meant_is_one_sentence(text, says):
+    with pytest.raises(TrainError, match=says):
+        Goal.parse(text, "classification")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"epochs": 0}, "epochs is a whole number of at least 1; got 0"),
+        ({"lr": 0.0}, "lr is a number above 0"),
+        ({"lr": math.inf}, "lr is a number above 0"),
+        ({"batch_size": 1000}, "batch_size is a whole number from 1 to 106, the size of the training part; got 1000"),
+        ({"seed": -1}, "seed is a whole number"),
+        ({"optimizer": "magic"}, "The optimizer is auto or one of sgd, .*; got 'magic'"),
+        ({"precision": "int4"}, "The precision is auto, float32 or bfloat16"),
+        ({"device": "tpu"}, "The device is auto, cpu, or cuda"),
+        ({"goal": "beauty>=1"}, "A goal is one of"),
+    ],
+)
+def test_settings_that_cannot_be_met_are_one_sentence(iris, change, says):
+    with pytest.raises(TrainError, match=says):
+        choose_settings(nn.Linear(4, 3), iris, **GIVEN | change)
+
+
+def test_the_rate_rises_and_falls_once(iris):
+    settings = choose_settings(nn.Linear(4, 3), iris, **GIVEN | {"lr": 0.1})
+    rates = [rate_at(step, 400, settings) for step in range(400)]
+    top = rates.index(max(rates))
+    assert abs(top / 400 - WARM_UP) < 0.01
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    assert min(rates) > 0
+    assert max(rates) == pytest.approx(0.1, rel=0.02)
+
+
+# --- scores ---
+
+
+def test_scores_of_a_classifier_by_hand(iris):
+    part = Part(torch.eye(3), torch.tensor([0, 1, 1]))
+    scores = evaluate(nn.Identity(), part, loss_function(nn.Identity(), iris, 0.0), iris, torch.no_grad)
+    right, wrong = -math.log(math.e / (math.e + 2)), -math.log(1 / (math.e + 2))
+    assert scores == {"loss": pytest.approx((2 * right + wrong) / 3), "accuracy": pytest.approx(2 / 3)}
+
+
+def test_scores_of_a_regression_are_in_units_of_the_target():
+    diabetes = data.load("diabetes")
+    y = diabetes.y[diabetes.test]
+    part = Part(torch.zeros(len(y), 1), diabetes.normalisation.apply_target(y))
+    scores = evaluate(nn.Identity(), part, loss_function(nn.Identity(), diabetes, 0.0), diabetes, torch.no_grad)
+    errors = y - diabetes.y[diabetes.train].mean()
+    assert scores["rmse"] == pytest.approx(float((errors**2).mean()) ** 0.5, rel=1e-4)
+    assert scores["r2"] == pytest.approx(1 - float((errors**2).sum() / ((y - y.mean()) ** 2).sum()), abs=1e-4)
+
+
+def test_a_net_may_prescribe_its_loss(iris):
+    class Own(nn.Linear):
+        def loss(self, outputs, targets):
+            return outputs.sum() * 0 + 7.0
+
+    assert float(loss_function(Own(4, 3), iris, 0.1)(torch.ones(2, 3), torch.tensor([0, 1]))) == 7.0
+
+
+# --- the update of each step ---
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_rule_learns(iris, name):
+    run = fit(nets.build("mlp", (4,), 3), iris, optimizer=name, epochs=100, out=None, progress=False)
+    assert run.results["test"]["accuracy"] > 0.85
+
+
+def test_a_weight_with_two_names_is_updated_once(iris):
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    model[1].weight = model[0].weight
+    optimizer = make_optimizer(model, choose_settings(model, iris, **GIVEN))
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    assert len(weights) == len({id(weight) for weight in weights}) == 5
+
+
+def test_the_average_follows_the_formula(iris):
+    model = nn.Linear(4, 3)
+    settings = choose_settings(model, iris, **GIVEN | {"epochs": 2})
+    trainer = Trainer(model, iris, settings, Run(model, {}, [], None))
+    expected = model.weight.detach().clone()
+    for step in range(12):
+        trainer._step(step)
+        share = 1 / min(settings.average_steps, max(1.0, (step + 1) / 4))
+        expected += share * (model.weight.detach() - expected)
+    assert torch.allclose(trainer.average.weight, expected)
+
+
+def test_each_epoch_takes_every_sample_once_in_another_order(iris):
+    model = nn.Linear(4, 3)
+    trainer = Trainer(model, iris, choose_settings(model, iris, **GIVEN), Run(model, {}, [], None))
+    orders = []
+    for step in (0, trainer.steps_per_epoch):
+        trainer._step(step)
+        orders.append(trainer.order)
+    assert not torch.equal(*orders)
+    assert all(sorted(order.tolist()) == list(range(len(iris.train))) for order in orders)
+
+
+def test_layer_statistics_by_hand():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 0.0], [0.0, -1.0]]))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    with observe(model) as seen:
+        model(torch.tensor([[3.0, 4.0]])).sum().backward()
+        optimizer.step()
+    (layer,) = seen.layers()
+    # outputs (3, -4); only the first passes the ReLU, so dL/dW = [[3, 4], [0, 0]] and the step is -0.5 of it
+    assert layer.gradient_norm == pytest.approx(5.0)
+    assert layer.update_ratio == pytest.approx(2.5 / 2**0.5)
+    assert (layer.activation_mean, layer.activation_std) == (pytest.approx(-0.5), pytest.approx(3.5))
+    assert layer.weight_max == pytest.approx(2.0)
+    assert not model[0]._forward_hooks
+
+
+# --- a run and its folder ---
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(iris):
+    runs = [fit(with_dropout(), iris, epochs=5, seed=seed, out=None, progress=False) for seed in (0, 0, 1)]
+    a, b, c = (run.model[0].weight for run in runs)
+    assert torch.equal(a, b)
+    assert not torch.equal(a, c)
+
+
+def test_training_leaves_the_global_random_state_alone(iris):
+    before = torch.get_rng_state()
+    fit(with_dropout(), iris, epochs=2, out=None, progress=False)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_folder_holds_the_whole_run(iris, tmp_path):
+    model = nets.build("mlp", iris.in_shape, iris.n_outputs)
+    run = fit(model, iris, epochs=5, out=tmp_path / "run", progress=False)
+    loaded = Run.load(tmp_path / "run")
+    assert loaded.description == run.description
+    assert loaded.records == run.records
+    x = iris.x[iris.test]
+    assert torch.equal(loaded.outputs(x), run.outputs(x))
+    accuracy = (loaded.outputs(x).argmax(1) == iris.y[iris.test]).float().mean()
+    assert run.results["test"]["accuracy"] == pytest.approx(float(accuracy))
+    assert set(run.to_json()) == {
+        *("run", "net", "data", "epochs", "train_seconds", "goal_seconds", "test", "weights", "connections", "seed")
+    }
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_the_weights_kept_are_those_of_the_best_check(iris, tmp_path):
+    run = fit(with_dropout(), iris, epochs=30, out=tmp_path / "run", progress=False)
+    best = max(run.records, key=lambda r: (r.validation_metric, -r.validation_loss))
+    assert run.results["best_epoch"] == pytest.approx(best.epoch)
+    x = iris.normalisation.apply(iris.x[iris.validation])
+    with torch.no_grad():
+        accuracy = float((run.model(x).argmax(1) == iris.y[iris.validation]).float().mean())
+    assert accuracy == pytest.approx(best.validation_metric)
+
+
+def test_a_goal_stops_training_at_the_check_that_reaches_it(iris):
+    run = fit(with_dropout(), iris, epochs=200, goal="accuracy>=0.8", out=None, progress=False)
+    assert run.results["stopped"] == "goal"
+    assert run.records[-1].validation_metric >= 0.8 > max(r.validation_metric for r in run.records[:-1])
+    assert run.results["goal_seconds"] == run.records[-1].seconds
+
+
+def test_patience_stops_training_that_gets_no_better(iris, monkeypatch):
+    model = nn.Linear(4, 3)
+    settings = replace(choose_settings(model, iris, **GIVEN | {"epochs": 100}), patience=10)
+    monkeypatch.setattr(loop, "rate_at", lambda step, steps, settings: 0.0 if step > 0 else 1e-3)
+    monkeypatch.setattr(loop, "choose_settings", lambda *args, **kwargs: settings)
+    run = fit(model, iris, out=None, progress=False)
+    assert run.results["stopped"] == "patience"
+    assert run.results["epochs"] < 100
+
+
+def test_a_loss_that_explodes_is_one_sentence(iris):
+    with pytest.raises(TrainError, match=r"The training loss became (nan|inf) before step .*lower the learning rate"):
+        fit(with_dropout(), iris, lr=1e30, optimizer="sgd", epochs=5, out=None, progress=False)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(iris, tmp_path):
+    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    with pytest.raises(FileError, match="holds a run already"):
+        fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+
+
+def test_automatic_folders_are_numbered(iris, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = [fit(with_dropout(), iris, epochs=1, progress=False).folder for _ in range(2)]
+    assert [str(folder) for folder in folders] == ["runs/iris-sequential-1", "runs/iris-sequential-2"]
+
+
+def test_a_net_without_a_name_cannot_be_loaded(iris, tmp_path):
+    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    with pytest.raises(FileError, match="was not made by name"):
+        Run.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 99, "net": 1}'])
+def test_a_damaged_description_is_one_sentence(tmp_path, content):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(FileError, match=r"run\.json"):
+        Run.load(tmp_path)
+
+
+def test_no_run_is_one_sentence(tmp_path):
+    with pytest.raises(FileError, match=r"There is no run in .*start one with `commonweight train`"):
+        Run.load(tmp_path / "none")
+
+
+# --- interruptions ---
+
+
+def stop_after(monkeypatch, checks):
+    """Let the process die, as it were, after so many checks, with a checkpoint at each."""
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    write = Trainer._write_check
+
+    def dying(self, record, is_best):
+        write(self, record, is_best)
+        if len(self.run.records) == checks:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "_write_check", dying)
+
+
+def cut_run(folder, iris, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            fit(with_dropout(), iris, epochs=12, out=folder, progress=False)
+
+
+def whole_run(folder, iris):
+    fit(with_dropout(), iris, epochs=12, out=folder, progress=False)
+    return load_file(folder / WEIGHTS)
+
+
+def test_an_interrupted_run_ends_in_the_same_weights(iris, tmp_path, monkeypatch):
+    expected = whole_run(tmp_path / "whole", iris)
+    cut_run(tmp_path / "cut", iris, monkeypatch)
+    run = resume(tmp_path / "cut", with_dropout(), iris, progress=False)
+    assert_same(load_file(tmp_path / "cut" / WEIGHTS), expected)
+    whole = [replace(r, seconds=0.0) for r in loop.read_records(tmp_path / "whole" / RECORDS)]
+    assert [replace(r, seconds=0.0) for r in run.records] == whole
+
+
+def assert_same(tensors, expected):
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_other_data_and_another_net_are_refused(iris, tmp_path, monkeypatch):
+    cut_run(tmp_path / "cut", iris, monkeypatch)
+    with pytest.raises(TrainError, match="was begun with other data"):
+        resume(tmp_path / "cut", with_dropout(), data.load("iris", seed=1), progress=False)
+    with pytest.raises(FileError, match="belongs to another net"):
+        resume(tmp_path / "cut", nn.Linear(4, 3), iris, progress=False)
+
+
+def test_a_damaged_checkpoint_is_one_sentence(iris, tmp_path):
+    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    model = with_dropout()
+    optimizer = torch.optim.AdamW(model.parameters())
+    with pytest.raises(FileError, match="is not a checkpoint of a run"):
+        load_checkpoint(tmp_path / "run" / WEIGHTS, {"model": model}, optimizer)
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"\0" * 100)
+    with pytest.raises(FileError, match="Cannot read the tensors"):
+        resume(tmp_path / "run", model, iris, progress=False)
+
+
+def train_in_child(folder):
+    """What a killed process runs: begin the run, or take it up."""
+    torch.set_num_threads(1)
+    loop.CHECKPOINT_SECONDS = 0.0
+    iris = data.load("iris")
+    if (folder / "run.json").exists():
+        resume(folder, with_dropout(), iris, progress=False)
+    else:
+        fit(with_dropout(), iris, epochs=60, out=folder, progress=False)
+
+
+@pytest.mark.slow
+def test_killed_at_thirty_random_points_it_ends_in_the_same_weights(tmp_path):
+    """kill -9 at any moment: of the first run, and of runs that were themselves taken up again."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["commonweight.train.loop", "sklearn.datasets"])
+    started = time.perf_counter()
+    run_child(context, tmp_path / "whole")
+    seconds = time.perf_counter() - started
+    started = time.perf_counter()
+    run_child(context, tmp_path / "again")
+    seconds = min(seconds, time.perf_counter() - started)
+    expected = load_file(tmp_path / "whole" / WEIGHTS)
+    generator = random.Random(0)
+    killed = 0
+    for point in range(30):
+        folder = tmp_path / f"killed-{point}"
+        killed += run_child(context, folder, kill_after=generator.uniform(0, seconds))
+        if point % 2:
+            run_child(context, folder, kill_after=generator.uniform(0, seconds / 2))
+        run_child(context, folder)
+        assert_same(load_file(folder / WEIGHTS), expected)
+        assert json.loads((folder / "run.json").read_text())["results"]["stopped"]
+    assert killed >= 15
+
+
+def run_child(context, folder, kill_after=None):
+    """Train in another process; kill it after so many seconds. Returns whether it was killed."""
+    child = context.Process(target=train_in_child, args=(folder,))
+    child.start()
+    child.join(kill_after)
+    alive = child.is_alive()
+    if alive:
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+    else:
+        assert child.exitcode == 0
+    return alive
