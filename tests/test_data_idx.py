@@ -1,6 +1,7 @@
 """IDX files: read as the format says, and refused when a byte is missing or too many."""
 
 import gzip
+import io
 import struct
 
 import numpy as np
@@ -114,12 +115,27 @@ def test_a_gzip_bomb_is_read_only_as_far_as_its_header_says(tmp_path, monkeypatc
     assert all(0 < size <= 16 for size in read)
 
 
-def test_a_damaged_gzip_stream_is_refused(tmp_path):
+def test_memory_is_asked_for_in_blocks_however_much_the_header_claims(tmp_path):
+    asked = []
+
+    class Stream(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    with pytest.raises(DataError, match="announces 1,000,000,000 bytes of data, 9,000,000 are there"):
+        reading.read_exactly(Stream(bytes(9_000_000)), 10**9, tmp_path)
+    assert len(asked) == 4
+    assert max(asked) == 2**22
+
+
+@pytest.mark.parametrize(("place", "sentence"), [(-6, "CRC check failed"), (10, "Error -3 while decompressing")])
+def test_a_damaged_gzip_stream_is_refused(tmp_path, place, sentence):
     path = write_pair(tmp_path, compress=True)
     content = bytearray(path.read_bytes())
-    content[-6] ^= 0xFF  # the checksum
+    content[place] ^= 0xFF  # of the checksum; of the first block
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"is a truncated or damaged gzip file \(CRC check failed"):
+    with pytest.raises(DataError, match=rf"is a truncated or damaged gzip file \({sentence}"):
         data.load(path)
 
 

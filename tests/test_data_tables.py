@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import sys
 
 import numpy as np
@@ -61,6 +62,9 @@ def test_a_table_as_pandas_reads_it(tmp_path):
         ("a,b\n1,2\n", ("a", "b"), [1, 2]),
         ("1,2\n3,4\n", ("column 1", "column 2"), [1, 2]),
         ("a,2\n3,4\n", ("a", "2"), [3, 4]),
+        ("1.5,0\n2.5,a\n", ("column 1", "column 2"), [1.5, 0]),
+        ("1.5,a\n2.5,1\n3.5,b\n", ("column 1", "column 2"), [1.5, math.nan]),
+        ("1.5,a\n2.5,?\n", ("column 1", "column 2"), [1.5, math.nan]),
         ("\ufeffa;b\n1;2\n", ("a", "b"), [1, 2]),
         ("a\tb\r\n\r\n1\t2\r\n", ("a", "b"), [1, 2]),
         ('"a, or", b\n1, 2\n', ("a, or", "b"), [1, 2]),
@@ -70,7 +74,7 @@ def test_a_table_as_pandas_reads_it(tmp_path):
 def test_headers_and_separators_are_found(tmp_path, text, names, first):
     table = tables.read_csv(written(tmp_path, text))
     assert table.names == names
-    assert table.numbers[0].tolist() == first
+    np.testing.assert_array_equal(table.numbers[0], first)
 
 
 def test_a_table_without_header_and_with_text_in_the_target(tmp_path):
