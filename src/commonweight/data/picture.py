@@ -60,12 +60,13 @@ def picture_grid(data: Data, path: str | Path, per_class: int = 8) -> None:
 def _draw_image_classes(figure: Any, data: Data, per_class: int) -> None:
     """One strip of images for each class, its name at the left."""
     classes = data.classes[:MAX_CLASSES]
-    figure.set_size_inches(1.4 + 0.62 * per_class * _aspect(data), 0.5 + 0.66 * len(classes))
-    axes = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
     labels = data.y[data.train]
+    places = min(per_class, int(labels.bincount().max()))
+    figure.set_size_inches(1.4 + 0.62 * places * _aspect(data), 0.5 + 0.66 * len(classes))
+    axes = figure.subplots(len(classes), 1, squeeze=False)[:, 0]
     for index, (name, axis) in enumerate(zip(classes, axes, strict=True)):
         members = data.train[labels == index][:per_class]
-        _show(axis, _strip(data.x[members], per_class))
+        _show(axis, _strip(data.x[members], places))
         axis.set_ylabel(_short(name), rotation=0, ha="right", va="center", fontsize=9, color=_INK)
 
 

@@ -136,7 +136,8 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
     """Read text with one row a line, cells separated by comma, semicolon or tab (the most frequent in the first line).
 
     The first row is a header when it holds the `known` names, or no number at all, or some column that goes on with
-    nothing but numbers starts with text. Rows without content are skipped. The encoding is UTF-8.
+    nothing but numbers starts with text, or its numbers, three or more, are 0, 1, 2... as the place of each says, which
+    is how pandas names columns that have no name. Rows without content are skipped. The encoding is UTF-8.
 
     Raises:
         DataError: an empty or too large file, rows of different lengths, a header with empty or equal names.
@@ -213,13 +214,10 @@ def _number(cell: str) -> float | None:
     >>> _number("2.5"), _number("NA"), _number("red")
     (2.5, nan, None)
     """
-    cell = cell.strip()
-    if cell.lower() in MISSING:
-        return math.nan
     try:
         return None if "_" in cell else float(cell)
     except ValueError:
-        return None
+        return math.nan if cell.strip().lower() in MISSING else None
 
 
 def _delimiter(file: TextIO) -> str:
@@ -237,6 +235,9 @@ def _is_header(
         return True
     values = [_number(cell) for cell in first]
     if all(value is None or math.isnan(value) for value in values):
+        return True
+    counted = [cell == str(column) for column, cell in enumerate(first) if values[column] is not None]
+    if all(counted) and len(counted) >= 3:
         return True
     heads_numbers = np.any(np.isfinite(numbers_below), axis=0).tolist()
     return any(
