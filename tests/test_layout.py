@@ -20,6 +20,7 @@ LEVELS = [
     {"errors"},
     {"tiemap", "files"},
     {"patterns", "data"},
+    {"operators"},
     {"reference", "lower", "recognise", "census"},
     {"tied"},
     {"nets", "measure"},
@@ -27,7 +28,7 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"census", "files", "recognise", "lower", "tied"}
+NEEDS_NO_NET = {"census", "files", "recognise", "operators", "lower", "tied"}
 
 
 def imported(path: Path) -> set[str]:

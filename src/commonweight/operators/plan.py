@@ -1,0 +1,61 @@
+"""What a way to compute y = W x is: a plan, in shapes of its own, and how it is fitted to a pattern.
+
+A plan takes weights that are already spread to the tensor it wants. B is the batch, everywhere in this package.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from commonweight.operators.spread import Spread
+from commonweight.patterns import Pattern, Shape
+
+Run = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to compute a linear map.
+
+    Attributes:
+        operator: what does the work, by its full name.
+        run: (x, weight, bias) -> y, with x (B, *in_shape), weight as `spread` makes it, y (B, *out_shape).
+        spread: takes the free weights there.
+        multiplications: for one sample, those with zeros included.
+        tables: bytes of the index tables beside the spread's.
+        fuses_bias: whether run adds a bias of shape (out_shape[0],); if not, bias is None.
+    """
+
+    operator: str
+    run: Run
+    in_shape: Shape
+    out_shape: Shape
+    spread: Spread
+    multiplications: int
+    tables: int = 0
+    fuses_bias: bool = False
+
+
+def fit(plan: Plan, pattern: Pattern, bias_shape: Shape | None = None) -> Plan:
+    """The plan in the shapes of a pattern, with a bias of this shape; as it is where nothing needs to be fitted."""
+    inner, weights, in_shape, out_shape = plan.run, plan.spread, plan.in_shape, plan.out_shape
+    fused = bias_shape is None or (plan.fuses_bias and bias_shape == pattern.out_shape[:1] == out_shape[:1])
+    bias_ones = (1,) * (len(pattern.out_shape) - len(bias_shape or ()))
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        batch = x.shape[0]
+        y = inner(x.reshape(batch, *in_shape), weights(weight), bias if fused else None)
+        y = y.reshape(batch, *pattern.out_shape)
+        return y if fused or bias is None else y + bias.reshape(*bias.shape, *bias_ones)
+
+    shapes = (in_shape, out_shape, weights.shape) == (pattern.in_shape, pattern.out_shape, pattern.weight_shape)
+    return Plan(
+        plan.operator,
+        inner if fused and shapes and weights.table is None else run,
+        pattern.in_shape,
+        pattern.out_shape,
+        Spread(pattern.weight_shape),
+        plan.multiplications,
+        plan.tables + (weights.table.bytes if weights.table else 0),
+    )

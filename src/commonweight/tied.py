@@ -1,0 +1,89 @@
+"""The module that runs a pattern: its parameters are exactly the free weights."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from commonweight import patterns
+from commonweight.errors import PatternError
+from commonweight.lower import lower
+from commonweight.patterns import Pattern
+
+
+class Tied(nn.Module):
+    """A layer y = W x + b whose ties are a pattern; it runs as the operator that `lower` chooses for it.
+
+    Args:
+        pattern: which connections there are, and which share a weight.
+        bias: "channel" (one for each channel, the default), "unit" (one for each output) or "none".
+        generator: draws the start; torch's default one when omitted, as in torch's layers.
+        device, dtype: of the parameters; torch's defaults when omitted.
+
+    Attributes:
+        weight: the free weights, of shape pattern.weight_shape.
+        bias: of shape (out_shape[0],) for "channel" or out_shape for "unit"; None for "none".
+        pattern, bias_pattern: the connections from the inputs, and those of the bias to a constant 1 (or None).
+
+    Weights and bias start uniform in ±1/√(fan-in), with the mean number of connections into an output as fan-in: the
+    rule of torch's own linear and convolution layers. What the operator derives from the pattern (index tables) is
+    neither a parameter nor a buffer: `state_dict` holds the weights and nothing else.
+
+    Raises:
+        PatternError: no such kind of bias, or an input of another shape than the pattern's.
+
+    Example:
+        >>> from commonweight.patterns import conv2d
+        >>> layer = Tied(conv2d((1, 28, 28), 6, kernel=5))
+        >>> layer
+        Tied(conv2d((1, 28, 28), 6, kernel=5), bias='channel')
+        >>> layer(torch.zeros(64, 1, 28, 28)).shape
+        torch.Size([64, 6, 24, 24])
+        >>> {name: tuple(tensor.shape) for name, tensor in layer.state_dict().items()}
+        {'weight': (6, 1, 5, 5), 'bias': (6,)}
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        pattern: Pattern,
+        bias: str = "channel",
+        *,
+        generator: torch.Generator | None = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
+        self.operator = lower(pattern, bias)
+        self._in_shape, self._n_axes = pattern.in_shape, len(pattern.in_shape)
+        self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))
+        shape = pattern.out_shape[:1] if bias == "channel" else pattern.out_shape
+        absent = self.bias_pattern is None
+        self.bias = None if absent else nn.Parameter(torch.empty(shape, device=device, dtype=dtype))
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draws weights and bias anew."""
+        bound = 1 / sqrt(self.pattern.n_connections / self.pattern.n_out)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""
+        shape = x.shape
+        lead = len(shape) - self._n_axes
+        if lead < 0 or shape[lead:] != self._in_shape:
+            raise PatternError(
+                f"{self.pattern} takes an input of shape {self._in_shape}, after any leading axes; got {tuple(shape)}."
+            )
+        if lead == 1:
+            return self.operator.run(x, self.weight, self.bias)
+        batch = x.reshape(shape[:lead].numel(), *self._in_shape)
+        return self.operator.run(batch, self.weight, self.bias).reshape(*shape[:lead], *self.pattern.out_shape)
+
+    def extra_repr(self) -> str:
+        """The notation."""
+        return f"{self.pattern}, bias={self.operator.bias!r}"
