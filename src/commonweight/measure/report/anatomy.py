@@ -8,14 +8,14 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import histogram, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag, together
-from commonweight.measure.report.numerals import counted, number, percent, short
+from commonweight.measure.report.numerals import counted, layer_name, number, percent, short
 from commonweight.measure.report.observe import Answers, Kernels, Stage, kernels, stages, weights
 from commonweight.measure.report.pictures import image, photo, shrunk, signed
 
 FIRST_KERNELS, LATER_KERNELS, KERNEL_LAYERS = 64, 32, 4
 """Kernels shown of the first layer, of a later one, and layers shown."""
 
-MAPS, MAP_SIDE, STAGES = 12, 48, 16
+MAPS, MAP_SIDE, STAGES = 16, 48, 16
 """Maps shown of a layer, their largest side in pixels, and layers shown."""
 
 _PIXELS = 60_000
@@ -23,6 +23,9 @@ _PIXELS = 60_000
 
 _VALUES = 512
 """Values shown of a layer that puts out a vector."""
+
+_READ = 32
+"""Values up to which a vector can be read by pointing at it."""
 
 _HISTOGRAMS = 24
 
@@ -55,9 +58,9 @@ def _kernels(layer: Kernels, most: int) -> Markup:
         tiles.append(image(signed(small[place], largest), f"Kernel {place + 1} of {n}", title=said))
     kind = "weights of one unit each, laid out as the picture it sees" if layer.whole else "kernels"
     told = f"{shown} of {n:,}" if shown < n else f"{n:,}"
-    caption = f"{layer.kind}, {told} {kind}, {height} × {width}; full colour is ±{number(largest, 3)}."
+    caption = f"{short(layer.kind, 80)}: {told} {kind} of {height} × {width}; full colour is ±{number(largest, 3)}."
     size = "large" if shown <= 10 else "medium" if shown <= 24 else "small"
-    return figure(short(layer.name), tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
+    return figure(layer_name(layer.name), tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
 
 
 def _role(layer: Kernels, place: int) -> str:
@@ -93,8 +96,7 @@ def through_the_net(model: nn.Module, answers: Answers, data: Data) -> tuple[Mar
         _legend(),
     ]
     rows = [_input(sample, data), *(_stage(stage) for stage in shown)]
-    if data.task == "classification":
-        rows.append(_probabilities(place, answers, data))
+    rows.append(_quantities(place, answers) if data.task == "regression" else _probabilities(place, answers, data))
     content = tag("ol", *rows, class_="stages")
     return section("through", "One sample on its way through", words, [content]), [stage.name for stage in path]
 
@@ -108,41 +110,41 @@ def _example(answers: Answers, data: Data) -> int:
 
 
 def _input(sample: int, data: Data) -> Markup:
-    shape = " × ".join(str(n) for n in data.in_shape)
+    shape = "\u00a0×\u00a0".join(str(n) for n in data.in_shape)
     if data.is_image:
         return _step("the input", shape, image(photo(data.x[sample]), f"Test sample {sample}", class_="sample"))
-    values = data.normalisation.apply(data.x[sample])
-    return _step("the input, normalised", shape, _strip(values))
+    return _step("the input, normalised", shape, _strip(data.normalisation.apply(data.x[sample]), data.features))
 
 
 def _stage(stage: Stage) -> Markup:
-    shape = " × ".join(str(n) for n in stage.values.shape)
+    shape = "\u00a0×\u00a0".join(str(n) for n in stage.values.shape)
     if stage.values.ndim == 1:
-        return _step(short(stage.name), f"{stage.kind}, {shape}", _strip(stage.values))
+        return _step(layer_name(stage.name), f"{stage.kind}, {shape}", _strip(stage.values))
     small = shrunk(stage.values[:MAPS], MAP_SIDE)
     largest = _largest(stage.values)
     tiles = [
         image(
             signed(channel, largest),
-            f"Map {k + 1} of {len(stage.values)} of {short(stage.name)}, {_range(stage.values[k])}",
+            f"Map {k + 1} of {len(stage.values)} of {layer_name(stage.name)}, {_range(stage.values[k])}",
         )
         for k, channel in enumerate(small)
     ]
     left_out = len(stage.values) - len(tiles)
     more = tag("span", f"and {counted(left_out, 'more map')}", class_="more") if left_out > 0 else None
-    return _step(short(stage.name), f"{stage.kind}, {shape}", tag("div", *tiles, more, class_="maps"))
+    return _step(layer_name(stage.name), f"{stage.kind}, {shape}", tag("div", *tiles, more, class_="maps"))
 
 
 def _step(name: str, kind: str, picture: Markup) -> Markup:
     return tag("li", tag("p", tag("strong", name), tag("span", kind)), picture)
 
 
-def _strip(values: Tensor) -> Markup:
-    """A vector as a row of cells."""
+def _strip(values: Tensor, names: Sequence[str] = ()) -> Markup:
+    """A vector as a row of cells; when it is short, its values can be read."""
     shown = values[:_VALUES]
     said = f"{counted(len(values), 'value')}, {_range(values)}"
-    if len(shown) <= 16:
-        said += ": " + ", ".join(number(value, 3) for value in shown.tolist())
+    if len(shown) <= _READ:
+        each = [number(value, 3) for value in shown.tolist()]
+        said = ", ".join(f"{short(name)} {value}" for name, value in zip(names or [""] * len(each), each, strict=True))
     style = "strip few" if len(shown) <= 40 else "strip"
     return image(signed(shown[None], _largest(values)), said, class_=style)
 
@@ -167,6 +169,14 @@ def _probabilities(place: int, answers: Answers, data: Data) -> Markup:
         bars.append(tag("div", name, tag("span", bar, class_="bar"), tag("span", percent(share, 1))))
     true = short(data.classes[int(answers.target[place])])
     return _step("the answer", f"true class: {true}", tag("div", *bars, class_="bars"))
+
+
+def _quantities(place: int, answers: Answers) -> Markup:
+    """What was said and what was true."""
+    said, true = (
+        ", ".join(number(v) for v in values[place].tolist()[:8]) for values in (answers.predicted, answers.target)
+    )
+    return _step("the answer", f"target: {true}", paragraph(tag("strong", said)))
 
 
 def spread(model: nn.Module) -> Markup:
@@ -196,7 +206,7 @@ def _histogram(name: str, values: Tensor) -> Markup:
     said = f"{counted(len(values), 'weight')}, mean {number(mean, 2)}, standard deviation {number(deviation, 2)}"
     if not isfinite(mean):
         said = f"{counted(len(values), 'weight')}, {int((~values.isfinite()).sum()):,} of them not finite"
-    return figure(short(name), histogram(values, text=f"Weights of {short(name)}: {said}."), f"{said}.")
+    return figure(layer_name(name), histogram(values, text=f"Weights of {layer_name(name)}: {said}."), f"{said}.")
 
 
 def _legend() -> Markup:

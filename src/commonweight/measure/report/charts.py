@@ -127,9 +127,9 @@ def _curve(line: Line, x: Scale, y: Scale, x_name: str, words: Words) -> Iterabl
 def scatter(x_values: Tensor, y_values: Tensor, *, text: str, x_name: str, y_name: str) -> Markup:
     """Points over equal axes with the diagonal on which both agree, drawn 400 × 400."""
     both = torch.cat([x_values, y_values]).tolist()
-    x, y = Scale.over(both, 58, 390, margin=0.04), Scale.over(both, 352, 10, margin=0.04)
+    x, y = Scale.over(both, 58, 390, margin=0.04), Scale.over(both, 352, 20, margin=0.04)
     parts = [*_frame(x, y, x_name, number)]
-    parts.append(tag("text", y_name, x=-181, y=12, transform="rotate(-90)", class_="name"))
+    parts.append(tag("text", y_name, x=-186, y=12, transform="rotate(-90)", text_anchor="middle", class_="name"))
     parts.append(tag("line", x1=x(x.low), x2=x(x.high), y1=y(y.low), y2=y(y.high), class_="agree"))
     for a, b in thinned(list(zip(x_values.tolist(), y_values.tolist(), strict=True)), MAX_POINTS):
         if math.isfinite(a) and math.isfinite(b):

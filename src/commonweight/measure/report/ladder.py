@@ -7,7 +7,7 @@ from commonweight import patterns
 from commonweight.census.result import Census, Layer
 from commonweight.measure.report.charts import svg
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, table, tag
-from commonweight.measure.report.numerals import compact, short, times
+from commonweight.measure.report.numerals import compact, layer_name, short, times
 
 MAX_LAYERS = 40
 """Layers that are listed; `commonweight count` lists all."""
@@ -83,21 +83,7 @@ def _rungs(census: Census, layers: Sequence[Layer]) -> Markup:
     """Three marks for each layer on a common scale of powers of ten."""
     top = math.ceil(math.log10(max(layer.full for layer in layers) + 1))
     ticks = [tag("span", compact(10**power), style=f"left:{100 * power / top:.2f}%") for power in range(0, top + 1)]
-    rows = []
-    for layer in layers:
-        values = (layer.full, layer.connections, layer.weights)
-        left, right = (_along(value, top) for value in (layer.weights, layer.full))
-        marks = [tag("i", class_="reach", style=f"left:{left:.2f}%;width:{right - left:.2f}%")]
-        for (kind, meaning), value in zip(_RUNGS, values, strict=True):
-            marks.append(tag("i", class_=kind, title=f"{meaning}: {value:,}", style=f"left:{_along(value, top):.2f}%"))
-        told = (
-            f"{layer.weights:,} weights, each used {times(layer.connections / layer.weights)}"
-            if layer.weights
-            else "fixed"
-        )
-        said = f"fully connected {values[0]:,}, locally connected {values[1]:,}, shared {values[2]:,}"
-        track = tag("div", *marks, class_="track", role="img", aria_label=said)
-        rows.append(tag("div", tag("span", short(layer.name), class_="who"), track, tag("span", told), class_="row"))
+    rows = [_rung_row(layer, top) for layer in layers]
     scale = tag(
         "div", tag("span"), tag("div", *ticks, class_="ticks"), tag("span"), class_="row scale", aria_hidden="true"
     )
@@ -106,12 +92,27 @@ def _rungs(census: Census, layers: Sequence[Layer]) -> Markup:
     return tag("figure", tag("h3", "Layer by layer"), tag("div", *rows, scale, class_="rungs"), caption, class_="wide")
 
 
-def _along(value: int, top: int) -> float:
-    return 100 * math.log10(max(value, 1)) / top
+def _rung_row(layer: Layer, top: int) -> Markup:
+    values = [n for n in (layer.full, layer.connections, layer.weights) if n]
+    places = [100 * math.log10(n) / top for n in values]
+    marks = [tag("i", class_="reach", style=f"left:{places[-1]:.2f}%;width:{places[0] - places[-1]:.2f}%")]
+    meant = list(zip(_RUNGS, values, places, strict=False))
+    for (kind, meaning), value, place in meant:
+        marks.append(tag("i", class_=kind, title=f"{meaning}: {value:,}", style=f"left:{place:.2f}%"))
+    said = ", ".join(f"{meaning} {value:,}" for (_, meaning), value, _ in meant)
+    track = tag("div", *marks, class_="track", role="img", aria_label=said)
+    name = tag("span", layer_name(layer.name), class_="who")
+    return tag("div", name, track, tag("span", _used(layer)), class_="row")
+
+
+def _used(layer: Layer) -> str:
+    if layer.weights:
+        return f"{layer.weights:,} weights, each used {times(layer.connections / layer.weights)}"
+    return f"the weights of {short(', '.join(layer.shared), 24)}" if layer.shared else "fixed, nothing to learn"
 
 
 def _numbers(census: Census, layers: Sequence[Layer]) -> Markup:
-    rows = [_row(short(layer.name), layer) for layer in layers]
+    rows = [_row(layer_name(layer.name), layer) for layer in layers]
     left_out = sum(1 for layer in census.layers if layer.connections) - len(layers)
     if left_out:
         rows.append([f"… {left_out} more layers", "", "", "", ""])

@@ -7,7 +7,7 @@ from commonweight.data.dataset import Data
 from commonweight.measure.records import Record
 from commonweight.measure.report.charts import Line, line_chart, share
 from commonweight.measure.report.markup import Markup, figure, paragraph, section
-from commonweight.measure.report.numerals import number, percent, short
+from commonweight.measure.report.numerals import layer_name, number, percent
 
 _LOG_FROM = 30
 """A loss that changes by more than this factor is drawn by logarithm."""
@@ -83,7 +83,7 @@ def _updates(records: Sequence[Record]) -> Markup | None:
     lines = []
     for style, place in places.items():
         ratios = [record.layers[place].update_ratio for record in watched]
-        name = short(watched[-1].layers[place].name or "the net", 14)
+        name = layer_name(watched[-1].layers[place].name)
         lines.append(Line(name, [record.epoch for record in watched], ratios, style))
     said = "‖change‖ / ‖weights‖ of one step, for the first layer and the last; near 0.001 is usual."
     lines = lines if places["training"] else lines[:1]

@@ -32,7 +32,10 @@ def mistakes(answers: Answers, data: Data) -> Markup:
         if not wrong.any():
             about = "No test sample is answered wrongly. These are the right answers that the net was least sure of."
     worst = badness.nan_to_num(nan=2.0).argsort(descending=True, stable=True)[: min(SHOWN, n)].tolist()
-    aside = paragraph("Look at them: some are hard for people too, some are labelled wrongly.", class_="aside")
+    hint = "Look for what they have in common: is it a kind of sample that training rarely showed?"
+    if data.is_image:
+        hint = "Look at them: some are hard for people too, and some may be labelled wrongly."
+    aside = paragraph(hint, class_="aside")
     show = _cards if data.is_image else _rows
     return section("mistakes", "Worst mistakes", [paragraph(about), aside], [show(worst, answers, data)])
 
@@ -65,7 +68,7 @@ def _rows(worst: list[int], answers: Answers, data: Data) -> Markup:
         told = [f"{value} {detail}".strip() for _, value, detail in _said(place, answers, data)]
         rows.append([str(sample), *told, *values])
     note = "+2.1σ: 2.1 standard deviations above the mean of the training part."
-    shown = table(head, rows, "The worst mistakes, a sample a row, counted from 0")
+    shown = table(head, rows, "A sample a row, counted from 0")
     return shown if few else together([shown, paragraph(note, class_="aside")])
 
 
@@ -77,8 +80,8 @@ def _said(place: int, answers: Answers, data: Data) -> Iterable[tuple[str, str, 
         yield "error", _numbers(answers.error[place]), ""
         return
     for word, label in (("true", answers.target[place]), ("said", answers.predicted[place])):
-        probability = percent(float(answers.probability[place, label]), 1)
-        yield word, short(data.classes[label], 24), f"at {probability}"
+        probability = percent(float(answers.probability[place, label]), 0)
+        yield word, short(data.classes[label], 24), f"({probability})"
 
 
 def _numbers(values: torch.Tensor) -> str:

@@ -37,22 +37,27 @@ def compact(value: int) -> str:
 def percent(share: float, places: int = 2) -> str:
     r"""A share of one.
 
-    >>> percent(0.98765), percent(1.0)
-    ('98.77\xa0%', '100\xa0%')
+    >>> percent(0.98765), percent(1.0), percent(0.99999)
+    ('98.77\xa0%', '100\xa0%', '> 99.99\xa0%')
     """
     if not math.isfinite(share):
         return number(share)
+    least = 0.1**places
+    if 0 < 100 * share < least or 0 < 100 * (1 - share) < least:
+        return f"< {least:.{places}f}\u00a0%" if share < 0.5 else f"> {100 - least:.{places}f}\u00a0%"
     text = f"{100 * share:.{places}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}\u00a0%"
 
 
 def times(factor: float) -> str:
-    """How many times.
+    """How often.
 
-    >>> times(784.0), times(5.68)
-    ('784×', '5.7×')
+    >>> times(784.0), times(5.68), times(1.0)
+    ('784 times', '5.7 times', 'once')
     """
-    return f"{number(factor, 2 if factor < 100 else 1 + len(str(int(factor))))}×"
+    if factor == 1:
+        return "once"
+    return f"{number(factor, 2 if factor < 100 else len(str(int(factor))))} times"
 
 
 def duration(seconds: float) -> str:
@@ -74,6 +79,15 @@ def counted(count: int, noun: str) -> str:
     ('1 image', '2,000 images')
     """
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def layer_name(path: str) -> str:
+    """A module as a person would call it.
+
+    >>> layer_name("features.conv1"), layer_name("0"), layer_name("")
+    ('features.conv1', 'layer 0', 'the net')
+    """
+    return short(f"layer {path}" if path.isdecimal() else path or "the net")
 
 
 def short(text: str, limit: int = 40) -> str:

@@ -55,6 +55,7 @@ class Kernels:
     """The weights of a layer as small images, (n, H, W).
 
     Attributes:
+        kind: its pattern, or the class of the module.
         across: input channels side by side for each output; 1 where that has no meaning.
         whole: whether each image covers the whole input, as a fully connected layer on images has it.
     """
@@ -102,14 +103,16 @@ def stages(model: nn.Module, x: Tensor, data: Data) -> list[Stage]:
     nothing (dropout, flattening) are left out, and so are outputs that are not one tensor.
     """
     seen: list[Stage] = []
+    before = [data.normalisation.apply(x)]
 
     def remember(name: str, module: nn.Module, output: Any) -> None:
         if isinstance(output, Tensor) and len(output) == 1 and output.numel() > 1:
             values = output[0].detach().float().cpu().clone()  # a layer that works in place must not change it
+            values = values.flatten() if prod(values.shape[1:]) == 1 else values
             values = values[None] if values.ndim == 2 else values
-            unchanged = seen and torch.equal(seen[-1].values.flatten(), values.flatten())
-            if values.ndim in (1, 3) and not unchanged:
+            if values.ndim in (1, 3) and not torch.equal(before[-1].flatten(), values.flatten()):
                 seen.append(Stage(name, type(module).__name__, values))
+                before.append(values)
 
     layers = [(name, m) for name, m in model.named_modules() if hasattr(m, "pattern") or not any(m.children())]
     handles = [
@@ -136,7 +139,7 @@ def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> li
         weight = dict(module.named_parameters(recurse=False)).get("weight")
         if weight is None:
             continue
-        values, kind = weight.detach().float().cpu(), type(module).__name__
+        values, kind = weight.detach().float().cpu(), str(getattr(module, "pattern", type(module).__name__))
         if values.ndim >= 4 and prod(values.shape[-2:]) > 1:
             across = values.shape[1] if values.ndim == 4 else 1
             found.append(Kernels(name, kind, values.reshape(-1, *values.shape[-2:]), across, whole=False))

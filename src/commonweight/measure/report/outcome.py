@@ -87,7 +87,7 @@ def _cell(count: int, true: int, answer: int, total: int, names: list[str]) -> M
 
 
 def _share(value: Tensor) -> str:
-    return "–" if value.isnan() else percent(float(value), 1)
+    return "–" if value.isnan() else percent(float(value), 0)
 
 
 def _picture(matrix: Tensor) -> Markup:
@@ -132,17 +132,16 @@ def _quantities(answers: Answers, data: Data) -> Markup:
     ]
     figures = []
     for column in range(min(error.shape[1], MAX_TARGETS)):
-        name = _target_name(data, column)
         target, predicted = answers.target[:, column], answers.predicted[:, column]
         near = number(float(error[:, column].abs().median()))
-        said = f"{name}: half of the predictions are within {near} of the target."
+        said = f"Half of the predictions are within {near} of {_target_name(data, column)}."
         picture = scatter(
             target, predicted, text=f"Prediction against target. {said}", x_name="target", y_name="prediction"
         )
-        figures.append(figure("Target against prediction", picture, said))
-    return section("outcome", "Right and wrong", words, figures)
+        figures.append(figure("Prediction against target", picture, said))
+    return section("outcome", "How close it comes", words, figures)
 
 
 def _target_name(data: Data, column: int) -> str:
-    name = short(data.target) if data.target else "Target"
+    name = short(data.target) if data.target else "the target"
     return name if data.n_outputs == 1 else f"{name} {column + 1} of {data.n_outputs}"

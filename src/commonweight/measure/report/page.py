@@ -1,6 +1,5 @@
 """The page: what came out on top, the sections below it, and how to repeat the run."""
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +60,7 @@ def write_report(
     """
     with observing(model):
         sections = _sections(description, records, census, model, data)
-    title = f"{_net(description)} on {short(data.name)}"
+    title = f"{short(description['net'] or type(model).__name__)} on {short(data.name)}"
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -90,7 +89,7 @@ def _sections(
         "outcome": outcome(answers, data, description["results"]["test"]),
         "plane": plane(answers, model, data) if on_plane else None,
         "mistakes": mistakes(answers, data),
-        "ladder": ladder(census) if census else None,
+        "ladder": ladder(census) if census and census.connections else None,
         "kernels": first_kernels(model, order, data),
         "through": through,
         "weights": spread(model),
@@ -100,7 +99,7 @@ def _sections(
 
 _CALLED = {
     "learning": "Learning",
-    "outcome": "Right and wrong",
+    "outcome": "Test",
     "plane": "The plane",
     "mistakes": "Mistakes",
     "ladder": "Shared weights",
@@ -190,8 +189,10 @@ def _list(heading: str, items: Mapping[str, str]) -> Markup:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+    return {name: _plain(value) for name, value in values.items()}
 
 
-def _net(description: Mapping[str, Any]) -> str:
-    return short(description["net"] or "A net")
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_plain, value))
+    return "–" if value in (None, "") else str(value)
