@@ -22,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+TaskOption = Annotated[str | None, typer.Option("--task", help="classification or regression, where both can be.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -45,6 +46,7 @@ class Rule(StrEnum):
     """Rules by which weights are updated."""
 
     auto = "auto"
+    muon = "muon"
     sgd = "sgd"
     momentum = "momentum"
     nesterov = "nesterov"
@@ -61,6 +63,7 @@ def train(
     ] = None,
     net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    task: TaskOption = None,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
     optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
@@ -88,7 +91,7 @@ def train(
     else:
         settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size, "seed": seed}
         settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
-        run = start_run(data, net=net, target=target, out="auto" if out is None else out, **settings)
+        run = start_run(data, net=net, target=target, task=task, out="auto" if out is None else out, **settings)
     if as_json:
         print(json.dumps(run.to_json()))
     else:
@@ -99,6 +102,7 @@ def train(
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
     files: Annotated[list[Path], typer.Argument(help="Image files, or CSV files with a row for each sample.")],
+    net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what the network of a run makes of images or of the rows of a CSV file."""
@@ -107,7 +111,7 @@ def predict(
     from commonweight.data import read_inputs
     from commonweight.train.run import Run
 
-    loaded = Run.load(run)
+    loaded = Run.load(run, net=net)
     about = loaded.description["data"]
     names, inputs = read_inputs(
         files, like=tuple(about["in_shape"]), features=tuple(about["features"]), target=about["target"] or None
@@ -178,6 +182,7 @@ def nets(as_json: AsJson = False) -> None:
 def show_data(
     name: Annotated[str | None, typer.Argument(help="A name of this list, or a file or folder of your own.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    task: TaskOption = None,
     picture: Annotated[Path | None, typer.Option(help="Where to draw samples; by default NAME.png.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of generated data.")] = 0,
     as_json: AsJson = False,
@@ -194,7 +199,7 @@ def show_data(
             rows = [[e.name, e.task, e.summary, "yes" if e.available else e.install] for e in entries]
             _print_table(["data", "task", "what it is", "installed"], rows)
         return
-    loaded = data.load(name, target=target, seed=seed)
+    loaded = data.load(name, target=target, task=task, seed=seed)
     about = {
         "name": loaded.name,
         "task": loaded.task,

@@ -9,6 +9,7 @@ One format, one module: `idx`, `arrays` (NPZ), `tables` (CSV, Parquet), `images`
 (installed sets), `toys` (drawn sets). Each hands over `Samples`; `dataset.prepare` makes them `Data`.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from commonweight.data import arrays, idx, images, named, tables
@@ -52,7 +53,7 @@ def load(source: str | Path, *, target: str | None = None, task: str | None = No
         raise DataError(f"seed {seed} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)
     with readable(source):
-        return prepare(_read(source, target, task, seed), seed)
+        return replace(prepare(_read(source, target, task, seed), seed), source=str(source))
 
 
 def _read(source: str | Path, target: str | None, task: str | None, seed: int) -> Samples:

@@ -53,6 +53,7 @@ class Data:
         train, validation, test: ascending int64 indices into `x` and `y`: disjoint, and together all of them.
         normalisation: fitted on the training part.
         target: the name of the target column of a table in a file, else empty.
+        source: what `commonweight.data.load` was given, to load the same data again; empty for data made otherwise.
 
     >>> from commonweight import data
     >>> data.load("digits", seed=0)
@@ -70,6 +71,7 @@ class Data:
     test: Tensor
     normalisation: Normalisation
     target: str = ""
+    source: str = ""
 
     @property
     def in_shape(self) -> tuple[int, ...]:

@@ -136,6 +136,7 @@ def describe(net: str | None, data: Data, settings: Settings) -> dict[str, Any]:
     """The contents of run.json at the start."""
     about = {
         "name": data.name,
+        "source": data.source,
         "task": data.task,
         "in_shape": list(data.in_shape),
         "n_outputs": data.n_outputs,
@@ -237,7 +238,7 @@ class Trainer:
             step=stop,
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
-            rate=rate_at(stop - 1, self.steps, self.settings),
+            rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
             loss=(loss_sum + loss) / (stop - first),
             metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
@@ -255,7 +256,7 @@ class Trainer:
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         chosen = chosen.to(self.train.inputs.device)
         inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
-        rate = rate_at(step, self.steps, self.settings)
+        rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -269,11 +270,9 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        """Move the running average towards the weights: its horizon is a quarter of the way so far, up to the limit."""
-        share = 1 / min(self.settings.average_steps, max(1.0, (step + 1) / 4))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), share)
-        for mean, now in zip(self.average.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(now)
+        """Move the running average of weights and statistics; it reaches back over a share of the steps so far."""
+        share = 1 / max(1.0, (step + 1) * self.settings.average_share)
+        torch._foreach_lerp_(_floats(self.average), _floats(self.model), share)
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
         """Whether these are the best scores so far; notes why training stops, if it does.
@@ -327,7 +326,7 @@ class Trainer:
 
     def finish(self) -> None:
         """Fill the model with its best weights, score them on the test part, count, and write results and report."""
-        fill(self.model, self.best, self.run.folder or Path("memory"))
+        fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
         test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision)
         census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
@@ -365,3 +364,8 @@ class Trainer:
         if self.settings.precision == "bfloat16":
             return torch.autocast(torch.device(self.settings.device).type, torch.bfloat16)
         return nullcontext()
+
+
+def _floats(model: nn.Module) -> list[Tensor]:
+    """The parameters and the floating-point buffers of a model, each once."""
+    return [tensor for tensor in (*model.parameters(), *model.buffers()) if tensor.is_floating_point()]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from commonweight import nets
 from commonweight.census import Census
 from commonweight.data.normalise import Normalisation
-from commonweight.errors import FileError
+from commonweight.errors import FileError, TrainError
 from commonweight.files import fill, read_tensors, read_text, write_text
 from commonweight.measure.records import Record, read_records
 
@@ -94,23 +94,41 @@ class Run:
         }
 
     @staticmethod
-    def load(folder: str | Path) -> "Run":
+    def load(folder: str | Path, *, net: str | None = None) -> "Run":
         """Read a finished or unfinished run; its network is built anew from its name and filled with its weights.
+
+        Args:
+            folder: the run folder.
+            net: file.py:factory of a net of the user's own. That file is run only because it is named here: the folder
+                may come from a stranger.
 
         Raises:
             FileError: no run there, a damaged file, or a network that was not made by name.
         """
         folder = Path(folder)
         description = read_description(folder)
-        data = description["data"]
-        if description["net"] is None:
-            raise FileError(
-                f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it."
-            )
-        model = nets.build(description["net"], tuple(data["in_shape"]), data["n_outputs"], seed=description["seed"])
+        model = build_net(folder, description, net)
         tensors, _ = read_tensors(folder / WEIGHTS)
         fill(model, tensors, folder / WEIGHTS)
         return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+
+
+def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.Module:
+    """The net that a run began with, with the first weights of its seed.
+
+    Raises:
+        FileError: it was not made by name, or is the user's own and not named by `net`.
+        TrainError: `net` names another one.
+    """
+    began_with, data = description["net"], description["data"]
+    if began_with is None:
+        raise FileError(f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it.")
+    if net is not None and net != began_with:
+        raise TrainError(f"{folder} was begun with the net {began_with}, not {net}: leave --net out.")
+    if net is None and began_with not in nets.names():
+        raise FileError(f"{folder} was begun with a net of your own: say --net {began_with} to run that file again.")
+    shape, n_outputs = tuple(data["in_shape"]), data["n_outputs"]
+    return nets.build(began_with, shape, n_outputs, task=data["task"], seed=description["seed"])
 
 
 def new_folder(out: str | Path, name: str) -> Path:

@@ -11,8 +11,16 @@ from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.goal import Goal
 
-OPTIMIZERS = ("sgd", "momentum", "nesterov", "rmsprop", "adam", "adamw")
-DEFAULT_RATE = {"sgd": 0.1, "momentum": 0.05, "nesterov": 0.05, "rmsprop": 1e-3, "adam": 3e-3, "adamw": 3e-3}
+DEFAULT_RATE = {
+    "muon": 0.03,
+    "sgd": 0.1,
+    "momentum": 0.05,
+    "nesterov": 0.05,
+    "rmsprop": 1e-3,
+    "adam": 3e-3,
+    "adamw": 3e-3,
+}
+OPTIMIZERS = tuple(DEFAULT_RATE)
 
 
 @dataclass(frozen=True)
@@ -28,9 +36,10 @@ class Settings:
         precision: float32, or bfloat16 for the multiplications (weights stay float32).
         device: cpu or cuda.
         seed: of the order of samples and of dropout.
-        weight_decay: decoupled (AdamW); not for biases and other one-dimensional weights.
+        weight_decay: decoupled, of muon and adamw; not for biases and other weights with one axis.
         label_smoothing: for the cross entropy.
-        average_steps: horizon of the running average of the weights, which is what is checked and kept.
+        average_share: the running average of the weights, which is what is checked and kept, reaches back over about
+            this share of the steps so far.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
     """
@@ -45,7 +54,7 @@ class Settings:
     seed: int
     weight_decay: float
     label_smoothing: float
-    average_steps: int
+    average_share: float
     checks_per_epoch: int
     check_steps: int
     patience: float
@@ -83,7 +92,7 @@ def choose_settings(
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    chosen = "adamw" if optimizer == "auto" else optimizer
+    chosen = "muon" if optimizer == "auto" else optimizer
     batch = batch_size or _batch_size(n_train)
     epochs = epochs or _epochs(n_train, batch)
     return Settings(
@@ -97,7 +106,7 @@ def choose_settings(
         seed=seed,
         weight_decay=0.01,
         label_smoothing=0.1 if data.task == "classification" else 0.0,
-        average_steps=100,
+        average_share=1 / 8,
         checks_per_epoch=4,
         check_steps=25,
         patience=max(5, epochs / 3),

@@ -4,18 +4,20 @@ from pathlib import Path
 from typing import Any
 
 from commonweight import data, nets
+from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
 from commonweight.train.loop import fit, resume
-from commonweight.train.run import DESCRIPTION, Run, read_description
+from commonweight.train.run import Run, build_net, read_description
 
+WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
 DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
 
 
-def start_run(name: str, *, net: str | None, target: str | None, seed: int, **settings: Any) -> Run:
+def start_run(name: str, *, net: str | None, target: str | None, task: str | None, seed: int, **settings: Any) -> Run:
     """Load data by name or path, build a net for it, and fit it. Further settings are those of `fit`."""
-    loaded = data.load(name, target=target, seed=seed)
+    loaded = data.load(name, target=target, task=task, seed=seed)
     net = net or DEFAULT_NET[loaded.is_image]
-    model = nets.build(net, loaded.in_shape, loaded.n_outputs, seed=seed)
+    model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, seed=seed)
     return fit(model, loaded, net=net, seed=seed, **settings)
 
 
@@ -23,13 +25,17 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
     """Take up an interrupted run with the data and the net it began with.
 
     Raises:
-        TrainError: another net was asked for.
-        FileError: no run there.
+        TrainError: another net was asked for, or the data was not loaded by name or path.
+        FileError: no run there, or a net that cannot be built again.
     """
     description = read_description(folder)
-    about, began_with = description["data"], description["net"]
-    if net is not None and net != began_with:
-        raise TrainError(f"{folder / DESCRIPTION} was begun with the net {began_with}, not {net}: leave --net out.")
-    loaded = data.load(name or about["source"], target=about["target"] or None, seed=description["seed"])
-    model = nets.build(began_with, loaded.in_shape, loaded.n_outputs, seed=description["seed"])
+    model = build_net(folder, description, net)
+    about = description["data"]
+    source = name or about["source"]
+    if not source:
+        raise TrainError(
+            f"{folder} was begun with data made in Python: go on with it there, by `resume` of train.loop."
+        )
+    task = about["task"] if Path(source).suffix.lower() in WITH_TASK else None
+    loaded = data.load(source, target=about["target"] or None, task=task, seed=description["seed"])
     return resume(folder, model, loaded)
