@@ -50,8 +50,8 @@ _ENTRIES = {
     for entry in (
         Entry(
             "cnn",
-            "small modern convolutional net, the default for images",
-            "LeCun et al. 1989, Ioffe & Szegedy 2015",
+            "small convolutional net, default for images",
+            "Ioffe & Szegedy 2015",
             _BOTH,
             ("image",),
             (1, 28, 28),
@@ -59,7 +59,7 @@ _ENTRIES = {
         ),
         Entry(
             "lenet1989",
-            "the zip code reader: shared kernels, a bias for each unit",
+            "zip code reader: kernels shared, biases not",
             "LeCun et al. 1989",
             ("classification",),
             ("image",),
@@ -68,7 +68,7 @@ _ENTRIES = {
         ),
         Entry(
             "lenet5",
-            "LeNet-5, exact: trainable subsampling, table of maps, drawings as answers",
+            "digit reader, exact: answers are drawings",
             "LeCun et al. 1998",
             ("classification",),
             ("image",),
@@ -77,7 +77,7 @@ _ENTRIES = {
         ),
         Entry(
             "locally_connected",
-            "the unshared twin of cnn: a kernel for each position",
+            "twin of cnn with a kernel for each position",
             "Le Cun 1989",
             _BOTH,
             ("image",),
@@ -86,7 +86,7 @@ _ENTRIES = {
         ),
         Entry(
             "mlp",
-            "fully connected layers with ReLU, the default for tables",
+            "fully connected layers, default for tables",
             "Rumelhart et al. 1986",
             _BOTH,
             ("image", "table"),
