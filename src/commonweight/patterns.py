@@ -164,7 +164,8 @@ class Table(Pattern):
 
     def tiemap(self) -> TieMap:
         out = np.repeat(np.arange(self.n_out), [len(row) for row in self.rows])
-        return TieMap(self.n_out, self.n_in, self.n_weights, out, np.concatenate(self.rows), np.arange(self.n_weights))
+        inp = np.concatenate(self.rows).astype(np.int64)  # an empty row alone would make them floats
+        return TieMap(self.n_out, self.n_in, self.n_weights, out, inp, np.arange(self.n_weights))
 
 
 class Orbits(Pattern):
@@ -258,7 +259,7 @@ class Conv(Pattern):
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
         defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
-        defaults |= {} if name == "tiled" else {"period": short["period"]}
+        defaults["period"] = short["period"] if period is None else 1
         words = [f"{key}={value!r}" for key, value in short.items() if value != defaults.get(key)]
         in_shape = (self.in_channels, *self.size)
         notation = f"{name}({in_shape}, {out_channels}, {', '.join(words)})"
@@ -298,7 +299,7 @@ class Conv(Pattern):
 
 def _per_axis(name: str, key: str, sizes: Sizes, n_axes: int) -> Shape:
     """One number for each axis."""
-    numbers = (sizes,) * n_axes if isinstance(sizes, int) else tuple(sizes)
+    numbers = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,) * n_axes
     least = 0 if "padding" in key else 1
     if len(numbers) != n_axes or any(not isinstance(n, int | np.integer) or n < least for n in numbers):
         raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")

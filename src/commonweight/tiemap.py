@@ -79,7 +79,7 @@ class TieMap:
                 f"Every weight is used at least once, but {len(unused)} of {n_weights} are not, the first is weight "
                 f"{unused[0]}: number the weights that are used from 0 without gaps."
             )
-        cells = np.sort(self.cells)
+        cells = np.sort(self.cells, kind="stable")  # fast on the sorted cells that patterns give
         if (doubled := cells[:-1][cells[1:] == cells[:-1]]).size:
             raise PatternError(
                 f"Two connections join input {doubled[0] % n_in} to output {doubled[0] // n_in}: a connection has one "
@@ -167,13 +167,14 @@ class TieMap:
         occurrence with sign +1. Two maps tie the same connections exactly if their canonical forms have equal arrays.
         """
         order = np.argsort(self.cells, kind="stable")
-        _, first, inverse = np.unique(self.weight[order], return_index=True, return_inverse=True)
-        number = np.argsort(np.argsort(first))[inverse]
+        weight, place, first = self.weight[order], np.arange(len(order)), np.empty(self.n_weights, dtype=np.int64)
+        first[weight[::-1]] = place[::-1]  # written backwards, so that the first occurrence stays
+        number = np.cumsum(first[weight] == place)[first] - 1
         sign = None
         if self.sign is not None:
             signs = self.sign[order]
-            sign = signs * signs[first][inverse]
-        arrays = (self.out[order], self.inp[order], number)
+            sign = signs * signs[first][weight]
+        arrays = (self.out[order], self.inp[order], number[weight])
         return TieMap(self.n_out, self.n_in, self.n_weights, *arrays, sign)
 
     def same_ties(self, other: "TieMap") -> bool:
