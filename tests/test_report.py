@@ -114,7 +114,14 @@ def some_description(model, data, census, **changes):
     )
     return {
         "net": "cnn",
-        "data": {"name": data.name, "task": data.task, "in_shape": list(data.in_shape), "sizes": [1, 2, 3]},
+        "data": {
+            "name": data.name,
+            "source": "digits",
+            "target": "",
+            "task": data.task,
+            "in_shape": list(data.in_shape),
+            "sizes": [1, 2, 3],
+        },
         "settings": {"epochs": 7, "goal": None, "lr": 0.0125, "batch_size": 64},
         "versions": {"commonweight": "0.1.0", "torch": "2.13.0"},
         "results": {
@@ -572,9 +579,18 @@ def test_a_large_net_on_large_images_stays_within_three_megabytes(tmp_path):
 
 def test_the_command_repeats_the_run():
     settings = {"epochs": 5, "goal": "accuracy>=0.9", "batch_size": 64, "patience": 3.0, "lr": None}
-    run = {"net": "cnn", "data": {"name": "digits"}, "settings": settings, "seed": 4}
-    assert (
-        command(run) == "commonweight train digits --net cnn --epochs 5 --goal 'accuracy>=0.9' --batch-size 64 --seed 4"
-    )
-    assert command(run | {"data": {"name": "my rows.csv"}}).startswith("commonweight train 'path/to/my rows.csv' --net")
-    assert command(run | {"net": None}).startswith("commonweight.fit(model, data, epochs=5, goal='accuracy>=0.9'")
+    about = {"source": "digits", "target": "", "task": "classification"}
+    run = {"net": "cnn", "data": about, "settings": settings, "seed": 4}
+    options = "--epochs 5 --goal 'accuracy>=0.9' --batch-size 64 --seed 4"
+    assert command(run) == f"commonweight train digits --net cnn {options}"
+    rows = {"source": "my rows.csv", "target": "price", "task": "regression"}
+    named = "'my rows.csv' --net cnn --target price --task regression"
+    assert command(run | {"data": rows}) == f"commonweight train {named} {options}"
+    call = "commonweight.fit(model, data, epochs=5, goal='accuracy>=0.9', batch_size=64, seed=4)"
+    assert command(run | {"net": None}) == command(run | {"data": about | {"source": ""}}) == call
+
+
+def test_the_command_stands_on_the_page(case):
+    page = case[2]
+    words = "".join(words for path, words in page.words if "code" in path)
+    assert words == "commonweight train digits --net cnn --epochs 7 --lr 0.0125 --batch-size 64 --seed 3"

@@ -84,7 +84,7 @@ def through_the_net(model: nn.Module, answers: Answers, data: Data) -> tuple[Mar
     shown = thinned(path, STAGES)
     words = [
         paragraph(
-            f"Sample {sample} (counted from 0), of the test part, as each layer passes it on. Orange is above zero, "
+            f"Sample {sample:,} (counted from 0), of the test part, as each layer passes it on. Orange is above zero, "
             "blue below; the deeper the colour, the larger the value within that layer."
         ),
         paragraph(

@@ -38,13 +38,13 @@ def percent(share: float, places: int = 2) -> str:
     r"""A share of one.
 
     >>> percent(0.98765), percent(1.0), percent(0.99999)
-    ('98.77\xa0%', '100\xa0%', '> 99.99\xa0%')
+    ('98.77\xa0%', '100\xa0%', '>\xa099.99\xa0%')
     """
     if not math.isfinite(share):
         return number(share)
     least = 0.1**places
     if 0 < 100 * share < least or 0 < 100 * (1 - share) < least:
-        return f"< {least:.{places}f}\u00a0%" if share < 0.5 else f"> {100 - least:.{places}f}\u00a0%"
+        return f"<\u00a0{least:.{places}f}\u00a0%" if share < 0.5 else f">\u00a0{100 - least:.{places}f}\u00a0%"
     text = f"{100 * share:.{places}f}"
     return f"{text.rstrip('0').rstrip('.') if '.' in text else text}\u00a0%"
 

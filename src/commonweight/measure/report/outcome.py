@@ -69,8 +69,8 @@ def _table(matrix: Tensor, classes: tuple[str, ...]) -> Markup:
         share = tag("td", _share(found[true]), class_="share")
         rows.append(tag("tr", tag("th", names[true], scope="row", title=classes[true]), *cells, share))
     last = [tag("td", _share(value), class_="share") for value in sure]
-    rows.append(tag("tr", tag("th", "right when said", scope="row", class_="share"), *last, tag("td")))
-    columns = [tag("th", name, scope="col") for name in (*names, "found")]
+    rows.append(tag("tr", tag("th", "right when said, %", scope="row", class_="share"), *last, tag("td")))
+    columns = [tag("th", name, scope="col") for name in (*names, "found, %")]
     head = tag("thead", tag("tr", tag("th", "true ↓ answer →", scope="col", class_="corner"), *columns))
     caption = "Confusion matrix of the test part"
     body = tag("table", tag("caption", caption), head, tag("tbody", *rows), class_="confusion")
@@ -87,7 +87,8 @@ def _cell(count: int, true: int, answer: int, total: int, names: list[str]) -> M
 
 
 def _share(value: Tensor) -> str:
-    return "–" if value.isnan() else percent(float(value), 0)
+    """A share in hundredths; the unit stands in the heading."""
+    return "–" if value.isnan() else percent(float(value), 0).removesuffix("\u00a0%")
 
 
 def _picture(matrix: Tensor) -> Markup:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from commonweight.census.result import Census
-from commonweight.data import Data, names
+from commonweight.data.dataset import Data
 from commonweight.files import write_text
 from commonweight.measure.records import Record
 from commonweight.measure.report.anatomy import first_kernels, spread, through_the_net
@@ -158,7 +158,11 @@ def _repeat(description: Mapping[str, Any]) -> Markup:
     ]
     versions = {name: str(version) for name, version in description["versions"].items()}
     content = [
-        tag("figure", tag("h3", "How to repeat it"), tag("pre", tag("code", command(description)), tabindex="0")),
+        tag(
+            "figure",
+            tag("h3", "How to repeat it"),
+            tag("pre", tag("code", *_unbroken(command(description))), tabindex="0"),
+        ),
         _list("Settings", _flat({**description["settings"], "seed": description["seed"]})),
         _list("Data", _flat({k: v for k, v in description["data"].items() if k not in ("classes", "features")})),
         _list("Versions", versions),
@@ -167,20 +171,32 @@ def _repeat(description: Mapping[str, Any]) -> Markup:
 
 
 def command(description: Mapping[str, Any]) -> str:
-    """The command line that repeats a run, or the call for a net that was not made by name.
+    """The command line that repeats a run, or the call where net or data were not made by name.
 
-    >>> command({"net": "cnn", "data": {"name": "digits"}, "settings": {"epochs": 5, "goal": None}, "seed": 0})
+    >>> about = {"source": "digits", "target": "", "task": "classification"}
+    >>> command({"net": "cnn", "data": about, "settings": {"epochs": 5, "goal": None}, "seed": 0})
     'commonweight train digits --net cnn --epochs 5 --seed 0'
     """
     settings = {k: description["settings"][k] for k in _OPTIONS if description["settings"].get(k) is not None}
-    if description["net"] is None:
-        words = [f"{key}={value!r}" for key, value in (settings | {"seed": description["seed"]}).items()]
-        return f"commonweight.fit(model, data, {', '.join(words)})"
-    name = description["data"]["name"]
-    words = ["commonweight", "train", name if name in names() else f"path/to/{name}", "--net", description["net"]]
+    settings["seed"] = description["seed"]
+    about = description["data"]
+    if description["net"] is None or not about["source"]:
+        return f"commonweight.fit(model, data, {', '.join(f'{key}={value!r}' for key, value in settings.items())})"
+    if about["target"]:  # a table, whose last column and kind of value are only the defaults
+        settings = {"target": about["target"], "task": about["task"], **settings}
+    words = ["commonweight", "train", about["source"], "--net", description["net"]]
     for key, value in settings.items():
         words += [f"--{key.replace('_', '-')}", str(value)]
-    return shlex.join([*words, "--seed", str(description["seed"])])
+    return shlex.join(words)
+
+
+def _unbroken(line: str) -> Iterator[str]:
+    """A command whose lines break only before options."""
+    first, *options = line.split(" --")
+    yield first
+    for option in options:
+        yield " "
+        yield tag("span", f"--{option}")
 
 
 def _list(heading: str, items: Mapping[str, str]) -> Markup:
