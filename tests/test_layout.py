@@ -18,10 +18,10 @@ MODULES = {
 # A part may import the parts of lower levels, and parts of its own name (data.* among themselves).
 LEVELS = [
     {"errors"},
-    {"tiemap", "files"},
-    {"patterns", "data"},
+    {"tiemap", "files", "transforms"},
+    {"patterns", "data", "notation"},
     {"operators"},
-    {"reference", "lower", "recognise", "census"},
+    {"reference", "lower", "recognise", "census", "equations"},
     {"tied"},
     {"nets", "measure"},
     {"train", "claims"},
