@@ -80,7 +80,7 @@ class Record:
             values = json.loads(line)
             layers = tuple(LayerStatistics(**_typed(LayerStatistics, layer)) for layer in values.pop("layers"))
             return Record(**_typed(Record, values), layers=layers)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise FileError(
                 f"Not a training record: {line[:80]!r} ({error}); expected a line of records.jsonl."
             ) from error
@@ -116,6 +116,9 @@ def _plain(value: Any) -> Any:
 
 
 def _typed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with "nan" and "inf" turned back into floats; the fields must be those of `kind`."""
-    names = {field.name: field.type for field in fields(kind)}
-    return {key: float(value) if names[key] is float else value for key, value in values.items()}
+    """The values with "nan" and "inf" turned back into floats; the fields must be those of `kind`, and of its types."""
+    types = {field.name: field.type for field in fields(kind)}
+    for key, value in values.items():
+        if types[key] is not float and type(value) is not types[key]:
+            raise TypeError(f"{key} is no {types[key]}: {value!r}")
+    return {key: float(value) if types[key] is float else value for key, value in values.items()}
