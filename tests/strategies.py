@@ -131,10 +131,10 @@ def _turns_once(window: P.Pattern) -> bool:
     return conv.padding_mode == "zeros" or bool((steps <= np.array(conv.size)).all())
 
 
-def _starts_inside(window: P.Pattern) -> bool:
-    """Whether the first window reaches the input; if not, the outputs before it could belong to another part."""
-    conv = window.a if isinstance(window, P.Transpose) else window
-    return bool((np.array(conv.padding) <= np.array(conv.dilation) * (np.array(conv.kernel) - 1)).all())
+def _starts_with_used_units(pattern: P.Pattern) -> bool:
+    """Whether its first output and first input have connections; if not, they could be the end of a part before it."""
+    tiemap = pattern.tiemap()
+    return tiemap.out.min() == tiemap.inp.min() == 0
 
 
 def side_by_side(parts: st.SearchStrategy[P.Pattern]) -> st.SearchStrategy[P.Pattern]:
@@ -155,5 +155,5 @@ def patterns() -> st.SearchStrategy[P.Pattern]:
 def recognisables() -> st.SearchStrategy[P.Pattern]:
     """The patterns that `recognise` promises to find."""
     slides = (windows() | transposed_windows()).filter(_turns_once)
-    parts = plain_leaves() | slides.filter(_starts_inside)
-    return slides | st.recursive(parts, lambda parts: side_by_side(parts).filter(_not_large), max_leaves=4)
+    parts = (plain_leaves() | slides).filter(_starts_with_used_units)
+    return plain_leaves() | slides | st.recursive(parts, lambda a: side_by_side(a).filter(_not_large), max_leaves=4)

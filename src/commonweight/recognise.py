@@ -37,7 +37,6 @@ Known = dict[tuple[Any, ...], Pattern | None]  # by all that a canonical map con
 _LEAVES = (Dense, Single, Diagonal, Circulant, Toeplitz, Symmetric, Antisymmetric)
 _WINDOW = ("kernel", "stride", "padding", "dilation", "period")
 _SAMPLE = 256  # pairs of connections of each kind by which the sizes of factors are tested
-_WIDE = 8  # a gap of more units between two blocks goes to one of them whole
 _SPARSE = 16  # most places that a window meets for each of them that is a connection, not padding
 _CHOICES = 4  # values of one setting tried where the windows alone leave a choice
 
@@ -58,7 +57,8 @@ def recognise(tiemap: TieMap) -> Pattern | None:
 
     What connections alone cannot tell: a kernel that covers the input from `dense`; windows of 1 × k on one channel
     from `copies` of a convolution; kernel positions that only ever meet padding from none; a stride where there is one
-    position; whose the unused units between two blocks are; in what order somebody numbered the weights.
+    position; in what order somebody numbered the weights; where between two blocks a run of unused units is divided (it
+    is taken as the end of the first, or else as the beginning of the second).
 
     What is not looked for: a hidden permutation of units (their order is trusted); the ties of `orbits`, `compose`,
     hashing and codebooks, unless one of the patterns above has the same; circular windows with a stride or dilation
@@ -196,7 +196,7 @@ def _products(ours: TieMap, sizes: Sequence[Size], known: Known) -> Iterator[Pat
 
 def _stack(ours: TieMap, sizes: Sequence[Size], known: Known) -> tuple[Pattern | None, list[Pattern]]:
     """The smallest part of which the map is n equal ones side by side, and the pattern of all."""
-    for size in sizes:
+    for size in [(1, 1), *sizes]:
         n = ours.n_out // size[0]
         if n == 1 or n * size[1] != ours.n_in:
             continue
@@ -241,10 +241,9 @@ def _blocks(ours: TieMap, known: Known) -> Iterator[Pattern]:
     tails: dict[Size, list[Pattern]] = {(ours.n_out, ours.n_in): []}  # the parts from a unit on
     for k in range(len(slices) - 1, -1, -1):
         chosen = np.arange(slices[k].start, slices[k].stop)
-        begins: list[Size] = [(0, 0)]
-        if k:
-            outs, inps = (_between(high[k - 1][side], low[k][side]) for side in (0, 1))
-            begins = list(product(outs, inps))
+        # Unused units before this part are the end of the one before it, or else its own beginning.
+        late, early = low[k], high[k - 1] if k else (0, 0)
+        begins = product((late[0], early[0]), (late[1], early[1])) if k else [early]
         longer: dict[Size, list[Pattern]] = {}
         for begin, (end, tail) in product(begins, tails.items()):
             size = (end[0] - begin[0], end[1] - begin[1])
@@ -266,11 +265,6 @@ def _cuts(ours: TieMap) -> list[int]:
         cut &= np.maximum.accumulate(number)[:-1] < np.minimum.accumulate(number[::-1])[::-1][1:]
     places: list[int] = (np.flatnonzero(cut) + 1).tolist()
     return places
-
-
-def _between(high: int, low: int) -> list[int]:
-    """Where a part may begin whose first used unit is `low`, after one that ends at `high`: rather late than early."""
-    return list(range(low, high - 1, -1)) if low - high <= _WIDE else [low, high]
 
 
 # Sliding windows: channels ⊗ axis ⊗ axis ...
@@ -420,5 +414,5 @@ def _turns(axis: TieMap, turn: int, lap: int) -> list[tuple[int, int]]:
         return [(turn or lap, 1), (turn or lap, axis.n_out)]
     period = int(axis.out[users[1]] - axis.out[users[0]])
     turned = int(axis.inp[users[1]] - axis.inp[users[0]])
-    strides = (stride for stride in range(turn or lap, n + 1, lap) if (stride * period - turned) % n == 0)
+    strides = (stride for stride in range(turn or lap, 2 * n + 1, lap) if (stride * period - turned) % n == 0)
     return [(stride, period) for stride in islice(strides, _CHOICES) if period]
