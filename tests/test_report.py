@@ -448,6 +448,33 @@ def test_a_single_record_is_a_dot(tmp_path):
     assert len([a for a in page.all("circle") if a.get("class", "").startswith("dot")]) >= 4
 
 
+def test_the_curves_are_the_records_and_the_dot_is_the_best_check(tmp_path):
+    scores = [
+        (0.9, 0.5),
+        (0.4, 0.8),
+        (0.3, 0.9),
+        (0.2, 0.9),
+        (0.6, 0.7),
+    ]  # validation loss and accuracy; fourth is best
+    records = [
+        Record(k, k / 2, 1.0, 0.01, 1 / k, 0.5 + k / 100, loss, accuracy)
+        for k, (loss, accuracy) in enumerate(scores, 1)
+    ]
+    data = datasets.load("iris")
+    page = Page(report(tmp_path, made(small_mlp, data.in_shape, 3), data, records=records))
+    said = [words for path, words in page.words if path[-2:] == ("circle", "title")]
+    for record in records:
+        epoch = number(record.epoch)
+        assert f"epoch {epoch}: validation {number(record.validation_loss)}" in said
+        assert f"epoch {epoch}: training {number(record.loss)}" in said
+        assert f"epoch {epoch}: validation {percent(record.validation_metric, 1)}" in said
+        assert f"epoch {epoch}: training {percent(record.metric, 1)}" in said
+    x = Scale.over([record.epoch for record in records], 50, 390)
+    dots = [a for a in page.all("circle") if a.get("class") == "dot validation"]
+    assert [float(dot["cx"]) for dot in dots] == [x(2.0), x(2.0)]
+    assert "90 % at the best check (epoch 2), 70 % in the end" in page.text
+
+
 def test_kernels_can_be_read(tmp_path):
     data = datasets.load("digits")
     model = made(small_cnn, data.in_shape, data.n_outputs)
