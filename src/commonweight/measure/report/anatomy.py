@@ -28,6 +28,7 @@ _READ = 32
 """Values up to which a vector can be read by pointing at it."""
 
 _HISTOGRAMS = 24
+"""Layers whose weights are drawn."""
 
 
 def first_kernels(model: nn.Module, order: list[str], data: Data) -> Markup | None:

@@ -30,7 +30,7 @@ def plane(answers: Answers, model: nn.Module, data: Data) -> Markup:
     words = [
         paragraph(
             "With two features the whole input space can be shown. The ground has the colour of the class that the net "
-            "answers there, paler where it is less sure; the pale seam is the decision boundary."
+            "answers there, fainter where it is less sure; the faint seam is the decision boundary."
         ),
         paragraph(
             "Marks are test samples in the colour and shape of their true class; a ring is around mistakes.",
