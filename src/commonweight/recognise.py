@@ -414,5 +414,6 @@ def _turns(axis: TieMap, turn: int, lap: int) -> list[tuple[int, int]]:
         return [(turn or lap, 1), (turn or lap, axis.n_out)]
     period = int(axis.out[users[1]] - axis.out[users[0]])
     turned = int(axis.inp[users[1]] - axis.inp[users[0]])
-    strides = (stride for stride in range(turn or lap, 2 * n + 1, lap) if (stride * period - turned) % n == 0)
+    most = n if lap == 1 else 2 * n  # once around, and once more where that makes the output's size fit
+    strides = (stride for stride in range(turn or lap, most + 1, lap) if (stride * period - turned) % n == 0)
     return [(stride, period) for stride in islice(strides, _CHOICES) if period]
