@@ -347,7 +347,7 @@ def _zero_windows(axis: TieMap) -> Iterator[dict[str, int]]:
         if (high - low + 1).sum() != axis.n_connections:  # some offset is not used wherever it lies inside
             continue
         first, last = int(offset[0]), int(offset[-1])
-        dilation = int(np.gcd.reduce(np.diff(offset))) or 1
+        dilation = int(np.gcd.reduce(np.diff(offset))) or axis.n_in
         # As many positions before the used ones that only ever meet padding (or behind, if < 0) as make the size fit.
         room, least = axis.n_in - 1 - first - last, (axis.n_out - 1) * stride
         fewest, most = -((room - least) // dilation), (least + stride - 1 - room) // dilation
@@ -357,7 +357,7 @@ def _zero_windows(axis: TieMap) -> Iterator[dict[str, int]]:
         before = max(more, 0, -(-first // dilation))
         kernel = (last - first) // dilation + 1 + 2 * before - more
         if kernel * axis.n_out <= _SPARSE * axis.n_connections:
-            padding = before * dilation - first
+            padding, dilation = before * dilation - first, dilation if kernel > 1 else 1
             yield {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "period": period}
 
 
