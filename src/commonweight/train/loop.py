@@ -292,7 +292,7 @@ class Trainer:
             self.progress.best, self.progress.best_step = score, record.step
             self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
         self.progress.checks += 1
-        if self.goal and self.goal.reached(scores):
+        if self.goal and self.goal.reached(scores, len(self.validation)):
             self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
         elif record.step == self.steps:
             self.progress.stopped = "epochs"

@@ -120,8 +120,8 @@ def _batch_size(n_train: int) -> int:
 
 
 def _epochs(n_train: int, batch_size: int) -> int:
-    """About 750 steps for little data, at least 8 epochs for much."""
-    return max(8, -(-750 * batch_size // n_train))
+    """About 750 steps for little data, at least 5 epochs for much."""
+    return max(5, -(-750 * batch_size // n_train))
 
 
 def _precision(model: nn.Module, data: Data) -> str:
