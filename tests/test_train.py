@@ -48,9 +48,9 @@ def with_dropout():
 @pytest.mark.parametrize(
     ("text", "scores", "reached"),
     [
-        # 100 samples: the standard error of 0.95 is 0.0218, three of them 0.0654
-        ("accuracy>=0.88", {"accuracy": 0.95}, True),
-        ("accuracy >= 0.89", {"accuracy": 0.95}, False),
+        # 100 samples: the standard error of 0.95 is 0.0218, two of them 0.0436
+        ("accuracy>=0.90", {"accuracy": 0.95}, True),
+        ("accuracy >= 0.91", {"accuracy": 0.95}, False),
         ("accuracy>=0.99", {"accuracy": 1.0}, True),
         ("loss<=1e-1", {"loss": 0.09}, True),
         ("loss<=1e-1", {"loss": 0.11}, False),

@@ -114,14 +114,14 @@ def choose_settings(
 
 
 def _batch_size(n_train: int) -> int:
-    """A power of two near √n: 16 for a hundred samples, 128 for tens of thousands."""
+    """A power of two near √n: 16 for a hundred samples, 256 for tens of thousands."""
     power = round(math.log2(n_train) / 2 + 0.5)
-    return min(128, n_train, max(16, 1 << power))
+    return min(256, n_train, max(16, 1 << power))
 
 
 def _epochs(n_train: int, batch_size: int) -> int:
-    """About 750 steps for little data, at least 5 epochs for much."""
-    return max(5, -(-750 * batch_size // n_train))
+    """About 750 steps for little data, at least 4 epochs for much."""
+    return max(4, -(-750 * batch_size // n_train))
 
 
 def _precision(model: nn.Module, data: Data) -> str:
