@@ -17,7 +17,7 @@ class Goal:
     """A score that the validation part has to reach; an accuracy by two standard errors.
 
     The best of many checks flatters, and new data is seldom easier. The accuracy p of n samples has the standard error
-    √(p (1 - p) / n), so that 0.90 is reached by 0.909 of 5,000 samples, and 0.95 by 0.973 of 270.
+    √(p (1 - p) / n), so that 0.90 is reached by 0.909 of 5,000 samples, and 0.95 by 0.974 of 270.
 
     >>> goal = Goal.parse("accuracy>=0.90", "classification")
     >>> goal.reached({"accuracy": 0.905}, 5000), goal.reached({"accuracy": 0.915}, 5000)
