@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias, overload
 
 import torch
 from torch import Tensor
@@ -57,6 +57,12 @@ class Equation:
         for transform in self.transforms:
             source = transform.apply(source)
         return source
+
+    @overload
+    def pull_back(self, alias: Tensor, base: Tensor) -> Tensor: ...
+
+    @overload
+    def pull_back(self, alias: Tensor, base: None = None) -> Tensor | None: ...
 
     def pull_back(self, alias: Tensor, base: Tensor | None = None) -> Tensor | None:
         """The source whose `apply` is `alias`: every transform but a slice has an inverse.
@@ -173,7 +179,7 @@ def parse_transforms(text: str) -> tuple[Transform, ...]:
     return canonical((*transforms, Minus()) if negative else transforms)
 
 
-def expand(pattern: EquationPattern, names: Iterable[str]) -> list[Equation]:
+def expand(pattern: EquationPattern, names: Iterable[str], hidden: Iterable[str] = ()) -> list[Equation]:
     """The ties that a written equation stands for, among these names of tensors.
 
     A star is one component of a path; at the end of a path it is all that is left of it, one component or more. A brace
@@ -187,6 +193,7 @@ def expand(pattern: EquationPattern, names: Iterable[str]) -> list[Equation]:
     Args:
         pattern: of `parse`.
         names: the tensors that there are; modules are what stands before their dots.
+        hidden: further tensors that can be named, but that no star stands for, such as buffers.
 
     Raises:
         TieError: a name does not exist (with the nearest that do), a tensor with a module, a transform of a module,
@@ -200,12 +207,13 @@ def expand(pattern: EquationPattern, names: Iterable[str]) -> list[Equation]:
         layers.2.weight = layers.0.weight
         layers.2.bias = layers.0.bias
     """
-    tensors = dict.fromkeys(names)
+    visible = list(names)
+    tensors = dict.fromkeys([*visible, *hidden])
     modules = {name[: dot.start()] for name in tensors for dot in re.finditer(r"\.", name)}
     left, right = _aligned(pattern)
     free = len(_stars(left)) + len(_braces(left)) > len(_stars(right)) + len(_braces(right))
     found: list[Equation] = []
-    for alias, source in _pairs(pattern.text, left, right, list(tensors)):
+    for alias, source in _pairs(pattern.text, left, right, visible):
         if alias == source and free:
             continue
         equation = Equation(alias, source, pattern.transforms)
@@ -213,7 +221,7 @@ def expand(pattern: EquationPattern, names: Iterable[str]) -> list[Equation]:
         found.append(equation)
     if not found:
         raise TieError(
-            f"`{pattern.text}` ties nothing: its left side fits none of the {len(tensors)} names of tensors."
+            f"`{pattern.text}` ties nothing: its left side fits none of the {len(visible)} names of tensors."
         )
     return found
 
