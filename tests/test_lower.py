@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import patterns as any_pattern
 from strategies import windows as any_window
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from commonweight import patterns as P
 from commonweight import reference
@@ -264,5 +265,12 @@ def test_a_table_is_placed_once_on_each_device_and_stays_at_home():
     assert away.device.type == "meta"
     assert table.on(torch.device("meta")) is away
     assert table.on(torch.device("cpu")).tolist() == [2, 0, 1, 1]
-    with torch.device("meta"):
+    with torch.device("meta"):  # as when a module is made without memory
         assert Table(np.array([3])).on(torch.device("cpu")).tolist() == [3]
+
+
+def test_a_table_does_not_keep_the_stand_in_of_a_tracer():
+    table, meta = Table(np.array([1, 0])), torch.device("meta")
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert type(table.on(meta)) is FakeTensor
+    assert type(table.on(meta)) is torch.Tensor

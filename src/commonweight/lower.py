@@ -31,7 +31,7 @@ from commonweight.patterns import (
 from commonweight.patterns import bias as bias_pattern
 
 # Measured, see docs/lowering.md: how many multiplications of a dense operator cost as much as one gathered connection,
-GATHER_COST = 64
+GATHER_COST = 48
 # how many matrix cells cost as much as one point of a Fourier transform,
 FOURIER_COST = 128
 # and how much faster a plain matrix multiplies than operators that are vectorised over connections.

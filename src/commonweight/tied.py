@@ -58,7 +58,6 @@ class Tied(nn.Module):
         super().__init__()
         self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
         self.operator = lower(pattern, bias)
-        self._in_shape, self._n_axes = pattern.in_shape, len(pattern.in_shape)
         self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))
         shape = pattern.out_shape[:1] if bias == "channel" else pattern.out_shape
         absent = self.bias_pattern is None
@@ -73,16 +72,17 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""
-        shape = x.shape
-        lead = len(shape) - self._n_axes
-        if lead < 0 or shape[lead:] != self._in_shape:
-            raise PatternError(
-                f"{self.pattern} takes an input of shape {self._in_shape}, after any leading axes; got {tuple(shape)}."
-            )
-        if lead == 1:
+        if x.shape[1:] == self.pattern.in_shape:
             return self.operator.run(x, self.weight, self.bias)
-        batch = x.reshape(shape[:lead].numel(), *self._in_shape)
-        return self.operator.run(batch, self.weight, self.bias).reshape(*shape[:lead], *self.pattern.out_shape)
+        n_lead = x.ndim - len(self.pattern.in_shape)
+        if n_lead < 0 or x.shape[n_lead:] != self.pattern.in_shape:
+            raise PatternError(
+                f"{self.pattern} takes an input of shape {self.pattern.in_shape}, after any leading axes; "
+                f"got {tuple(x.shape)}."
+            )
+        lead = x.shape[:n_lead]
+        batch = x.reshape(lead.numel(), *self.pattern.in_shape)
+        return self.operator.run(batch, self.weight, self.bias).reshape(*lead, *self.pattern.out_shape)
 
     def extra_repr(self) -> str:
         """The notation."""

@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from commonweight.operators.plan import Plan
 from commonweight.operators.spread import Spread, Table, pairs
@@ -15,7 +16,7 @@ from commonweight.tiemap import TieMap
 
 
 def folded(n: int, part: Plan) -> Plan:
-    """n uses of the same weights: n times the batch."""
+    """n uses of the same weights: n times the batch. (torch's linear product takes more leading axes by itself.)"""
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         batch = x.shape[0]
@@ -23,7 +24,7 @@ def folded(n: int, part: Plan) -> Plan:
 
     return replace(
         part,
-        run=run,
+        run=part.run if part.run is F.linear else run,
         in_shape=(n, *part.in_shape),
         out_shape=(n, *part.out_shape),
         multiplications=n * part.multiplications,

@@ -39,23 +39,27 @@ class Plan:
 
 def fit(plan: Plan, pattern: Pattern, bias_shape: Shape | None = None) -> Plan:
     """The plan in the shapes of a pattern, with a bias of this shape; as it is where nothing needs to be fitted."""
-    inner, weights, in_shape, out_shape = plan.run, plan.spread, plan.in_shape, plan.out_shape
-    fused = bias_shape is None or (plan.fuses_bias and bias_shape == pattern.out_shape[:1] == out_shape[:1])
+    inner, spread = plan.run, plan.spread
+    fused = bias_shape is None or (plan.fuses_bias and bias_shape == pattern.out_shape[:1] == plan.out_shape[:1])
     bias_ones = (1,) * (len(pattern.out_shape) - len(bias_shape or ()))
 
-    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def reshaped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         batch = x.shape[0]
-        y = inner(x.reshape(batch, *in_shape), weights(weight), bias if fused else None)
+        y = inner(x.reshape(batch, *plan.in_shape), spread(weight), bias if fused else None)
         y = y.reshape(batch, *pattern.out_shape)
         return y if fused or bias is None else y + bias.reshape(*bias.shape, *bias_ones)
 
-    shapes = (in_shape, out_shape, weights.shape) == (pattern.in_shape, pattern.out_shape, pattern.weight_shape)
+    # As little as is needed: each step costs as much as a small product.
+    run: Run = reshaped
+    if fused and (plan.in_shape, plan.out_shape) == (pattern.in_shape, pattern.out_shape):
+        ready = spread.table is None and spread.shape == pattern.weight_shape
+        run = inner if ready else lambda x, weight, bias: inner(x, spread(weight), bias)
     return Plan(
         plan.operator,
-        inner if fused and shapes and weights.table is None else run,
+        run,
         pattern.in_shape,
         pattern.out_shape,
         Spread(pattern.weight_shape),
         plan.multiplications,
-        plan.tables + (weights.table.bytes if weights.table else 0),
+        plan.tables + (spread.table.bytes if spread.table else 0),
     )

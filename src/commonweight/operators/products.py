@@ -55,17 +55,18 @@ def fourier(n_in: int, n_out: int, *, circular: bool, transposed: bool) -> Plan:
     if transposed:
         n_in, n_out = n_out, n_in
 
+    rfft, irfft, padded = torch.fft.rfft, torch.fft.irfft, None if length == n_in == n_out else length
+
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if x.shape[0] == 0:  # which no transform takes
+        if not x.shape[0]:  # which no transform takes
             return (x[:, :1] * weight[:1]).expand(0, n_out)
-        theta = torch.cat([weight[1:], weight]) if unrolled else weight
-        precision = torch.promote_types(x.dtype, torch.float32)
-        spectrum = torch.fft.rfft(theta.to(precision), n=length)
-        spectrum = torch.fft.rfft(x.to(precision), n=length) * (spectrum.conj() if transposed else spectrum)
-        y: Tensor = torch.fft.irfft(spectrum, n=length)
-        if length != n_out:
-            y = y.roll(first, -1)[..., :n_out] if transposed else y[..., first : first + n_out]
-        return y.to(x.dtype)
+        if x.dtype in (torch.bfloat16, torch.float16):
+            return run(x.float(), weight.float(), bias).to(x.dtype)
+        spectrum = rfft(torch.cat([weight[1:], weight]) if unrolled else weight, padded)
+        y: Tensor = irfft(rfft(x, padded) * (spectrum.conj() if transposed else spectrum), length)
+        if padded is None:
+            return y
+        return y.roll(first, -1)[..., :n_out] if transposed else y[..., first : first + n_out]
 
     multiplications = 3 * length * length.bit_length() + 2 * length  # three transforms and the product of two spectra
     return Plan("torch.fft.rfft", run, (n_in,), (n_out,), Spread((n_weights,)), multiplications)

@@ -101,10 +101,10 @@ class Spread:
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""
         if self.table is None:
-            return weight.reshape(self.shape)
-        theta = weight.reshape(-1)
+            return weight if weight.shape == self.shape else weight.reshape(self.shape)
+        theta = weight if weight.ndim == 1 else weight.flatten()
         if self._signed:
             theta = torch.cat([-theta.flip(0), pad(theta, (1, 0))])
         elif self._holes:
             theta = pad(theta, (1, 0))
-        return theta.index_select(0, self.table.on(weight.device)).reshape(self.shape)
+        return theta.index_select(0, self.table.on(theta.device)).reshape(self.shape)
