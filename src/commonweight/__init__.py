@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from commonweight.census import count
+    from commonweight.equations import check, tie, ties, untie
+    from commonweight.errors import TieError
     from commonweight.tied import Tied
     from commonweight.tiemap import TieMap
     from commonweight.train.loop import fit
 
 __version__ = "0.1.0"
-__all__ = ["TieMap", "Tied", "count", "fit"]
+__all__ = ["TieError", "TieMap", "Tied", "check", "count", "fit", "tie", "ties", "untie"]
 
-_HOME = {"TieMap": "tiemap", "Tied": "tied", "count": "census", "fit": "train.loop"}
-_MODULES = ("data", "errors", "lower", "measure", "nets", "patterns", "recognise", "reference", "train")
+_HOME = {"TieMap": "tiemap", "Tied": "tied", "count": "census", "fit": "train.loop", "TieError": "errors"}
+_HOME |= dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
+_MODULES = ("data", "equations", "errors", "lower", "measure", "nets", "patterns", "recognise", "reference", "train")
 
 
 def __getattr__(name: str) -> Any:

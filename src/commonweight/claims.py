@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CHECKOUT = Path(__file__).parents[2]
-_FILE_NAME = re.compile(r"c(\d\d)_\w+\.py")
+_FILES = "c[0-9][0-9]_*.py"
 _PAGE_HEAD = """# Claims
 
 Each claim is an experiment: a file of `claims/` that says when the claim holds, runs with fixed seeds, on real data
@@ -102,7 +102,7 @@ def run_claims(ids: Sequence[str], folder: Path | None = None, *, say: Callable[
     Raises:
         ClaimError: no folder of claims, a file in it that is not a claim, an unknown id, or a damaged stored outcome.
     """
-    folder = _folder() if folder is None else folder
+    folder = _folder([_CHECKOUT / "claims", Path.cwd() / "claims"] if folder is None else [folder])
     paths = _paths(folder)
     unknown = [name for name in ids if name.upper() not in paths]
     if unknown:
@@ -111,14 +111,14 @@ def run_claims(ids: Sequence[str], folder: Path | None = None, *, say: Callable[
     all_hold = True
     for claim in chosen:
         say(f"{claim.id}: {claim.sentence}\nCriterion: {claim.criterion}")
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             result = claim.run()
         except CommonweightError as error:
             say(f"{claim.id} could not be run: {error}\n")
             all_hold = False
             continue
-        _store(claim, result, time.perf_counter() - start)
+        _store(claim, result, time.process_time() - start)
         write_text(_page_path(folder), page(folder))
         say(_as_text(claim, result))
         all_hold &= result.holds
@@ -126,14 +126,11 @@ def run_claims(ids: Sequence[str], folder: Path | None = None, *, say: Callable[
 
 
 def load_claim(path: Path) -> Claim:
-    """Read a claim file: run its top level, and take its docstring apart.
+    """Read a claim file, named cNN_name.py: run its top level, and take its docstring apart.
 
     Raises:
         ClaimError: no docstring that ends in a criterion, or no function `run`.
     """
-    match = _FILE_NAME.fullmatch(path.name)
-    if match is None:
-        raise ClaimError(f"{path} is no claim file: its name is cNN_ and a name, such as c01_lenet5_counts.py.")
     module = ModuleType(path.stem)
     SourceFileLoader(path.stem, str(path)).exec_module(module)
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", module.__doc__ or "")]
@@ -144,39 +141,43 @@ def load_claim(path: Path) -> Claim:
         )
     if not callable(getattr(module, "run", None)):
         raise ClaimError(f"{path} has no function run() that returns a Result: write one.")
-    return Claim(f"C{int(match[1])}", path, sentence, tuple(remarks), last.removeprefix("Criterion: "), module.run)
+    return Claim(_id(path), path, sentence, tuple(remarks), last.removeprefix("Criterion: "), module.run)
 
 
 def page(folder: Path) -> str:
     """The page of all stored outcomes, in Markdown."""
     outcomes = [_stored(folder, name) for name in _paths(folder) if _outcome_path(folder, name).exists()]
     answer = {True: "holds", False: "**does not hold**"}
-    rows = [("", "claim", "by its criterion")]
-    rows += [(outcome["id"], outcome["claim"], answer[outcome["holds"]]) for outcome in outcomes]
-    return "\n".join([_PAGE_HEAD, _markdown_table(rows), *map(_section, outcomes)])
+    rows = [("claim", "by its criterion")]
+    rows += [(f"{outcome['id']} · {outcome['claim']}", answer[outcome["holds"]]) for outcome in outcomes]
+    return "\n".join([_PAGE_HEAD, _markdown_table(rows), *map(_section, outcomes), ""])
 
 
-def _folder() -> Path:
-    """The folder of claims that belongs to this code."""
-    places = [_CHECKOUT / "claims", Path.cwd() / "claims"]
+def _folder(places: Sequence[Path]) -> Path:
+    """The first of these folders that has claims in it."""
     for place in places:
-        if place.is_dir() and any(_FILE_NAME.fullmatch(path.name) for path in place.iterdir()):
+        if any(place.glob(_FILES)):
             return place
     raise ClaimError(
-        f"Claims are run in a checkout of the repository, and there is none at {places[0]} or {places[1]}: clone the "
-        f"repository and run the command in it."
+        f"There are no claims in {' or '.join(map(str, places))}: they come with the source, not with the installed "
+        f"package, so run them in a checkout of the repository."
     )
 
 
 def _paths(folder: Path) -> dict[str, Path]:
     """The claim files of a folder by id, in order."""
     paths: dict[str, Path] = {}
-    for path in sorted(folder.glob("c[0-9][0-9]_*.py")):
-        name = f"C{int(path.name[1:3])}"
+    for path in sorted(folder.glob(_FILES)):
+        name = _id(path)
         if name in paths:
             raise ClaimError(f"{paths[name].name} and {path.name} are both {name}: give one of them another number.")
         paths[name] = path
     return paths
+
+
+def _id(path: Path) -> str:
+    """C1 for c01_name.py."""
+    return f"C{int(path.name[1:3])}"
 
 
 def _outcome_path(folder: Path, name: str) -> Path:
@@ -247,8 +248,8 @@ def _section(outcome: Mapping[str, Any]) -> str:
         parts.append(f"![{outcome['claim']}]({outcome['figure']})")
     parts.append(_markdown_table([("measured", "value"), *_formatted(outcome["numbers"])]))
     command = f"commonweight claims {outcome['id']}"
-    parts.append(f"`{command}` · `{outcome['file']}` · {outcome['seconds']} s with {outcome['with']}")
-    return "\n" + "\n\n".join(parts) + "\n"
+    parts.append(f"`{command}` · `{outcome['file']}` · {outcome['seconds']} s of processor time with {outcome['with']}")
+    return "\n" + "\n\n".join(parts)
 
 
 def _as_text(claim: Claim, result: Result) -> str:

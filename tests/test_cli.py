@@ -1,0 +1,237 @@
+"""The command line: what it prints, its JSON, its exit codes, and one sentence for everything that cannot be used."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from commonweight import cli, data, files, nets
+from commonweight.train import loop
+
+
+@pytest.fixture
+def say(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; returns its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["commonweight", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short run of the cnn on digits."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    digits = data.load("digits")
+    loop.fit(nets.build("cnn", digits.in_shape, digits.n_outputs), digits, epochs=3, out=folder, progress=False)
+    return folder
+
+
+LENET5 = {
+    "c1": (156, 122304),
+    "s2": (12, 5880),
+    "c3": (1516, 151600),
+    "s4": (32, 2000),
+    "c5": (48120, 48120),
+    "f6": (10164, 10164),
+    "output": (0, 840),
+}
+
+
+def test_count_prints_the_published_table_of_lenet5(say):
+    code, out, _ = say("count", "lenet5", "--json")
+    counted = json.loads(out)
+    assert code == 0
+    assert {layer["name"]: (layer["weights"], layer["connections"]) for layer in counted["layers"]} == LENET5
+    assert (counted["weights"], counted["connections"]) == (60000, 340908)
+    assert set(counted) == {"weights", "connections", "full", "layers"}
+    assert {key for layer in counted["layers"] for key in layer} == {"name", "weights", "connections", "full", "uses"}
+    assert "340,908" in say("count", "lenet5")[1]
+
+
+def test_count_takes_a_shape_and_a_net_of_ones_own(say, tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\ndef build(shape, n): return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * 16, n))\n"
+    )
+    code, out, _ = say("count", "own.py:build", "--shape", "2x4x4", "--outputs", 3, "--json")
+    assert code == 0
+    assert json.loads(out)["weights"] == 2 * 16 * 3 + 3
+
+
+def test_lists_of_nets_and_data(say):
+    made, sets = json.loads(say("nets", "--json")[1]), json.loads(say("data", "--json")[1])
+    assert {"lenet5", "lenet1989", "mlp", "cnn", "locally_connected"} <= {entry["name"] for entry in made}
+    assert all(set(entry) == {"name", "summary", "source"} for entry in made)
+    assert {"digits", "iris", "fashion-mnist", "mnist-5k"} <= {entry["name"] for entry in sets}
+    assert all(set(entry) == {"name", "summary", "task", "source", "available", "install"} for entry in sets)
+    assert "lenet5" in say("nets")[1]
+    assert "digits" in say("data")[1]
+
+
+def test_data_shows_one_set_and_draws_it(say, tmp_path):
+    code, out, _ = say("data", "iris")
+    assert code == 0
+    assert "classes: setosa, versicolor, virginica" in out
+    assert (tmp_path / "iris.png").stat().st_size > 1000
+    assert json.loads(say("data", "iris", "--json")[1])["split"] == [106, 22, 22]
+
+
+def test_train_ends_in_one_line_of_json(say, tmp_path):
+    code, out, err = say("train", "iris", "--epochs", 3, "--json", "--seed", 1)
+    assert code == 0
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    keys = {"run", "net", "data", "epochs", "train_seconds", "goal_seconds", "test", "weights", "connections", "seed"}
+    assert set(result) == keys
+    assert (result["net"], result["data"], result["seed"], result["epochs"]) == ("mlp", "iris", 1, 3)
+    assert set(result["test"]) == {"loss", "accuracy"}
+    assert "validation accuracy" in err
+    assert (tmp_path / result["run"] / "report.html").is_file()
+
+
+def test_train_prints_the_ladder_and_the_scores(say, tmp_path):
+    code, out, _ = say("train", "diabetes", "--epochs", 2, "--out", "mine")
+    assert code == 0
+    assert "fully connected" in out
+    assert "tested once on" in out
+    assert "rmse" in out
+    assert "report: mine/report.html" in out
+
+
+def test_a_finished_run_is_taken_up_without_harm(say, tmp_path):
+    say("train", "iris", "--epochs", 2, "--out", "mine")
+    before = (tmp_path / "mine" / "weights.safetensors").read_bytes()
+    code, _, _ = say("train", "--resume", "mine")
+    assert code == 0
+    assert (tmp_path / "mine" / "weights.safetensors").read_bytes() == before
+
+
+def test_predict_names_images(say, trained, tmp_path):
+    digits = data.load("digits")
+    for index in (0, 1):
+        pixels = np.round(digits.x[index, 0].numpy() * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{index}.png")
+    code, out, _ = say("predict", trained, "0.png", "1.png", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [answer["input"] for answer in answers] == ["0.png", "1.png"]
+    assert [answer["label"] for answer in answers] == ["0", "1"]
+    assert all(0.1 < answer["probability"] <= 1 for answer in answers)
+    assert say("predict", trained, "0.png")[1].startswith("0.png: 0  ")
+
+
+def test_predict_values_of_rows(say, tmp_path):
+    x = torch.linspace(0, 1, 60)
+    rows = [f"{a:.3f},{-a:.3f},{3 * a:.4f}" for a in x.tolist()]
+    (tmp_path / "line.csv").write_text("\n".join(["a,b,y", *rows]) + "\n")
+    assert say("train", "line.csv", "--epochs", 2, "--out", "mine")[0] == 0
+    (tmp_path / "new.csv").write_text("a,b\n0.1,-0.1\n0.9,-0.9\n")
+    code, out, _ = say("predict", "mine", "new.csv", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [answer["input"] for answer in answers] == ["new.csv:2", "new.csv:3"]
+    assert all(isinstance(answer["label"], float) and answer["probability"] is None for answer in answers)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["train"], "Say what to train on"),
+        (["train", "digitz"], "'digitz' is unknown.*digits"),
+        (["train", "none.csv"], "none.csv"),
+        (["train", "digits", "--net", "lenet"], "lenet5"),
+        (["train", "iris", "--net", "lenet5"], "lenet5"),
+        (["train", "diabetes", "--net", "lenet5"], "lenet5"),
+        (["train", "iris", "--goal", "beauty>1"], "A goal is one of accuracy, loss"),
+        (["train", "iris", "--lr", "-1"], "lr is a number above 0"),
+        (["train", "iris", "--batch-size", "1000"], "from 1 to 106"),
+        (["train", "iris", "--lr", "1e30", "--optimizer", "sgd"], "The training loss became"),
+        (["train", "--resume", "nothing"], "There is no run in nothing"),
+        (["train", "--resume", "nothing", "--epochs", "3"], "leave --epochs out"),
+        (["count", "lenet6"], "lenet5"),
+        (["count", "none.py:build"], "none.py"),
+        (["predict", "nothing", "a.png"], "There is no run in nothing"),
+        (["data", "iriss"], "iris"),
+        (["claims", "C99"], "C99"),
+    ],
+)
+def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(say, words, says):
+    code, out, err = say(*words)
+    assert code == 2
+    assert out == ""
+    (line,) = [line for line in err.splitlines() if line.startswith("commonweight: ")]
+    assert "Traceback" not in err
+    assert re.search(says, line), line
+
+
+@pytest.mark.parametrize(
+    "words", [["count", "lenet5", "--shape", "3by3"], ["train", "iris", "--optimizer", "magic"], ["x"]]
+)
+def test_what_cannot_be_parsed_is_exit_code_2(say, words):
+    code, _, err = say(*words)
+    assert code == 2
+    assert "Error" in err or "Usage" in err
+
+
+def test_predict_refuses_other_sizes_and_unreadable_files(say, trained, tmp_path):
+    Image.new("L", (9, 9)).save(tmp_path / "large.png")
+    (tmp_path / "text.png").write_text("no image")
+    for name, says in (("large.png", "9"), ("text.png", "text.png"), ("none.png", "none.png")):
+        code, _, err = say("predict", trained, name)
+        assert code == 2
+        assert says in err
+
+
+def test_resume_on_a_different_net_is_refused(say, tmp_path):
+    say("train", "iris", "--epochs", 1, "--out", "mine")
+    code, _, err = say("train", "--resume", "mine", "--net", "cnn")
+    assert code == 2
+    assert "was begun with the net mlp, not cnn" in err
+
+
+def test_a_net_of_ones_own_runs_again_only_when_named(say, tmp_path):
+    (tmp_path / "own.py").write_text("from torch import nn\ndef build(shape, n): return nn.Linear(shape[0], n)\n")
+    say("train", "iris", "--net", "own.py:build", "--epochs", 1, "--out", "mine")
+    (tmp_path / "new.csv").write_text("1,2,3,4\n5,6,7,8\n")
+    code, _, err = say("predict", "mine", "new.csv")
+    assert code == 2
+    assert "say --net own.py:build" in err
+    assert say("predict", "mine", "new.csv", "--net", "own.py:build")[0] == 0
+
+
+def test_an_interrupted_run_says_how_it_goes_on(say, monkeypatch):
+    def interrupted(self, step):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop.Trainer, "_step", interrupted)
+    code, _, err = say("train", "iris", "--out", "mine")
+    assert code == 2
+    assert "Interrupted; the run goes on with `commonweight train --resume RUN`" in err
+
+
+def test_a_full_disk_is_one_sentence(say, monkeypatch):
+    def full(**given):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    code, _, err = say("train", "iris", "--epochs", 1, "--out", "mine")
+    assert code == 2
+    assert "No space left on device; free some space" in err
+
+
+def test_the_installed_command_answers():
+    answer = subprocess.run(
+        [sys.executable, "-c", "from commonweight.cli import main; main()", "--help"], capture_output=True, check=True
+    )
+    assert b"train" in answer.stdout
