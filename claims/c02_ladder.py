@@ -24,18 +24,19 @@ FILTER = 5
 SIDES = (8, 16, 32, 64, 100, 316, 1000)
 LISTED_SIDES = (5, 6, 8, 11)
 BYTES_PER_WEIGHT = 4
-BORDERS = {
-    "windows inside": {"padding": 0},
-    "zeros around": {"padding": FILTER // 2},
-    "ring": {"padding": FILTER // 2, "padding_mode": "circular"},
+BORDERS = {  # padding and its mode
+    "windows inside": (0, "zeros"),
+    "zeros around": (FILTER // 2, "zeros"),
+    "ring": (FILTER // 2, "circular"),
 }
 
 
 def ladder(side: int, border: str) -> tuple[Pattern, Pattern, Pattern]:
     """The full connection, the windows with weights of their own and those that share, between the same units."""
-    window = {"kernel": FILTER, **BORDERS[border]}
-    local = patterns.local((1, side, side), 1, **window)
-    return patterns.dense(local.n_in, local.n_out), local, patterns.conv2d((1, side, side), 1, **window)
+    image, (padding, mode) = (1, side, side), BORDERS[border]
+    local = patterns.local(image, 1, kernel=FILTER, padding=padding, padding_mode=mode)
+    shared = patterns.conv2d(image, 1, kernel=FILTER, padding=padding, padding_mode=mode)
+    return patterns.dense(local.n_in, local.n_out), local, shared
 
 
 def by_formula(side: int, border: str) -> tuple[int, int, int]:

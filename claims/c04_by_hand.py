@@ -60,9 +60,8 @@ def by_machine(image: Array, kernel: Array, bias: float) -> dict[str, list[float
     x, w = torch.tensor(image), torch.tensor(kernel)
     pattern = patterns.conv2d(image.shape, 1, kernel=kernel.shape[1:])
     layer = Tied(pattern, bias="channel", generator=torch.Generator(), dtype=torch.float64)
+    layer.load_state_dict({"weight": w[None], "bias": torch.tensor([bias])})
     with torch.no_grad():
-        layer.weight.copy_(w[None])
-        layer.bias.fill_(bias)
         tied = layer(x[None]).flatten()
     listed = reference.forward(pattern.tiemap(), w.flatten(), x.flatten()[None])[0] + bias
     correlation = sum(correlate2d(a, b, mode="valid") for a, b in zip(image, kernel, strict=True))

@@ -47,7 +47,8 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         kernel = turn(self.convolution.weight) if self.turned else self.convolution.weight
         feature_maps = F.conv2d(x, kernel, self.convolution.bias, padding=1)
-        return self.head(F.max_pool2d(feature_maps.relu(), 2).flatten(1))
+        scores: Tensor = self.head(F.max_pool2d(feature_maps.relu(), 2).flatten(1))
+        return scores
 
 
 def turn(kernel: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ def from_turned_starts(digits: data.Data) -> tuple[float, float, Net, Net]:
         x, y = digits.normalisation.apply(digits.x[chosen]), digits.y[chosen]
         for net, optimizer in zip((correlation, convolution), optimizers, strict=True):
             optimizer.zero_grad()
-            F.cross_entropy(net(x), y).backward()
+            F.cross_entropy(net(x), y).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         ours, theirs = correlation.state_dict(), convolution.state_dict()
         kernels = max(kernels, float((ours.pop(KERNEL) - turn(theirs.pop(KERNEL))).abs().max()))
