@@ -109,9 +109,9 @@ def run() -> Result:
         f"Away from the place of training, the sharing net loses {lost['sharing']:.1f} points at the mean and "
         f"{100 * worst_loss['sharing']:.1f} at the worst place, its unshared twin {lost['unshared twin']:.0f} and the "
         f"fully connected net {lost['fully connected']:.0f}. With the usual padding, sharing loses {lost[padded]:.1f} "
-        f"and {100 * worst_loss[padded]:.1f} points, which {'meets' if stays[padded] else 'misses'} the same criterion. "
-        f"Under a flat head, it loses "
-        f"{lost['sharing, flat head']:.0f}: sharing in the convolution alone is not enough."
+        f"and {100 * worst_loss[padded]:.1f} points, which {'meets' if stays[padded] else 'misses'} the same "
+        f"criterion. Under a flat head, it loses {lost['sharing, flat head']:.0f}: sharing in the convolution alone is "
+        f"not enough."
     )
     numbers = {f"points lost at the mean of the other places, {name}": lost[name] for name in NETS}
     return Result(bool(stays["sharing"] and fails and learned), verdict, numbers, rows, draw(maps))
