@@ -19,7 +19,7 @@ MODULES = {
 LEVELS = [
     {"errors"},
     {"tiemap", "files", "transforms"},
-    {"patterns", "data", "notation"},
+    {"patterns", "data", "notation", "checkpoints"},
     {"operators"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied"},
