@@ -18,7 +18,7 @@ MODULES = {
 # A part may import the parts of lower levels, and parts of its own name (data.* among themselves).
 LEVELS = [
     {"errors"},
-    {"tiemap", "files", "transforms"},
+    {"tiemap", "atomic", "transforms"},
     {"patterns", "data", "notation", "checkpoints"},
     {"operators"},
     {"reference", "lower", "recognise", "census", "equations"},
@@ -28,7 +28,7 @@ LEVELS = [
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"census", "files", "recognise", "operators", "lower", "tied"}
+NEEDS_NO_NET = {"atomic", "census", "recognise", "operators", "lower", "tied"}
 
 
 def imported(path: Path) -> set[str]:
