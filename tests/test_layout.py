@@ -23,12 +23,12 @@ LEVELS = [
     {"operators"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied"},
-    {"nets", "measure"},
+    {"nets", "measure", "verdicts"},
     {"train", "claims"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"atomic", "census", "recognise", "operators", "lower", "tied"}
+NEEDS_NO_NET = {"atomic", "census", "recognise", "operators", "lower", "tied", "verdicts"}
 
 
 def imported(path: Path) -> set[str]:
