@@ -4,17 +4,30 @@ No format's own loader runs: nothing in a file is executed, memory is taken only
 in a `Checkpoint` or in one `FileError`.
 """
 
+import os
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from commonweight.checkpoints.bounded import damaged, opened
-from commonweight.checkpoints.content import Content, content_of, contents
 from commonweight.checkpoints.folder import Reader, config_of, read_shards, weights_of
 from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.checkpoints.pytorch import read_pytorch
 from commonweight.checkpoints.safetensors_header import read_safetensors
 from commonweight.checkpoints.stored import Checkpoint, Stored
 
+if TYPE_CHECKING:
+    from commonweight.checkpoints.content import Content, content_of, contents
+
 __all__ = ["Checkpoint", "Content", "Stored", "content_of", "contents", "open_checkpoint"]
+
+
+def __getattr__(name: str) -> Any:
+    """What needs numpy loads on first use: half of the time of a header-only answer would be its import."""
+    if name in ("Content", "content_of", "contents"):
+        return getattr(import_module("commonweight.checkpoints.content"), name)
+    raise AttributeError(f"module 'commonweight.checkpoints' has no attribute '{name}'")
+
 
 _READERS: dict[str, Reader] = {"safetensors": read_safetensors, "pytorch": read_pytorch, "onnx": read_onnx}
 
@@ -30,7 +43,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         FileError: missing, unreadable, damaged, or of no format that is known.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike `Path.is_dir`, no error for a name too long
         tensors, metadata = _weights(weights_of(path))
         return Checkpoint(path, "folder", _sorted(tensors), metadata, config_of(path))
     tensors, metadata = _weights(path)

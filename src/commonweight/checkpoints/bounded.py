@@ -1,4 +1,4 @@
-"""Reading what nobody vouches for: regular files only, inside their folder, JSON of bounded size and without double keys."""
+"""Reading what nobody vouches for: regular files only, inside their folder, and bounded JSON without double keys."""
 
 import json
 import reprlib
@@ -14,6 +14,9 @@ MAX_JSON = 100_000_000
 
 MAX_TENSORS = 2**19
 """The most tensors that one file may hold."""
+
+MAX_VARINTS = 2**23
+"""The longest field of protobuf's varints that is decoded, in bytes; decoding takes some fifty times as much memory."""
 
 _MAX_JSON_ITEMS = 16 * MAX_TENSORS
 _MAX_DIMENSIONS = 64

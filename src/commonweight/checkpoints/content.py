@@ -3,11 +3,11 @@
 The hash is a tree of two levels, so that both cores work on one large tensor. The values, row by row and little-endian,
 are cut into leaves of 2^20 bytes (the last may be shorter), and
 
-    sha256 = SHA-256("commonweight content 1\\n" + TYPE + " " + SHAPE + "\\n" + SHA-256(leaf 0) + SHA-256(leaf 1) + ...)
+    sha256 = SHA-256("commonweight content 1\\n" + TYPE + " " + SHAPE + "\\n" + SHA-256(leaf 0) + SHA-256(leaf 1)...)
 
-with torch's name of the type and the shape as Python prints a tuple: `float32 (3, 4)`. The first line ends before any digest
-begins, so that two different tensors have the same hash only if SHA-256 has a collision. What is compared are bits: 0.0
-and -0.0 differ, and so do two NaN with different payloads. The format of the file, strides and sharding do not matter.
+with torch's name of the type and the shape as Python prints a tuple: `float32 (3, 4)`. Type and shape say how many
+leaves there are, so that two different tensors have the same hash only if SHA-256 has a collision. Bits are compared:
+0.0 and -0.0 differ, and so do two NaN with different payloads. The file's format, strides and shards do not matter.
 
 Leaves are read by `readinto`, not mapped: each byte is read once, memory stays at a leaf for each thread, and a file
 that shrinks meanwhile is an error and not a crash.
@@ -106,7 +106,7 @@ class _Tally:
         infinite = floats is not None and floats.infinity is not None and self._largest >= floats.infinity
         same = len(self._same) == 1 and None not in self._same
         if floats is None or floats.exact:
-            zero = same and not any(next(iter(self._same)) or b"")
+            zero = same and not any(any(value or b"") for value in self._same)
         else:  # 0.0 and -0.0 are both zero
             zero = self._largest == 0 and self.nbytes > 0
         return Content(
@@ -169,7 +169,8 @@ def content_of(tensor: "torch.Tensor", threads: int = 1) -> Content:
         kind = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
         raise TieError(f"A tensor without plain values has no content to compare: got one {kind}; load or convert it.")
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    values: Bytes = plain.reshape(-1).view(torch.uint8).numpy()
+    # As one row: a single element may keep any stride through contiguous() and reshape().
+    values: Bytes = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()
     tally = _Tally(value_type, len(values))
 
     def source(_: "_Reader", start: int, stop: int) -> Bytes:

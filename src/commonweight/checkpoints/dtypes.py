@@ -1,4 +1,4 @@
-"""The types that values have in checkpoint files: the words for each, its width, and which bits mean NaN and infinity."""
+"""The types of values in checkpoint files: the words for each, its width, and which bits mean NaN and infinity."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 """The weights in an ONNX file, found by their place: initializers, values of `Constant` nodes, and files beside it.
 
-Only the fields that lead to tensors are looked at (field numbers from onnx.proto, IR version 3 and later); all others are
-stepped over, so that the header-only answer does not depend on the size of the file. In subgraphs (the branches of an
-`If`, the body of a `Loop`) a name stands behind those of the node and of its attribute: `If_0/then_branch/weight`.
+Only the fields that lead to tensors are looked at (field numbers from onnx.proto, IR version 3 and later); all others
+are stepped over, so that the time does not depend on the size of the file. In subgraphs (the branches of an `If`, the
+body of a `Loop`) a name stands behind those of the node and of its attribute: `If_0/then_branch/weight`.
 Left out: texts, which are no weights, training information, and functions.
 """
 
@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from commonweight.checkpoints.bounded import MAX_TENSORS, damaged, elements, inside, opened, shown
+from commonweight.checkpoints.bounded import MAX_TENSORS, MAX_VARINTS, damaged, elements, inside, opened, shown
 from commonweight.checkpoints.dtypes import ONNX
 from commonweight.checkpoints.stored import Stored
-from commonweight.checkpoints.varints import MAX_VARINTS
 from commonweight.checkpoints.wire import Field, Wire
 
 _MAX_DEPTH = 32
@@ -23,10 +22,34 @@ _MAX_DIMENSIONS = 64
 _TEXTS = "STRING"
 
 # TensorProto.DataType in the order of its numbers from 1 on.
-_TYPES = (
-    "FLOAT UINT8 INT8 UINT16 INT16 INT32 INT64 STRING BOOL FLOAT16 DOUBLE UINT32 UINT64 COMPLEX64 COMPLEX128 BFLOAT16"
-    " FLOAT8E4M3FN FLOAT8E4M3FNUZ FLOAT8E5M2 FLOAT8E5M2FNUZ UINT4 INT4 FLOAT4E2M1 FLOAT8E8M0 UINT2 INT2"
-).split()
+_TYPES = [
+    "FLOAT",
+    "UINT8",
+    "INT8",
+    "UINT16",
+    "INT16",
+    "INT32",
+    "INT64",
+    "STRING",
+    "BOOL",
+    "FLOAT16",
+    "DOUBLE",
+    "UINT32",
+    "UINT64",
+    "COMPLEX64",
+    "COMPLEX128",
+    "BFLOAT16",
+    "FLOAT8E4M3FN",
+    "FLOAT8E4M3FNUZ",
+    "FLOAT8E5M2",
+    "FLOAT8E5M2FNUZ",
+    "UINT4",
+    "INT4",
+    "FLOAT4E2M1",
+    "FLOAT8E8M0",
+    "UINT2",
+    "INT2",
+]
 
 _FLOATS, _INT32, _INT64, _RAW, _DOUBLES, _UINT64 = 4, 5, 7, 9, 10, 11
 _PLAIN = {"FLOAT": _FLOATS, "COMPLEX64": _FLOATS, "DOUBLE": _DOUBLES, "COMPLEX128": _DOUBLES}

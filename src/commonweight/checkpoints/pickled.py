@@ -63,7 +63,7 @@ def follow(raw: bytes | bytearray, path: Path) -> Any:
                 raise ValueError(f"more than {MAX_OPERATIONS:,} operations")
             machine.step(operation.name, argument)
         return machine.stack[-1]
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+    except _BROKEN as error:
         what = f"its pickle cannot be followed ({type(error).__name__}: {str(error)[:100]})"
         raise damaged(path, what) from error
 
@@ -208,9 +208,31 @@ def _key(key: Any) -> Hashable:
     return key if isinstance(key, str | int | float | bytes | None) else object()
 
 
+# What an operation without its operands leads to. The warning, if warnings are errors, is of an odd `\\` in a text.
+_BROKEN = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, DeprecationWarning)
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 _LITERALS = frozenset(
-    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE"
-    " SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "BINUNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE8",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+    ]
 )

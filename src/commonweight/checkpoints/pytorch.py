@@ -3,10 +3,11 @@
 The file is a zip archive: a pickle says what there is and how tensors are views of storages, and each storage is an
 entry of its own. Nothing is unpickled, so a whole model or a TorchScript archive can be read without its code.
 
-Names are the keys on the way to a tensor, joined by dots. In an object they are its attributes; the parameters, persistent
-buffers and modules of an `nn.Module` are called as in its state dict. What goes with training is no weight: at the top,
-entries that begin with optim, lr_, scheduler, scaler, callbacks or loops are left out unless they are tensors. If then
-the only entry with tensors is `state_dict`, `model_state_dict` or `model`, this word is left out of the names.
+Names are the keys on the way to a tensor, joined by dots. In an object they are its attributes; the parameters,
+persistent buffers and modules of an `nn.Module` are called as in its state dict. What goes with training is no weight:
+at the top, entries that begin with optim, lr_, scheduler, scaler, callbacks or loops are left out unless they are
+tensors. If then the only entry with tensors is `state_dict`, `model_state_dict` or `model`, that word is left out of
+the names.
 """
 
 from collections.abc import Iterator
@@ -48,7 +49,7 @@ def _weights(top: Any, path: Path) -> Any:
     if not isinstance(items, dict):
         return top
     left = {key: value for key, value in items.items() if not str(key).startswith(_TRAINING) or _is_tensor(value)}
-    holders = [key for key, value in left.items() if next(_tensors(value, path), None) is not None]
+    holders = [key for key, value in left.items() if next(_tensors({key: value}, path), None) is not None]
     alone = len(holders) == 1 and holders[0] in _INNER and not _is_tensor(left[holders[0]])
     return left[holders[0]] if alone else left
 
@@ -74,7 +75,9 @@ def _tensors(top: Any, path: Path) -> Iterator[tuple[str, Made]]:
             raise damaged(path, "one of its tensors has a key that is neither text nor a number", "rename it")
         name = ".".join(map(str, keys)) or "tensor"
         if _by(node) not in _VIEWS:
-            raise damaged(path, f"{shown(name)} is made by {_by(node)}, it has no plain bytes", "save it as a dense tensor")
+            raise damaged(
+                path, f"{shown(name)} is made by {_by(node)}, it has no plain bytes", "save it as a dense tensor"
+            )
         yield name, node
 
 
@@ -109,7 +112,7 @@ def _texts(node: Any) -> Iterator[str]:
 
 def _bare(node: Any) -> Any:
     """The tensor itself, without the calls that make it a Parameter or another class."""
-    while _by(node) in _PARAMETERS and node.arguments or _by(node) == _SUBCLASS and len(node.arguments) > 2:
+    while (_by(node) in _PARAMETERS and node.arguments) or (_by(node) == _SUBCLASS and len(node.arguments) > 2):
         if _by(node) != _SUBCLASS:
             node = node.arguments[0]
         elif isinstance(node.arguments[2], tuple):

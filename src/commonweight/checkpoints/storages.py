@@ -1,6 +1,7 @@
 """Tensors as views of the storages in a file of `torch.save`: where each lies, and that it lies within.
 
-`torch.load` is not used for it: it does not tell places, and with mmap=True believes the pickle about how long a storage is.
+`torch.load` is not used for it: it does not tell places, refuses whole models, and with mmap=True it believes the
+pickle about how long a storage is.
 """
 
 import sys
@@ -16,7 +17,7 @@ from commonweight.checkpoints.zip_directory import Entry, read_directory
 
 _MAX_PICKLE = 2**26
 _MAX_VIEWS = 64
-"""How often the different views of one storage may cover it; a few tensors in a large file could ask for endless reading."""
+"""How often different views of one storage may cover it: a few names must not ask for endless reading."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Archive:
         if len(pickles) != 1:
             raise damaged(path, f"its zip archive has {len(pickles)} pickles */data.pkl, torch.save writes one")
         self._folder = pickles[0].removesuffix("data.pkl")
-        order = self._read("byteorder", 16).decode("latin-1") if f"{self._folder}byteorder" in self._entries else "little"
+        order = (
+            self._read("byteorder", 16).decode("latin-1") if f"{self._folder}byteorder" in self._entries else "little"
+        )
         if order != sys.byteorder:
             remedy = "load it with torch.load and torch.save it again on this machine"
             raise damaged(path, f"its byte order is {shown(order)}, this machine's is {sys.byteorder!r}", remedy)
@@ -104,7 +107,9 @@ class Archive:
                 raise damaged(self.path, f"{shown(name)} is a view of {shown(other)}, expected a storage")
         value_type = TORCH["uint8"] if word == "UntypedStorage" else STORAGES.get(word)
         if value_type is None:
-            raise damaged(self.path, f"{shown(name)} lies in a {shown(word)}, a type not known here", "convert it first")
+            raise damaged(
+                self.path, f"{shown(name)} lies in a {shown(word)}, a type not known here", "convert it first"
+            )
         entry = self._entry(f"data/{key}")
         nbytes = number * value_type.bits // 8
         if nbytes > entry.size:
@@ -134,7 +139,7 @@ class Archive:
 
 
 def _row_by_row(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """Whether these are the strides of a tensor without gaps in the usual order; those of axes of size 1 say nothing."""
+    """Whether these are the usual strides, without gaps; those of axes of size 1 say nothing."""
     expected = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size != 1 and stride != expected:

@@ -1,6 +1,7 @@
 """What a checkpoint holds, without its values: each tensor's name, type and shape, and where its bytes are."""
 
 import mmap
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from commonweight.errors import FileError
 
 if TYPE_CHECKING:
     import torch
+
+# Without this flag Linux maps no file larger than its memory; Python has a name for it only from 3.12 on.
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,9 @@ class Checkpoint:
             return torch.from_numpy(decoded(stored)).view(dtype).reshape(stored.shape)
         count = stored.extent // (stored.value_type.bits // 8)
         values = torch.frombuffer(self.mapped(stored), dtype=dtype, count=count, offset=stored.offset)
-        return values.reshape(stored.shape) if stored.strides is None else values.as_strided(stored.shape, stored.strides)
+        return (
+            values.reshape(stored.shape) if stored.strides is None else values.as_strided(stored.shape, stored.strides)
+        )
 
     def mapped(self, stored: Stored) -> mmap.mmap:
         """The whole file of a tensor in memory, without taking any: private pages, which never reach the file.
@@ -112,8 +118,8 @@ class Checkpoint:
             with opened(stored.file) as (file, size):
                 if not size:
                     raise damaged(stored.file, "it became empty since it was opened", "open it again")
-                if hasattr(mmap, "MAP_NORESERVE"):  # else Linux refuses files larger than its memory
-                    flags, rights = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+                if sys.platform == "linux":
+                    flags, rights = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
                     self._maps[stored.file] = mmap.mmap(file.fileno(), 0, flags=flags, prot=rights)
                 else:
                     self._maps[stored.file] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

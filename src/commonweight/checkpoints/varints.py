@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
     from commonweight.checkpoints.stored import Stored
 
-MAX_VARINTS = 2**23
-"""The longest field of varints that is decoded, in bytes: longer ones belong into `raw_data`, where they need no decoding."""
-
 
 def decoded(stored: "Stored") -> "NDArray[np.uint8]":
     """The plain bytes of a tensor whose values are varints: 7 bits a byte, the lowest first, the last without the 8th.

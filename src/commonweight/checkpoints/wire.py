@@ -52,7 +52,9 @@ class Wire:
             if kind == 2:
                 length, start = self.varint(start, stop)
             if start + length > stop:
-                raise damaged(self.path, f"its field at byte {start:,} claims {length:,} bytes, {stop - start:,} are there")
+                raise damaged(
+                    self.path, f"its field at byte {start:,} claims {length:,} bytes, {stop - start:,} are there"
+                )
             yield Field(number, 0, start, start + length)
             start += length
 
