@@ -13,6 +13,7 @@ from torch import nn
 
 import commonweight as cw
 from commonweight.verdicts import audit
+from commonweight.verdicts.live import of_keys
 
 PAGE = (Path(__file__).parents[1] / "docs" / "audit.md").read_text(encoding="utf-8")
 PACKAGES = [  # a checkpoint inside of each, by the end of its name
@@ -116,6 +117,8 @@ def test_models_of_transformers_and_their_folders(kind, tmp_path):
     model = transformer(kind)
     live = audit(model)
     assert codes(live) == []
+    own = model.get_expanded_tied_weights_keys(all_submodels=True)
+    assert {str(intent.equation) for intent in of_keys(model)} == {f"{alias} = {own[alias]}" for alias in own}
     assert listed(live) == sorted(TIES[kind])
     assert {group.reality for group in live.groups if group.intent.startswith("tied")} == {"one Parameter"}
     model.save_pretrained(tmp_path)

@@ -81,6 +81,7 @@ def test_names_with_other_beginnings_are_found():
     "config",
     [
         *({}, {"model_type": 3}, {"text_config": []}, {"tie_word_embeddings": "yes"}, {"architectures": [3]}),
+        *({"model_type": ["gpt2"]}, {"text_config": {"model_type": {}}}, {"tie_word_embeddings": None}),
         {"model_type": "gpt2", "architectures": "GPT2"},
     ],
 )

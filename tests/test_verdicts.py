@@ -21,7 +21,9 @@ from torch import nn
 
 import commonweight as cw
 from commonweight.errors import FileError, TieError
+from commonweight.notation import Equation
 from commonweight.verdicts import Code, Verdict, audit
+from commonweight.verdicts.grading import grade
 
 
 def message(found, code):
@@ -199,6 +201,20 @@ def test_a_tie_that_rounding_broke(tmp_path):
     assert "differ by rounding, up to " in message(found, "rounded")
 
 
+def test_a_small_change_of_coarse_numbers_is_no_rounding(tmp_path):
+    """One large value must not make small differences look like rounding."""
+    tensors = gpt2_tensors()
+    tensors[EMBEDDING][0, 0] = 40.0
+    tensors[EMBEDDING] = tensors[EMBEDDING].bfloat16()
+    head = (tensors[EMBEDDING].float() * 1.002).bfloat16()
+    assert codes(audit(folder(tmp_path / "a", tensors | {HEAD: head}))) == ["rounded"]
+    head = tensors[EMBEDDING].clone()
+    head[3, 3] += 0.25
+    assert codes(audit(folder(tmp_path / "b", tensors | {HEAD: head}))) == ["contradicted"]
+    head[3, 3] = float("inf")
+    assert codes(audit(folder(tmp_path / "c", tensors | {HEAD: head}))) == ["contradicted", "not_finite"]
+
+
 def test_equal_values_with_other_bits_are_no_problem(tmp_path):
     tensors = gpt2_tensors()
     tensors[EMBEDDING] = tensors[EMBEDDING].half()
@@ -226,13 +242,12 @@ def test_the_gap_is_that_of_the_whole_tensors(data):
     block = grading.BLOCK
     try:
         grading.BLOCK = data.draw(st.integers(1, 9))
-        delta, largest = grading.gap(one, two)
+        delta = grading.gap(one, two)
         rows = one.numel() and len(shape) > 1
         still = grading.still_rows(one, torch.where(one > 0, one, two)) if rows else []
     finally:
         grading.BLOCK = block
     assert delta == pytest.approx((one.double() - two.double()).abs().max().item() if one.numel() else 0.0)
-    assert largest == pytest.approx(two.abs().max().item() if one.numel() else 0.0)
     if rows:
         assert still == [row for row in range(shape[0]) if bool((one[row] > 0).all())]
 
@@ -673,7 +688,50 @@ def test_long_lists_are_shortened_in_the_report():
     assert "branch/branch/branch/br…h/branch/branch/branch/b = branch/branch/branch/br…h/branch/branch/branch/a" in text
 
 
+def test_names_out_of_a_file_cannot_write_to_the_terminal():
+    state = {"a\x1b[31m\nok: 1": values(3, 4), "b\x9b": values(3, 4), "c\x07": torch.zeros(3, 4)}
+    text = str(audit(state))
+    assert text.replace("\n", "").isprintable()
+    assert "a\\x1b[31m\\nok: 1" in text
+    assert "c\\x07" in text
+
+
+def test_a_configuration_beside_a_file_is_mentioned(tmp_path):
+    path = folder(tmp_path, gpt2_tensors(), shards=1) / "model.safetensors"
+    found = audit(path)
+    assert str(found).endswith(
+        "Note: config.json lies beside it and was not read; audit the folder to see whether they agree."
+    )
+    assert audit(tmp_path).notes == ()
+
+
+FLOATS = ["float64", "float32", "float16", "bfloat16", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"]
+INTEGERS = ["int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool"]
+
+
+@pytest.mark.parametrize("name", FLOATS + INTEGERS)
+def test_every_type_is_graded(name, tmp_path):
+    source, other = (
+        (values(4, 6, seed=seed) * 3).to(torch.int8 if name in INTEGERS else torch.float32) for seed in (0, 1)
+    )
+    first, second = (tensor.abs().to(getattr(torch, name)) for tensor in (source, other))
+    state = {"a": first, "b": first.T.contiguous(), "c": second, "d": first.clone()}
+    torch.save(state, tmp_path / "a.pt")
+    for found in (audit(tmp_path / "a.pt"), audit(state)):
+        assert found.ok
+        assert verdicts(found)[0] == ("equal bits", "d = a")
+    found = audit(state | {"a": second, "c": first}, against=state)
+    assert codes(found) == ["differs"]
+    assert found.problems[0].names == ("a", "c")
+    state = grade(Equation("c", "a"), second, first)
+    assert (state.verdict, state.holds) == (Verdict.DIVERGED, False)
+    wide = torch.complex128 if first.is_complex() else torch.float64
+    assert state.difference == (first.to(wide) - second.to(wide)).abs().max()
+
+
 def test_what_cannot_be_audited():
+    with pytest.raises(TieError, match="What could be tied is told by values, which headers_only does not read"):
+        audit({"a": values(2)}, suggest=True, headers_only=True)
     with pytest.raises(TieError, match=r"takes a model, a state dict or the path of a checkpoint; got int"):
         audit(3)
     with pytest.raises(TieError, match=r"this one has none, but 'epoch', 'model'"):

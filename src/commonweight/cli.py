@@ -187,7 +187,7 @@ def audit(
     from commonweight.verdicts import audit as audited
 
     found = audited(path, against, before=before, suggest=suggest, headers_only=headers_only)
-    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else found)
+    print(json.dumps(found.to_json()) if as_json else found)
     if not found.ok:
         raise typer.Exit(1)
 

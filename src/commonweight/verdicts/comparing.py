@@ -58,7 +58,7 @@ def _differing(subject: Side, other: Side, names: Sequence[str]) -> list[Problem
     deltas = {}
     for name in unequal:
         if subject.entries[name].readable and other.entries[name].readable:
-            deltas[name] = gap(subject.read(name), other.read(name))[0]
+            deltas[name] = gap(subject.read(name), other.read(name))
     differing = sorted((name for name in unequal if deltas.get(name) != 0), key=lambda name: -deltas.get(name, 0.0))
     if not differing:
         return []

@@ -129,4 +129,6 @@ INNER_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config
 
 def family(model_type: object) -> Family | None:
     """The line of the table for a model type, if there is one."""
-    return next((line for line in FAMILIES if model_type in line.tied or model_type in line.untied), None)
+    if not isinstance(model_type, str):
+        return None
+    return next((line for line in FAMILIES if model_type in line.tied | line.untied), None)
