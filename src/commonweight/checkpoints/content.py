@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from commonweight.checkpoints.bounded import damaged, opened, read_at, shown
-from commonweight.checkpoints.dtypes import TORCH, ValueType
+from commonweight.checkpoints.dtypes import SAFETENSORS, TORCH, ValueType
 from commonweight.checkpoints.stored import Checkpoint, Stored
 from commonweight.checkpoints.varints import decoded
 from commonweight.errors import FileError, TieError
@@ -169,6 +169,9 @@ def content_of(tensor: "torch.Tensor", threads: int = 1) -> Content:
         kind = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
         raise TieError(f"A tensor without plain values has no content to compare: got one {kind}; load or convert it.")
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
+    shape = tuple(tensor.shape)
+    if value_type is TORCH["float4_e2m1fn_x2"] and shape:  # torch counts pairs, files count numbers
+        value_type, shape = SAFETENSORS["F4"], (*shape[:-1], 2 * shape[-1])
     # As one row: a single element may keep any stride through contiguous() and reshape().
     values: Bytes = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()
     tally = _Tally(value_type, len(values))
@@ -177,7 +180,7 @@ def content_of(tensor: "torch.Tensor", threads: int = 1) -> Content:
         return values[start:stop]
 
     _run(((tally, leaf, source) for leaf in tally.leaves), threads)
-    return tally.content(tuple(tensor.shape))
+    return tally.content(shape)
 
 
 class _Reader:
