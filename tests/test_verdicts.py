@@ -140,6 +140,7 @@ def test_a_folder_that_holds_neither(tmp_path):
 def test_an_encoder_and_a_decoder_share_their_embedding_always(tmp_path):
     config = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "tie_word_embeddings": False}
     tensors = {"shared.weight": values(9, 4), "lm_head.weight": values(9, 4, seed=1)}
+    tensors |= {"encoder.norm.weight": values(4), "decoder.norm.weight": values(4, seed=1)}
     found = audit(folder(tmp_path / "a", tensors, config))
     assert found.ok
     (group,) = found.groups
@@ -147,6 +148,32 @@ def test_an_encoder_and_a_decoder_share_their_embedding_always(tmp_path):
     assert group.tie == "encoder.embed_tokens.weight = shared.weight; decoder.embed_tokens.weight = shared.weight"
     tensors["decoder.embed_tokens.weight"] = values(9, 4, seed=2)
     assert codes(audit(folder(tmp_path / "b", tensors, config))) == ["contradicted"]
+
+
+def test_parts_of_an_encoder_and_decoder(tmp_path):
+    """An encoder alone, a decoder alone with a head, and a file that holds both aliases and not their owner."""
+    bart = {"model_type": "bart"}
+    encoder = {"shared.weight": values(9, 4), "encoder.norm.weight": values(4)}
+    found = audit(folder(tmp_path / "a", encoder, bart | {"architectures": ["BartEncoder"]}))
+    assert found.ok
+    assert verdicts(found) == [("same storage", "encoder.embed_tokens.weight = shared.weight")]
+    decoder = {"model.decoder.embed_tokens.weight": values(9, 4), "model.decoder.norm.weight": values(4)}
+    found = audit(folder(tmp_path / "b", decoder, bart | {"architectures": ["BartForCausalLM"]}))
+    assert found.ok
+    assert verdicts(found) == [("same storage", "lm_head.weight = model.decoder.embed_tokens.weight")]
+    both = {f"{part}.embed_tokens.weight": values(9, 4, seed=n) for n, part in enumerate(["encoder", "decoder"])}
+    found = audit(folder(tmp_path / "c", both, bart | {"architectures": ["BartModel"]}))
+    assert codes(found) == ["contradicted"]
+    assert found.groups[0].tie == "decoder.embed_tokens.weight = encoder.embed_tokens.weight"
+
+
+def test_a_head_under_its_older_name(tmp_path):
+    config = {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
+    tensors = {"gpt_neox.embed_in.weight": values(9, 4), "embed_out.weight": values(9, 4, seed=1)}
+    assert audit(folder(tmp_path / "a", tensors, config)).ok
+    assert codes(audit(folder(tmp_path / "b", tensors, config | {"tie_word_embeddings": True}))) == ["contradicted"]
+    del tensors["embed_out.weight"]
+    assert codes(audit(folder(tmp_path / "c", tensors, config))) == ["head_missing"]
 
 
 def test_the_bias_of_a_masked_language_models_head(tmp_path):
@@ -258,6 +285,8 @@ def test_the_gap_is_that_of_the_whole_tensors(data):
 def test_the_metadata_of_plain_safetensors(tmp_path):
     """safetensors#98, #202, #304, #493: save_model drops one of the names and says so in the metadata."""
     model = gpt2()
+    with pytest.raises(RuntimeError, match="Some tensors share memory"):
+        save_file(model.state_dict(), tmp_path / "a.safetensors")
     save_model(model, str(tmp_path / "a.safetensors"))
     found = audit(tmp_path / "a.safetensors")
     assert found.ok
@@ -582,6 +611,14 @@ def test_names_and_shapes_that_do_not_fit(tmp_path):
     assert "Gpt2 has `transformer.ln_f.bias`" in message(found, "extra")
     assert "keep their first, random values" in message(found, "extra")
     assert "the first (6, 8) and (7, 8)" in message(found, "shape")
+
+
+def test_what_a_model_never_saves_is_not_missed(tmp_path):
+    model = gpt2()
+    model._keys_to_ignore_on_save = [r"wpe\.weight$"]
+    tensors = gpt2_tensors()
+    del tensors["transformer.wpe.weight"]
+    assert audit(model, against=folder(tmp_path, tensors)).ok
 
 
 def test_a_file_against_another(tmp_path):

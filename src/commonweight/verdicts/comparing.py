@@ -15,7 +15,7 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
     """
     problems = []
     here, there = ({tied.of(name) for name in side.entries} for side in (subject, other))
-    if absent := [name for name in other.entries if tied.of(name) not in here]:
+    if absent := [name for name in other.entries if tied.of(name) not in here and name not in other.unsaved]:
         problems.append(
             Problem(
                 Code.ABSENT,
@@ -25,7 +25,7 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
                 "Check that both are of one architecture and whole.",
             )
         )
-    if extra := [name for name in subject.entries if tied.of(name) not in there]:
+    if extra := [name for name in subject.entries if tied.of(name) not in there and name not in subject.unsaved]:
         random = f": loaded from {other.label}, they keep their first, random values" if subject.live else ""
         problems.append(
             Problem(

@@ -106,6 +106,7 @@ class Side:
         in_memory: whether it is a model or a state dict.
         live: whether it is a model, in which two equal tensors are one too many.
         untied: ties that were given up on purpose.
+        unsaved: names that are never saved, since their values are computed.
     """
 
     label: str
@@ -117,6 +118,7 @@ class Side:
     in_memory: bool = False
     live: bool = False
     untied: tuple[Equation, ...] = ()
+    unsaved: frozenset[str] = frozenset()
 
     @cached_property
     def owners(self) -> dict[Hashable, str]:
