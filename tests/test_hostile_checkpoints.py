@@ -41,6 +41,9 @@ from commonweight.checkpoints import (
 )
 from commonweight.errors import FileError
 
+REBUILD = torch._utils._rebuild_tensor_v2
+REBUILD_3 = torch._utils._rebuild_tensor_v3
+
 
 def refused(path, sentence):
     with pytest.raises(FileError, match=sentence) as caught:
@@ -302,6 +305,18 @@ def test_zip_entries_neither_overlap_nor_repeat(tmp_path):
     )
 
 
+def test_the_last_entry_ends_before_the_directory(tmp_path):
+    path = write_pt(tmp_path / "a.pt", {"w": view()})
+    place = path.read_bytes().index(b"archive/data/0") - 30
+    changed(path, place + 28, struct.pack("<H", 8))
+    refused(path, "entries end at byte .*, inside of the directory at")
+
+
+def test_the_smallest_archive_is_refused(tmp_path):
+    (tmp_path / "a.pt").write_bytes(b"PK\3\4PK\5\6" + bytes(18))
+    refused(tmp_path / "a.pt", "has 0 pickles")
+
+
 def test_the_64_bit_directory_is_read_strictly(tmp_path):
     path = tmp_path / "a.pt"
     torch.save({"w": torch.ones(2, 2)}, path)
@@ -354,6 +369,11 @@ def test_a_pickle_that_cannot_be_followed_is_refused(tmp_path, pickled_bytes):
     refused(write_pt(tmp_path / "a.pt", pickled_bytes), "its pickle cannot be followed")
 
 
+def test_a_pickle_of_a_subclass_has_arguments(tmp_path):
+    odd = Call(torch._tensor._rebuild_from_type_v2, REBUILD, torch.Tensor, [], ())
+    assert open_checkpoint(write_pt(tmp_path / "a.pt", {"w": odd})).tensors == {}
+
+
 def test_a_pickle_runs_nothing(tmp_path):
     path = tmp_path / "touched"
     write_pt(tmp_path / "a.pt", {"x": Call(os.system, f"touch {path}"), "w": view(), "y": Call(bytearray, 2**50)})
@@ -377,10 +397,6 @@ def test_nested_pickles_take_no_time(tmp_path, monkeypatch):
 
 def reference(kind=torch.FloatStorage, key="0", number=4, word="storage"):
     return Reference(word, kind, key, "cpu", number)
-
-
-REBUILD = torch._utils._rebuild_tensor_v2
-REBUILD_3 = torch._utils._rebuild_tensor_v3
 
 
 @pytest.mark.parametrize(

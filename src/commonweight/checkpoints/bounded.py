@@ -23,8 +23,9 @@ _MAX_DIMENSIONS = 64
 
 
 def damaged(path: Path, what: str, remedy: str = "copy or download it again") -> FileError:
-    """The one sentence that says why a file cannot be read."""
-    return FileError(f"Cannot read {path}: {what}; {remedy}.")
+    """The one sentence that says why a file cannot be read, without control characters that came out of the file."""
+    plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in what)
+    return FileError(f"Cannot read {path}: {plain}; {remedy}.")
 
 
 def shown(text: object) -> str:

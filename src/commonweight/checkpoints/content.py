@@ -101,8 +101,10 @@ class _Tally:
             self._nan |= told.nan
 
     def content(self, shape: tuple[int, ...]) -> Content:
-        head = f"commonweight content 1\n{self.value_type.name} {tuple(shape)}\n".encode()
-        floats = self.value_type.floats
+        value_type, floats = self.value_type, self.value_type.floats
+        if value_type is TORCH["float4_e2m1fn_x2"] and shape:  # torch counts pairs, other files count numbers
+            value_type, shape = SAFETENSORS["F4"], (*shape[:-1], 2 * shape[-1])
+        head = f"commonweight content 1\n{value_type.name} {shape}\n".encode()
         infinite = floats is not None and floats.infinity is not None and self._largest >= floats.infinity
         same = len(self._same) == 1 and None not in self._same
         if floats is None or floats.exact:
@@ -113,7 +115,7 @@ class _Tally:
             sha256=hashlib.sha256(head + self._digests).hexdigest(),
             finite=not infinite and not self._nan,
             nan=self._nan,
-            constant=(same or zero) and self.nbytes * 8 > self.value_type.bits,
+            constant=(same or zero) and self.nbytes * 8 > value_type.bits,
             zero=zero,
         )
 
@@ -169,9 +171,6 @@ def content_of(tensor: "torch.Tensor", threads: int = 1) -> Content:
         kind = "on the meta device" if tensor.is_meta else f"{tensor.dtype}, {tensor.layout}"
         raise TieError(f"A tensor without plain values has no content to compare: got one {kind}; load or convert it.")
     plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    shape = tuple(tensor.shape)
-    if value_type is TORCH["float4_e2m1fn_x2"] and shape:  # torch counts pairs, files count numbers
-        value_type, shape = SAFETENSORS["F4"], (*shape[:-1], 2 * shape[-1])
     # As one row: a single element may keep any stride through contiguous() and reshape().
     values: Bytes = plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy()
     tally = _Tally(value_type, len(values))
@@ -180,7 +179,7 @@ def content_of(tensor: "torch.Tensor", threads: int = 1) -> Content:
         return values[start:stop]
 
     _run(((tally, leaf, source) for leaf in tally.leaves), threads)
-    return tally.content(shape)
+    return tally.content(tuple(tensor.shape))
 
 
 class _Reader:
