@@ -15,7 +15,8 @@ import torch
 from audited import EMBEDDING, GPT2, HEAD, TIE, codes, folder, gpt2, gpt2_tensors, values, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file, save_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file, save_model
 from tied_models import linear, net
 from torch import nn
 
@@ -304,9 +305,34 @@ def test_metadata_that_the_tensors_contradict(tmp_path):
     assert message(found, "contradicted").startswith("the metadata of the file declares")
 
 
+def test_a_file_of_ours(tmp_path):
+    """Its manifest declares the ties, transposed ones too, and says what every tensor was."""
+    model = tied_net()
+    path = tmp_path / "model.safetensors"
+    cw.save(model, path)
+    found = audit(path)
+    assert found.ok
+    assert verdicts(found) == [
+        ("same storage", "head.weight = embed.weight"),
+        ("same storage", "b.weight = a.weight.T"),
+    ]
+    assert {group.intent for group in found.groups} == {"tied: the manifest of the file"}
+    assert audit(model, against=path).ok
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 64
+    path.write_bytes(raw)
+    found = audit(path)
+    assert codes(found) == ["altered"]
+    assert re.search(r"^`\w+\.weight` in model.safetensors is not what the manifest", message(found, "altered"))
+    assert audit(path, headers_only=True).ok
+    tensors, metadata = load_file(path), safe_open(path, "pt").metadata()
+    save_file(tensors | {"new": values(2)}, path, metadata)
+    assert "new" in audit(path, headers_only=True).problems[0].names
+
+
 def test_a_damaged_manifest_cannot_be_read(tmp_path):
     save_file({"a": values(2)}, tmp_path / "a.safetensors", {"commonweight": "{"})
-    with pytest.raises(FileError, match="manifest"):
+    with pytest.raises(FileError, match=r"^Cannot audit .*a\.safetensors\. The manifest cannot be read"):
         audit(tmp_path / "a.safetensors")
 
 
@@ -548,6 +574,15 @@ def test_values_that_nobody_wrote(tmp_path):
     assert "`zeros` is all zero in odd.safetensors" in str(found)
     assert audit(tmp_path / "odd.safetensors", headers_only=True).ok
     assert not audit(odd).ok
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.float64, torch.complex64])
+def test_infinity_in_every_type(dtype):
+    wide = values(3, 4)
+    wide[1, 1] = -float("inf")
+    assert codes(audit({"w": wide.to(dtype)})) == ["not_finite"]
+    mask = torch.zeros(3, 4).index_fill(0, torch.tensor([1]), -float("inf")).to(dtype)
+    assert audit({"mask": mask}).ok is not dtype.is_complex
 
 
 def test_buffers_of_a_model_may_be_constant():

@@ -81,6 +81,7 @@ def audit(
         findings.problems += comparing.against(side, other, findings.tied)
     if earlier is not None:
         findings.problems += comparing.before(side, earlier, _tied_names(side, findings))
+    findings.problems += comparing.altered(side)
     comparing.uninitialised(side, findings)
     groups = [group for group, bad in findings.groups if bad] + [group for group, bad in findings.groups if not bad]
     return Audit(

@@ -126,6 +126,25 @@ def _still_rows(subject: Side, earlier: Side, name: str) -> list[Problem]:
     ]
 
 
+def altered(subject: Side) -> list[Problem]:
+    """Tensors that are not what they were when the file was saved, as its manifest says."""
+    if not subject.hashes:
+        return []
+    unlike = {name for name in subject.entries if _bits(subject, name) not in (subject.hashes.get(name), None)}
+    names = sorted(unlike | (subject.hashes.keys() ^ subject.entries.keys()))
+    if not names:
+        return []
+    return [
+        Problem(
+            Code.ALTERED,
+            tuple(names),
+            f"{listed(names)} in {subject.label} {'are' if len(names) > 1 else 'is'} not what the manifest of the file "
+            f"says: it was damaged, or changed by a program that does not know the manifest.",
+            "Copy it again from where it came; if the change was meant, save the model with cw.save.",
+        )
+    ]
+
+
 _NOT_FINITE = ("NaN", "infinite")
 _ON_META = "on meta"
 
@@ -194,9 +213,10 @@ def _bits(side: Side, name: str) -> str | None:
 
 def _mask(side: Side, name: str) -> bool:
     """Whether a tensor with infinite values is one that is added to attention scores: 0 and -infinity, nothing else."""
-    if not side.entries[name].readable:
+    values = side.read(name) if side.entries[name].readable else None
+    if values is None or values.is_complex():
         return False
-    values = side.read(name)
+    values = values.float()
     return bool(((values == 0) | values.isneginf()).all())
 
 

@@ -45,6 +45,7 @@ class Code(StrEnum):
     TWO_PARAMETERS = "two_parameters"
     NEVER_INITIALISED = "never_initialised"
     NOT_FINITE = "not_finite"
+    ALTERED = "altered"
     ABSENT = "absent"
     EXTRA = "extra"
     SHAPE = "shape"
