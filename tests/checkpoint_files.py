@@ -8,7 +8,19 @@ import struct
 import zipfile
 from collections import OrderedDict
 
+import pytest
 import torch
+
+from commonweight.checkpoints import open_checkpoint
+from commonweight.errors import FileError
+
+
+def refused(path, sentence):
+    """The file is refused by a FileError that names it, says this, and is short."""
+    with pytest.raises(FileError, match=sentence) as caught:
+        open_checkpoint(path)
+    assert str(path) in str(caught.value) or path.is_dir()
+    assert len(str(caught.value)) < 2 * len(str(path)) + 500
 
 
 def write_safetensors(path, header, data=b"", length=None):
