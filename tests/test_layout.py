@@ -23,12 +23,23 @@ LEVELS = [
     {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},
-    {"nets", "measure", "verdicts"},
+    {"nets", "measure", "verdicts", "export", "parallel"},
     {"train", "claims"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"atomic", "census", "files", "recognise", "operators", "lower", "tied", "verdicts"}
+NEEDS_NO_NET = {
+    "atomic",
+    "census",
+    "files",
+    "recognise",
+    "operators",
+    "lower",
+    "tied",
+    "verdicts",
+    "export",
+    "parallel",
+}
 
 
 def imported(path: Path) -> set[str]:
