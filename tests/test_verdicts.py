@@ -21,10 +21,12 @@ from tied_models import linear, net
 from torch import nn
 
 import commonweight as cw
+from commonweight.checkpoints import open_checkpoint
+from commonweight.equations import turning
 from commonweight.errors import FileError, TieError
 from commonweight.notation import Equation
 from commonweight.verdicts import Code, Verdict, audit
-from commonweight.verdicts.grading import grade
+from commonweight.verdicts.grading import Grader
 
 
 def message(found, code):
@@ -262,22 +264,58 @@ def test_shapes_that_cannot_be_one(tmp_path, shape):
 
 
 @given(data=st.data())
-def test_the_gap_is_that_of_the_whole_tensors(data):
-    from commonweight.verdicts import grading
-
+def test_blocks_tell_what_whole_tensors_tell(data):
     shape = data.draw(st.lists(st.integers(0, 5), min_size=0, max_size=4))
     one, two = values(*shape), values(*shape, seed=1)
-    block = grading.BLOCK
-    try:
-        grading.BLOCK = data.draw(st.integers(1, 9))
-        delta = grading.gap(one, two)
-        rows = one.numel() and len(shape) > 1
-        still = grading.still_rows(one, torch.where(one > 0, one, two)) if rows else []
-    finally:
-        grading.BLOCK = block
+    rows = one.numel() and len(shape) > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", data.draw(st.integers(1, 9)))
+        delta = Grader().gap(one, two)
+        still = Grader().still_rows(one, torch.where(one > 0, one, two)) if rows else []
+        parts = [one[span] for span in turning.spans(shape)]
     assert delta == pytest.approx((one.double() - two.double()).abs().max().item() if one.numel() else 0.0)
+    assert sum(part.numel() for part in parts) == one.numel()
     if rows:
         assert still == [row for row in range(shape[0]) if bool((one[row] > 0).all())]
+
+
+@given(data=st.data())
+def test_what_is_turned_is_found_in_blocks(data):
+    shape = data.draw(st.lists(st.integers(2, 4), min_size=1, max_size=3))
+    dtype = data.draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]))
+    flips = data.draw(st.lists(st.sampled_from(range(len(shape))), unique=True))
+    source = values(*shape).to(dtype)
+    source.view(-1)[0] = 0.0
+    alias = source.flip(flips)
+    if len(shape) == 2 and data.draw(st.booleans()):
+        alias = alias.T
+    if data.draw(st.booleans()):
+        alias = -alias
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", data.draw(st.integers(1, 9)))
+        found = turning.turned(source, alias)
+        assert turning.sum_of_bits(source) == turning.sum_of_bits(alias)
+        other = alias.clone()
+        other[(-1,) * len(shape)] += 1
+        assert turning.turned(source, other) is None
+    assert torch.equal(Equation("", "", found).apply(source), alias)
+
+
+def test_the_memory_of_what_was_looked_at_is_given_back(tmp_path):
+    save_file({"a": values(40, 50), "b": values(40, 50, seed=1)}, tmp_path / "a.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    released = []
+
+    def release():
+        checkpoint.release()
+        released.append(True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", 100)
+        delta = Grader(release).gap(checkpoint.read("a"), checkpoint.read("b"))
+    assert len(released) >= 20
+    assert delta == (values(40, 50).double() - values(40, 50, seed=1).double()).abs().max()
+    assert torch.equal(checkpoint.read("a"), values(40, 50))
 
 
 # What a file declares itself
@@ -795,7 +833,7 @@ def test_every_type_is_graded(name, tmp_path):
     found = audit(state | {"a": second, "c": first}, against=state)
     assert codes(found) == ["differs"]
     assert found.problems[0].names == ("a", "c")
-    state = grade(Equation("c", "a"), second, first)
+    state = Grader().grade(Equation("c", "a"), second, first)
     assert (state.verdict, state.holds) == (Verdict.DIVERGED, False)
     wide = torch.complex128 if first.is_complex() else torch.float64
     assert state.difference == (first.to(wide) - second.to(wide)).abs().max()
