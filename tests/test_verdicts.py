@@ -72,10 +72,9 @@ def test_a_head_that_contradicts_the_configuration(tmp_path, flag, shards):
     assert group.verdict is Verdict.DIVERGED
     assert group.difference == pytest.approx(0.75)
     said = message(found, "contradicted")
-    assert said.startswith(
-        "config.json (tie_word_embeddings: true)" if flag else "the default of gpt2 (config.json has no"
-    )
-    assert f"declares `{TIE}`, but in {tmp_path.name} the two differ by up to 0.75. A loader" in said
+    by = "config.json (tie_word_embeddings: true)"
+    by = by if flag else "the default of gpt2 (config.json has no tie_word_embeddings)"
+    assert said.startswith(f"`{TIE}` is declared by {by}, but in {tmp_path.name} the two differ by up to 0.75. A load")
     assert 'set "tie_word_embeddings": false in config.json' in found.problems[0].remedy
     assert re.search(
         r"diverged +lm_head.* +tied: (config.json|the default of gpt2) +- +two, max \|Δ\| 0.75", str(found)
@@ -340,7 +339,7 @@ def test_metadata_that_the_tensors_contradict(tmp_path):
     save_file(tensors, tmp_path / "a.safetensors", {"format": "pt", HEAD: EMBEDDING})
     found = audit(tmp_path / "a.safetensors")
     assert codes(found) == ["contradicted"]
-    assert message(found, "contradicted").startswith("the metadata of the file declares")
+    assert message(found, "contradicted").startswith(f"`{TIE}` is declared by the metadata of the file, but")
 
 
 def test_a_file_of_ours(tmp_path):
@@ -483,7 +482,7 @@ def test_a_replaced_head_is_a_problem_with_both_remedies():
     model.head = linear(5, 3, 9)
     found = audit(model)
     assert codes(found) == ["contradicted"]
-    assert message(found, "contradicted").startswith("cw.tie declares `head.weight = embed.weight`, but in ModuleDict")
+    assert message(found, "contradicted").startswith("`head.weight = embed.weight` is declared by cw.tie, but in Mod")
     assert 'cw.tie(model, "head.weight = embed.weight", keep="source")' in found.problems[0].remedy
     assert audit(model, headers_only=True).problems[0].code == "two_copies"
     del model["head"]
@@ -663,7 +662,7 @@ def test_a_model_that_is_tied_against_a_file_that_is_not(tmp_path):
     save_file(gpt2_tensors(lm_head__weight=values(24, 8, seed=5)), tmp_path / "a.safetensors")
     found = audit(gpt2(), against=tmp_path / "a.safetensors")
     assert "contradicted" in codes(found)
-    assert message(found, "contradicted").startswith(f"Gpt2 (one Parameter) declares `{TIE}`, but in a.safetensors")
+    assert message(found, "contradicted").startswith(f"`{TIE}` holds in Gpt2 (one Parameter), but in a.safe")
     assert found.groups[0].verdict is Verdict.DIVERGED
     assert (found.groups[0].reality, found.groups[0].file[:11]) == ("one Parameter", "two, max |Δ")
 
@@ -672,6 +671,17 @@ def test_a_tied_file_against_a_model_that_is_not_tied(tmp_path):
     found = audit(gpt2(tied=False), against=folder(tmp_path, gpt2_tensors()))
     assert "contradicted" in codes(found)
     assert "in Gpt2 the two differ by up to" in message(found, "contradicted")
+
+
+def test_what_both_sides_declare_is_said_once(tmp_path):
+    model = tied_net()
+    cw.save(model, tmp_path / "a.safetensors")
+    found = audit(model, against=tmp_path / "a.safetensors")
+    assert [group.intent for group in found.groups] == ["tied: cw.tie and the manifest of the file"] * 2
+    del model["head"]
+    found = audit(model, against=tmp_path / "a.safetensors")
+    assert codes(found) == ["tie_missing"]
+    assert "is declared by cw.tie and the manifest of the file, but in ModuleDict" in message(found, "tie_missing")
 
 
 def test_names_and_shapes_that_do_not_fit(tmp_path):
