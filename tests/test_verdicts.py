@@ -219,6 +219,8 @@ def test_a_vocabulary_that_was_padded_on_one_side(tmp_path):
     found = graded(tmp_path, lambda w: torch.cat([w, torch.zeros(8, 8)]))
     assert codes(found) == ["transformed"]
     assert "`transformer.wte.weight = lm_head.weight[0:24]` that holds" in message(found, "transformed")
+    found = audit(tmp_path, headers_only=True)
+    assert "they cannot be one: shapes (32, 8) and (24, 8)." in message(found, "contradicted")
     found = graded(tmp_path, lambda w: w[:20])
     assert "`lm_head.weight = transformer.wte.weight[0:20]` that holds" in message(found, "transformed")
 

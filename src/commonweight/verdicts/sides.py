@@ -190,15 +190,16 @@ class Side:
         """The state of two different tensors, by their shapes and then by their values."""
         fits = shape_after(equation.transforms, source.shape) == alias.shape
         may_fit = alias.shape[1:] == source.shape[1:] or sorted(alias.shape) == sorted(source.shape)
-        if not fits and (equation.transforms or not may_fit):
+        comparable = self.values and alias.readable and source.readable
+        if not fits and (equation.transforms or not may_fit or not comparable):
             return State(Verdict.DIVERGED, None, f"shapes {alias.shape} and {source.shape}", False)
         if fits and self._same_bits(equation):
             return State(Verdict.EQUAL_BITS, 0.0, "two equal copies", True)
-        if self.values and alias.readable and source.readable:
+        if comparable:
             from commonweight.verdicts.grading import Grader
 
             return Grader(self.release).grade(equation, self.read(equation.alias), self.read(equation.source))
-        if not fits or (equation.alias in self.contents and not equation.transforms):
+        if equation.alias in self.contents and not equation.transforms:
             return State(Verdict.DIVERGED, None, "two, not equal", False)
         return State(Verdict.UNREAD, None, "two, not compared", None)
 
