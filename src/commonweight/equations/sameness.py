@@ -147,6 +147,8 @@ def _within(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
     """The transforms from one view of a storage to another: none for all of it, its transpose, a block; or None."""
     if source.dtype != alias.dtype or source.ndim != alias.ndim:
         return None
+    if source.is_conj() != alias.is_conj() or source.is_neg() != alias.is_neg():
+        return None  # the same memory, read as other values
     place = int(alias.storage_offset() - source.storage_offset())
     if place == 0 and source.ndim == 2 and source.T.shape == alias.shape and source.T.stride() == alias.stride():
         return () if source.shape == alias.shape and source.stride() == alias.stride() else (Transpose(),)
