@@ -5,6 +5,7 @@ import math
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -389,16 +390,16 @@ def test_killed_at_thirty_random_points_it_ends_in_the_same_weights(tmp_path):
     seconds = min(seconds, time.perf_counter() - started)
     expected = load_file(tmp_path / "whole" / WEIGHTS)
     generator = random.Random(0)
-    killed = 0
     for point in range(30):
         folder = tmp_path / f"killed-{point}"
-        killed += run_child(context, folder, kill_after=generator.uniform(0, seconds))
+        while not run_child(context, folder, kill_after=generator.uniform(0, seconds)):
+            shutil.rmtree(folder)  # it was done before: the machine has less to do than when it was timed
+            seconds *= 0.8
         if point % 2:
             run_child(context, folder, kill_after=generator.uniform(0, seconds / 2))
         run_child(context, folder)
         assert_same(load_file(folder / WEIGHTS), expected)
         assert json.loads((folder / "run.json").read_text())["results"]["stopped"]
-    assert killed >= 15
 
 
 def run_child(context, folder, kill_after=None):

@@ -1,6 +1,7 @@
 """The command line: parse, call, print. Torch is imported only by the commands that need it."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -282,6 +283,9 @@ def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def main() -> None:
     """Run a command; an expected error is one sentence on standard error and exit code 2."""
+    # How long threads of GNU OpenMP look for work before they sleep. With other programs on the cores, the default lets
+    # each small product wait for a thread that has none: 5 to 10 times the time. Read when torch is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         app()
     except CommonweightError as error:
