@@ -1,0 +1,12 @@
+"""Products and sums over shared weights in C++, and in torch wherever the C++ cannot be: the same answers.
+
+`COMMONWEIGHT_KERNELS` chooses at run time: `off` (torch alone), `portable`, `avx2`, `avx512`; by default the best one
+that was compiled and that the processor has. The kernels are operators of torch with fake and autograd
+implementations, so that `torch.compile` and `torch.export` see them.
+"""
+
+from commonweight.kernels.sums import SortedIndex, adjoint, sorted_index, spread
+from commonweight.kernels.codes import bits_for, pack, unpack
+from commonweight.kernels.product import codebook_product
+
+__all__ = ["SortedIndex", "adjoint", "bits_for", "codebook_product", "pack", "sorted_index", "spread", "unpack"]
