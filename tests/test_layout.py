@@ -18,17 +18,17 @@ MODULES = {
 # A part may import the parts of lower levels, and parts of its own name (data.* among themselves).
 LEVELS = [
     {"errors"},
-    {"tiemap", "files", "transforms"},
-    {"patterns", "data", "notation"},
+    {"tiemap", "atomic", "transforms"},
+    {"patterns", "data", "notation", "checkpoints"},
     {"operators"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied"},
-    {"nets", "measure"},
+    {"nets", "measure", "verdicts"},
     {"train", "claims"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"census", "files", "recognise", "operators", "lower", "tied"}
+NEEDS_NO_NET = {"atomic", "census", "recognise", "operators", "lower", "tied", "verdicts"}
 
 
 def imported(path: Path) -> set[str]:

@@ -13,13 +13,26 @@ if TYPE_CHECKING:
     from commonweight.tied import Tied
     from commonweight.tiemap import TieMap
     from commonweight.train.loop import fit
+    from commonweight.verdicts import audit
 
 __version__ = "0.1.0"
-__all__ = ["TieError", "TieMap", "Tied", "check", "count", "fit", "tie", "ties", "untie"]
+__all__ = ["TieError", "TieMap", "Tied", "audit", "check", "count", "fit", "tie", "ties", "untie"]
 
 _HOME = {"TieMap": "tiemap", "Tied": "tied", "count": "census", "fit": "train.loop", "TieError": "errors"}
-_HOME |= dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
-_MODULES = ("data", "equations", "errors", "lower", "measure", "nets", "patterns", "recognise", "reference", "train")
+_HOME |= {"audit": "verdicts"} | dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
+_MODULES = (
+    "data",
+    "equations",
+    "errors",
+    "lower",
+    "measure",
+    "nets",
+    "patterns",
+    "recognise",
+    "reference",
+    "train",
+    "verdicts",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from commonweight.atomic import read_text, replacing, write_text
 from commonweight.errors import ClaimError, CommonweightError
-from commonweight.files import read_text, replacing, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -171,6 +171,28 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 @app.command()
+def audit(
+    path: Annotated[Path, typer.Argument(help="A checkpoint: .safetensors, .pt, .pth, .onnx, an index, or a folder.")],
+    against: Annotated[Path | None, typer.Option(help="A checkpoint that it should equal.")] = None,
+    before: Annotated[
+        Path | None, typer.Option(help="The checkpoint it was trained or merged from: say what did not move.")
+    ] = None,
+    suggest: Annotated[bool, typer.Option("--suggest", help="Also say what else could be tied.")] = False,
+    headers_only: Annotated[
+        bool, typer.Option("--headers-only", help="Read no values: an answer at once, for a file of any size.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say which tensors of a checkpoint are one weight, which should be, and what is wrong: exit code 1 if anything."""
+    from commonweight.verdicts import audit as audited
+
+    found = audited(path, against, before=before, suggest=suggest, headers_only=headers_only)
+    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else found)
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def nets(as_json: AsJson = False) -> None:
     """List the networks that `train` and `count` know by name."""
     from commonweight import nets as catalogue

@@ -8,18 +8,20 @@ left to right as in torch; the minus comes last. `.T` is the transpose of a matr
 that would read as something else, such as one with a blank or one that ends in `.T`, is put in double quotes.
 """
 
+from __future__ import annotations  # and no torch, so that the audit of a file starts at once
+
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
-from typing import NoReturn, TypeAlias, overload
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from commonweight.errors import TieError
 from commonweight.transforms import Flip, Minus, Slice, SliceItem, Transform, Transpose, canonical, print_transforms
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WORD = re.compile(r"""[^\s\0=.*{}\[\](),"]+""")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -30,6 +32,7 @@ class Equation:
     """One tie: `alias` is `source` after `transforms`, in their canonical order.
 
     Example:
+        >>> import torch
         >>> equation = Equation("decoder.weight", "encoder.weight", (Minus(), Transpose()))
         >>> print(equation)
         decoder.weight = -encoder.weight.T
@@ -80,13 +83,15 @@ class Equation:
             return alias
         if base is None:
             return None
+        import torch
+
         place = torch.arange(base.numel(), device=base.device).view(base.shape)
         places = Equation(self.alias, self.source, tuple(t for t in self.transforms if t != Minus())).apply(place)
         whole = base.detach().clone(memory_format=torch.contiguous_format)
         whole.view(-1)[places.reshape(-1)] = (-alias if Minus() in self.transforms else alias).reshape(-1)
         return whole
 
-    def after(self, other: "Equation") -> "Equation":
+    def after(self, other: Equation) -> Equation:
         """This tie, when `other` says what its source is: c = b.T after b = -a is c = -a.T.
 
         >>> print(parse_one("c = b.T").after(parse_one("b = -a")))

@@ -1,12 +1,15 @@
 """The transforms that a tie may have: transpose, flip, slice and minus, each a map of tensors with a notation."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
-
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from commonweight.errors import TieError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SliceItem: TypeAlias = int | tuple[int | None, int | None, int | None]
 

@@ -112,10 +112,14 @@ class Census:
         return "\n".join([*table, self._sharing(), *(f"Note: {note}" for note in self.notes)])
 
     def _sharing(self) -> str:
-        """One line on the parameters that serve more than one module."""
+        """One line on the parameters that serve more than one module, or else on the sharing within layers."""
         shared = [parameter for parameter in self.parameters if len(parameter.uses) > 1]
         if not shared:
-            return "No parameter is shared between layers."
+            connections = sum(layer.connections for layer in self.layers if layer.weights)
+            if connections <= self.weights:
+                return "No weight is shared: each has one connection at most."
+            mean = connections / self.weights
+            return f"A weight has {mean:,.1f} connections on average, all of them in its own layer."
         users = "; ".join(f"{p.name} ({', '.join(use.module for use in p.uses)})" for p in shared[:3])
         more = f"; and {len(shared) - 3:,} more" if len(shared) > 3 else ""
         return f"Shared between layers: {users}{more}."

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commonweight.atomic import replacing
 from commonweight.data.dataset import Data
-from commonweight.files import replacing
 
 MAX_CLASSES = 20
 """So many classes are drawn at most; the title says how many there are."""

@@ -78,8 +78,8 @@ def level(first: Tensor, second: Tensor) -> tuple[Level, float | None]:
     return Level.DIVERGED, delta
 
 
-def find(model: nn.Module) -> Iterator[Tie]:
-    """The ties that a model has, declared or not, the strongest first.
+def find(model: nn.Module, values: bool = True) -> Iterator[Tie]:
+    """The ties that a model has, declared or not, the strongest first; without `values`, those of objects and storages.
 
     Modules and Parameters are compared as the objects they are, storages by the memory that a tensor covers in them:
     two views of one flat buffer at different places are no tie. Equal values count from two elements on that are not
@@ -101,10 +101,11 @@ def find(model: nn.Module) -> Iterator[Tie]:
         first = owners.setdefault(id(parameter), (name, parameter))[0]
         if first != name:
             yield Tie(Equation(name, first), Level.SAME_PARAMETER, "found")
-    values = {name: p.detach() for name, p in owners.values() if _has_memory(p)}
-    of_storage = {tie.equation.alias: tie for tie in _same_storage(values)}
+    tensors = {name: p.detach() for name, p in owners.values() if _has_memory(p)}
+    of_storage = {tie.equation.alias: tie for tie in same_storage(tensors)}
     yield from of_storage.values()
-    yield from _equal_values({name: value for name, value in values.items() if name not in of_storage})
+    if values:
+        yield from _equal_values({name: tensor for name, tensor in tensors.items() if name not in of_storage})
 
 
 def _has_memory(parameter: nn.Parameter) -> bool:
@@ -113,7 +114,7 @@ def _has_memory(parameter: nn.Parameter) -> bool:
     return not lazy and type(parameter) is nn.Parameter and not parameter.is_meta and parameter.numel() > 0
 
 
-def _same_storage(values: dict[str, Tensor]) -> Iterator[Tie]:
+def same_storage(values: dict[str, Tensor]) -> Iterator[Tie]:
     of_storage: defaultdict[tuple[object, int], list[str]] = defaultdict(list)
     for name, value in values.items():  # all alive, so that equal addresses mean one storage
         of_storage[value.device, value.untyped_storage().data_ptr()].append(name)
@@ -154,19 +155,23 @@ def _within(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
 def _equal_values(values: dict[str, Tensor]) -> Iterator[Tie]:
     alike: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for name, value in values.items():
-        comparable = (value.is_floating_point() and value.element_size() > 1) or value.is_complex()
-        if comparable and not bool((value == value.reshape(-1)[0]).all()):
-            alike[value.dtype, value.device, *sorted(value.shape), _content(value)].append(name)
+        if turnable(value) and not bool((value == value.reshape(-1)[0]).all()):
+            alike[value.dtype, value.device, *sorted(value.shape), sum_of_bits(value)].append(name)
     for names in alike.values():
         aliases: set[str] = set()
         for source, alias in combinations(names, 2):
-            if not {source, alias} & aliases and (equal := _equal(values[source], values[alias])) is not None:
+            if not {source, alias} & aliases and (equal := turned(values[source], values[alias])) is not None:
                 aliases.add(alias)
                 kind = Level.EQUAL_TRANSFORMED if equal else Level.EQUAL_BITS
                 yield Tie(Equation(alias, source, equal), kind, "found", 0.0)
 
 
-def _content(value: Tensor) -> int:
+def turnable(value: Tensor) -> bool:
+    """Whether `turned` and `sum_of_bits` take tensors of this type: floats of two bytes and more."""
+    return (value.is_floating_point() and value.element_size() > 1) or value.is_complex()
+
+
+def sum_of_bits(value: Tensor) -> int:
     """A number that no transpose, flip or minus changes: the sum of all bits but the signs."""
     flat = torch.view_as_real(value) if value.is_complex() else value
     integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()]
@@ -174,7 +179,7 @@ def _content(value: Tensor) -> int:
     return int((bits & torch.iinfo(integers).max).sum(dtype=torch.int64))
 
 
-def _equal(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
+def turned(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
     """The transforms by which two tensors are equal, the fewest first."""
     turns: list[tuple[Transform, ...]] = [(), (Transpose(),)] if source.ndim == 2 else [()]
     flips = [(Flip(axes),) for n in range(1, source.ndim + 1) for axes in combinations(range(source.ndim), n)]

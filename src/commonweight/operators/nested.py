@@ -76,8 +76,8 @@ def connected(a: TieMap, part: Plan) -> Plan:
     each = _vectorised(part)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        terms = each(x.index_select(1, inp.on(x.device)), weight)
-        return terms.new_zeros(x.shape[0], a.n_out, *part.out_shape).index_add(1, out.on(x.device), terms)
+        terms = each(x.index_select(1, inp.beside(x)), weight)
+        return terms.new_zeros(x.shape[0], a.n_out, *part.out_shape).index_add(1, out.beside(x), terms)
 
     n_weights = prod(part.spread.shape)
     numbered = pairs(a.signs * (a.weight + 1), np.arange(1, n_weights + 1), n_weights)
@@ -96,7 +96,7 @@ def swapped(a: Pattern, b: Pattern, part: Plan) -> Plan:
     """`kron(a, b)` by the plan of `kron(b, a)`: the units of both are turned around, before and after."""
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        batch, theta = x.shape[0], weight.t().reshape(part.spread.shape)
+        batch, theta = x.shape[0], weight.t().reshape(part.spread.shape).contiguous()  # torch's float64 needs that
         y = part.run(x.transpose(1, 2).reshape(batch, *part.in_shape), theta, None)
         return y.reshape(batch, b.n_out, a.n_out).transpose(1, 2)
 

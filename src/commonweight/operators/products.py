@@ -62,8 +62,11 @@ def fourier(n_in: int, n_out: int, *, circular: bool, transposed: bool) -> Plan:
             return (x[:, :1] * weight[:1]).expand(0, n_out)
         if x.dtype in (torch.bfloat16, torch.float16):
             return run(x.float(), weight.float(), bias).to(x.dtype)
-        spectrum = rfft(torch.cat([weight[1:], weight]) if unrolled else weight, padded)
-        y: Tensor = irfft(rfft(x, padded) * (spectrum.conj() if transposed else spectrum), length)
+        theta = torch.cat([weight[1:], weight]) if unrolled else weight
+        if transposed:
+            y: Tensor = irfft(rfft(x, padded) * rfft(theta, padded).conj(), length)
+        else:
+            y = irfft(rfft(x, padded) * rfft(theta, padded), length)
         if padded is None:
             return y
         return y.roll(first, -1)[..., :n_out] if transposed else y[..., first : first + n_out]
@@ -91,8 +94,8 @@ def gather(tiemap: TieMap) -> Plan:
     inp, out = Table(tiemap.inp), Table(tiemap.out)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        terms_EB = x.t().contiguous().index_select(0, inp.on(x.device)) * weight[:, None]
-        return terms_EB.new_zeros(tiemap.n_out, x.shape[0]).index_add(0, out.on(x.device), terms_EB).t()
+        terms_EB = x.t().contiguous().index_select(0, inp.beside(x)) * weight[:, None]
+        return terms_EB.new_zeros(tiemap.n_out, x.shape[0]).index_add(0, out.beside(x), terms_EB).t()
 
     weights = Spread((tiemap.n_connections,), tiemap.signs * (tiemap.weight + 1))
     tables = inp.bytes + out.bytes

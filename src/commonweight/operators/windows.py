@@ -122,16 +122,16 @@ def windows(window: Sliding) -> Plan:
         batch = x.shape[0]
         units_IB = x.reshape(batch, n_in).t().contiguous()
         units_IB = F.pad(units_IB, (0, 0, 0, 1)) if padded else units_IB
-        terms = units_IB.index_select(0, inputs.on(x.device)).reshape(n_matrices, cols, count * batch)
+        terms = units_IB.index_select(0, inputs.beside(x)).reshape(n_matrices, cols, count * batch)
         sums = torch.bmm(weight, terms).reshape(n_matrices * rows * count, batch)
-        return sums.index_select(0, places.on(x.device)).t()
+        return sums.index_select(0, places.beside(x)).t()
 
     def backward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         batch = x.shape[0]
         units_OB = F.pad(x.reshape(batch, n_out).t(), (0, 0, 0, 1))
-        sums = units_OB.index_select(0, outputs.on(x.device)).reshape(n_matrices, rows, count * batch)
+        sums = units_OB.index_select(0, outputs.beside(x)).reshape(n_matrices, rows, count * batch)
         terms = torch.bmm(weight.mT, sums).reshape(n_matrices * cols * count, batch)
-        return terms.new_zeros(n_in + 1, batch).index_add(0, inputs.on(x.device), terms)[:n_in].t()
+        return terms.new_zeros(n_in + 1, batch).index_add(0, inputs.beside(x), terms)[:n_in].t()
 
     (in_shape, out_shape), weights = window.shapes, Spread((n_matrices, rows, cols), cells)
     run, tables = (backward, (inputs, outputs)) if window.transposed else (forward, (inputs, places))

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from commonweight.atomic import fill, own_tensors, read_tensors, write_tensors
 from commonweight.errors import FileError
-from commonweight.files import fill, own_tensors, read_tensors, write_tensors
 
 
 @dataclass

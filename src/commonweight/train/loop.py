@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 import commonweight
+from commonweight.atomic import append_text, fill, own_tensors, read_tensors, write_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
-from commonweight.files import append_text, fill, own_tensors, read_tensors, write_tensors, write_text
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report

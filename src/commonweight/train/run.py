@@ -17,10 +17,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from commonweight import nets
+from commonweight.atomic import fill, read_tensors, read_text, write_text
 from commonweight.census import Census
 from commonweight.data.normalise import Normalisation
 from commonweight.errors import FileError, TrainError
-from commonweight.files import fill, read_tensors, read_text, write_text
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1

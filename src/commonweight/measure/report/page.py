@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
+from commonweight.atomic import write_text
 from commonweight.census.result import Census
 from commonweight.data.dataset import Data
-from commonweight.files import write_text
 from commonweight.measure.records import Record
 from commonweight.measure.report.anatomy import first_kernels, spread, through_the_net
 from commonweight.measure.report.ladder import ladder
