@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commonweight.errors import KernelError
-from commonweight.kernels import codebook_product, pack, spread, sorted_index, unpack
 from commonweight.kernels import adjoint as summed
+from commonweight.kernels import codebook_product, native_library, pack, sorted_index, spread, unpack
 from commonweight.kernels.codes import BITS, bits_for
 from commonweight.kernels.native_library import CHOICES, instructions, library
-from commonweight.kernels.product import written_out
 
 BEST = library().instructions() if library() else "off"
 HERE = CHOICES[: CHOICES.index(BEST) + 1]
@@ -91,9 +90,8 @@ def test_gradients_equal_those_through_the_matrix(chosen, dtype, k, codebooks):
         torch.testing.assert_close(one.detach().double(), other.detach(), rtol=tolerance, atol=tolerance * scale)
 
 
+@pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
 def test_a_product_is_the_same_whatever_the_threads(chosen):
-    if chosen == "off":  # torch's own product makes no such promise
-        return
     x, codes, values, _, _ = example(3, 7, 640, 301, 301, 16)
     words = pack(codes, 4)
     threads = torch.get_num_threads()
@@ -174,7 +172,7 @@ def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
         (lambda: sorted_index(torch.tensor([7]), 3), "3 weights asks for weight 6"),
         (lambda: summed(torch.zeros(2), sorted_index(torch.tensor([1]), 1)), r"1 positions is flat; got shape \(2,\)"),
         (
-            lambda: codebook_product(torch.zeros(2, 3), torch.zeros(2, 2, dtype=torch.int32), torch.zeros(1, 2), bits=1),
+            lambda: codebook_product(torch.ones(2, 3), torch.zeros(2, 2, dtype=torch.int32), torch.ones(1, 2), bits=1),
             r"int32 words of shape \(outputs, 16\); got torch.int32 of shape \(2, 2\)",
         ),
         (
@@ -207,8 +205,6 @@ def test_a_choice_that_is_none_is_refused(monkeypatch):
 
 
 def test_a_choice_beyond_the_processor_is_refused(monkeypatch):
-    from commonweight.kernels import native_library
-
     monkeypatch.setattr(native_library, "library", lambda: None)
     native_library._instructions.cache_clear()
     monkeypatch.setenv("COMMONWEIGHT_KERNELS", "avx2")
@@ -217,6 +213,12 @@ def test_a_choice_beyond_the_processor_is_refused(monkeypatch):
             instructions()
     finally:
         native_library._instructions.cache_clear()
+
+
+def test_kernels_that_are_not_there_are_said_to_be(monkeypatch):
+    monkeypatch.setattr(native_library, "library", lambda: None)
+    with pytest.raises(KernelError, match="were not compiled; install a C"):
+        native_library.compiled()
 
 
 def test_the_children_of_a_fork_have_threads_of_their_own(chosen):

@@ -5,8 +5,8 @@ that was compiled and that the processor has. The kernels are operators of torch
 implementations, so that `torch.compile` and `torch.export` see them.
 """
 
-from commonweight.kernels.sums import SortedIndex, adjoint, sorted_index, spread
 from commonweight.kernels.codes import bits_for, pack, unpack
 from commonweight.kernels.product import codebook_product
+from commonweight.kernels.sums import SortedIndex, adjoint, sorted_index, spread
 
 __all__ = ["SortedIndex", "adjoint", "bits_for", "codebook_product", "pack", "sorted_index", "spread", "unpack"]

@@ -6,6 +6,7 @@
 import ctypes
 import os
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -20,11 +21,19 @@ CHOICES = ("off", "portable", "avx2", "avx512")  # each runs on processors that 
 def library() -> ModuleType | None:
     """The compiled kernels; None when the package was built without a compiler."""
     try:
-        from commonweight.kernels import _native
+        module = import_module("commonweight.kernels._native")
     except ImportError:
         return None
-    _native.use_team(_team())
-    return _native
+    module.use_team(_team())
+    return module
+
+
+def compiled() -> ModuleType:
+    """The compiled kernels, where `instructions` has found that there are some."""
+    module = library()
+    if module is None:
+        raise KernelError("The kernels were not compiled; install a C++ compiler, and this package once more.")
+    return module
 
 
 def _team() -> int:
@@ -54,7 +63,8 @@ def _instructions(wanted: str) -> str:
     if not wanted:
         return best
     if wanted not in CHOICES:
-        raise KernelError(f"COMMONWEIGHT_KERNELS is {wanted!r}; expected {', '.join(CHOICES)}, or nothing for the best.")
+        known = ", ".join(CHOICES)
+        raise KernelError(f"COMMONWEIGHT_KERNELS is {wanted!r}; expected {known}, or nothing for the best.")
     if CHOICES.index(wanted) > CHOICES.index(best):
         why = "the kernels were not compiled" if compiled is None else "this processor has not those instructions"
         raise KernelError(f"COMMONWEIGHT_KERNELS asks for {wanted!r}, but {why}; unset it, or choose {best!r}.")

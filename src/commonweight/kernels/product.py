@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from commonweight.errors import KernelError
 from commonweight.kernels.codes import Layout, unpack
-from commonweight.kernels.native_library import instructions, library
+from commonweight.kernels.native_library import compiled, instructions
 
 ROWS_AT_ONCE = 1 << 22  # weights that are written out at a time, where that cannot be avoided
 
@@ -55,7 +55,9 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
             f"{1 << bits} values; got values of shape {tuple(values.shape)}."
         )
     if bias is not None and tuple(bias.shape) != (words.shape[0],):
-        raise KernelError(f"A bias for {words.shape[0]:,} outputs has shape ({words.shape[0]},); got {tuple(bias.shape)}.")
+        raise KernelError(
+            f"A bias for {words.shape[0]:,} outputs has shape ({words.shape[0]},); got {tuple(bias.shape)}."
+        )
     if values.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype) or not x.is_floating_point():
         raise KernelError(f"Inputs, values and bias have one floating type; got {x.dtype} and {values.dtype}.")
     y: Tensor = torch.ops.commonweight.codebook_product(x, words, values, bias, bits)
@@ -67,7 +69,9 @@ def rows_per_codebook(n_rows: int, n_codebooks: int) -> int:
     return max(1, -(-n_rows // n_codebooks))
 
 
-def written_out(words: Tensor, values: Tensor, columns: int, bits: int, first: int = 0, last: int | None = None) -> Tensor:
+def written_out(
+    words: Tensor, values: Tensor, columns: int, bits: int, first: int = 0, last: int | None = None
+) -> Tensor:
     """The rows first … last - 1 of W, shape (last - first, columns)."""
     per = rows_per_codebook(len(words), len(values))
     rows = torch.arange(len(words), device=words.device)[first:last] // per
@@ -75,10 +79,11 @@ def written_out(words: Tensor, values: Tensor, columns: int, bits: int, first: i
     return values.index_select(0, rows).gather(1, codes.clamp_(max=values.shape[1] - 1))
 
 
-torch.library.define("commonweight::codebook_product", "(Tensor x, Tensor words, Tensor values, Tensor? bias, int bits) -> Tensor")
+torch.library.define(
+    "commonweight::codebook_product", "(Tensor x, Tensor words, Tensor values, Tensor? bias, int bits) -> Tensor"
+)
 
 
-@torch.library.impl("commonweight::codebook_product", "cpu")
 def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
     chosen, layout = instructions(), Layout(x.shape[-1], bits)
     if chosen == "off" or x.dtype not in (torch.float32, torch.bfloat16) or not (x.numel() and words.numel()):
@@ -95,7 +100,7 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
     words = words.contiguous()
     offsets = None if bias is None else bias.float().contiguous()
     y = torch.empty(batch, len(words))
-    library().codebook_product(  # type: ignore[union-attr]
+    compiled().codebook_product(
         chosen,
         bits,
         inputs.data_ptr(),
@@ -134,19 +139,23 @@ def _by_torch(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bit
     return (y if bias is None else y + bias.to(wide)).to(x.dtype)
 
 
+torch.library.impl("commonweight::codebook_product", "cpu", _on_cpu)
 torch.library.impl("commonweight::codebook_product", "default", _by_torch)
 
 
-@torch.library.register_fake("commonweight::codebook_product")
 def _shape_only(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
     return x.new_empty((*x.shape[:-1], words.shape[0]))
 
 
-torch.library.define("commonweight::codebook_sums", "(Tensor grad, Tensor words, int codebooks, int k, int bits) -> Tensor")
+torch.library.register_fake("commonweight::codebook_product", _shape_only)
+
+
+torch.library.define(
+    "commonweight::codebook_sums", "(Tensor grad, Tensor words, int codebooks, int k, int bits) -> Tensor"
+)
 torch.library.define("commonweight::codebook_matrix", "(Tensor words, Tensor values, int columns, int bits) -> Tensor")
 
 
-@torch.library.impl("commonweight::codebook_matrix", "cpu")
 def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Tensor:
     """W, shape (O, columns), in the type of the values; its rows may lie further apart than they are long."""
     chosen, layout = instructions(), Layout(columns, bits)
@@ -154,7 +163,7 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
         return written_out(words, values, columns, bits)
     table, words = _table(values, bits), words.contiguous()
     matrix = torch.empty(len(words), layout.width)
-    library().codebook_expand(  # type: ignore[union-attr]
+    compiled().codebook_expand(
         chosen,
         bits,
         words.data_ptr(),
@@ -168,7 +177,6 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
     return matrix[:, :columns].to(values.dtype)
 
 
-@torch.library.impl("commonweight::codebook_sums", "cpu")
 def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int) -> Tensor:
     """The gradient of the values, (codebooks, k), from that of W, (O, columns): sums over the uses of each value."""
     if instructions() == "off" or grad.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
@@ -176,7 +184,7 @@ def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int)
     columns = grad.shape[1]
     each = torch.empty(len(words), 1 << bits, dtype=torch.float64)
     matrix, words = grad.float().contiguous(), words.contiguous()
-    library().codebook_sums(  # type: ignore[union-attr]
+    compiled().codebook_sums(
         bits,
         matrix.data_ptr(),
         words.data_ptr(),
@@ -204,18 +212,24 @@ def _over_rows(each: Tensor, codebooks: int) -> Tensor:
     return each.new_zeros(codebooks, each.shape[1]).index_add_(0, owners, each)
 
 
+torch.library.impl("commonweight::codebook_matrix", "cpu", _matrix_on_cpu)
 torch.library.impl("commonweight::codebook_matrix", "default", written_out)
+torch.library.impl("commonweight::codebook_sums", "cpu", _sums_on_cpu)
 torch.library.impl("commonweight::codebook_sums", "default", _sums_by_torch)
 
 
-@torch.library.register_fake("commonweight::codebook_matrix")
 def _matrix_shape(words: Tensor, values: Tensor, columns: int, bits: int) -> Tensor:
     return values.new_empty(words.shape[0], columns)
 
 
-@torch.library.register_fake("commonweight::codebook_sums")
+torch.library.register_fake("commonweight::codebook_matrix", _matrix_shape)
+
+
 def _sums_shape(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int) -> Tensor:
     return grad.new_empty(codebooks, k)
+
+
+torch.library.register_fake("commonweight::codebook_sums", _sums_shape)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, Tensor | None, None]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
-from commonweight.kernels.native_library import instructions, library
+from commonweight.kernels.native_library import compiled, instructions
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def _on_cpu(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> T
         return _by_torch(grad, index, positions, starts)
     grad = grad.contiguous()
     sums = grad.new_empty(len(starts) - 1)
-    run = library().adjoint_float32 if grad.dtype == torch.float32 else library().adjoint_float64  # type: ignore[union-attr]
+    native = compiled()
+    run = native.adjoint_float32 if grad.dtype == torch.float32 else native.adjoint_float64
     threads = torch.get_num_threads()
     run(grad.data_ptr(), positions.data_ptr(), starts.data_ptr(), sums.data_ptr(), len(sums), threads)
     return sums
@@ -111,14 +112,18 @@ torch.library.impl("commonweight::adjoint", "cpu", _on_cpu)
 torch.library.impl("commonweight::adjoint", "default", _by_torch)
 
 
-@torch.library.register_fake("commonweight::spread")
 def _spread_shape(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     return weight.new_empty(index.shape)
 
 
-@torch.library.register_fake("commonweight::adjoint")
+torch.library.register_fake("commonweight::spread", _spread_shape)
+
+
 def _adjoint_shape(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     return grad.new_empty(starts.shape[0] - 1)
+
+
+torch.library.register_fake("commonweight::adjoint", _adjoint_shape)
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
