@@ -82,21 +82,29 @@ torch.library.define("commonweight::spread", f"(Tensor weight, {_INDEX}) -> Tens
 torch.library.define("commonweight::adjoint", f"(Tensor grad, {_INDEX}) -> Tensor")
 
 
-def _spread(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _spread_by_torch(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     """One look-up in -θ backwards, 0 and θ."""
     signed = torch.cat([-weight.flip(0), weight.new_zeros(1), weight])
     return signed.index_select(0, index + len(weight))
 
 
+def _spread_on_cpu(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+    if instructions() == "off" or weight.dtype not in (torch.float32, torch.float64):
+        return _spread_by_torch(weight, index, positions, starts)
+    native, weight, index = compiled(), weight.contiguous(), index.contiguous()
+    run = native.spread_float32 if weight.dtype == torch.float32 else native.spread_float64
+    out = weight.new_empty(index.shape)
+    run(index.data_ptr(), len(index), len(weight), weight.data_ptr(), out.data_ptr(), torch.get_num_threads())
+    return out
+
+
 def _on_cpu(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     if instructions() == "off" or grad.dtype not in (torch.float32, torch.float64):
         return _by_torch(grad, index, positions, starts)
-    grad = grad.contiguous()
-    sums = grad.new_empty(len(starts) - 1)
-    native = compiled()
+    native, grad, sums = compiled(), grad.contiguous(), grad.new_empty(len(starts) - 1)
     run = native.adjoint_float32 if grad.dtype == torch.float32 else native.adjoint_float64
-    threads = torch.get_num_threads()
-    run(grad.data_ptr(), positions.data_ptr(), starts.data_ptr(), sums.data_ptr(), len(sums), threads)
+    numbers = (index.data_ptr(), len(index), positions.data_ptr(), starts.data_ptr(), len(sums))
+    run(*numbers, grad.data_ptr(), sums.data_ptr(), torch.get_num_threads())
     return sums
 
 
@@ -107,7 +115,8 @@ def _by_torch(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) ->
     return (sums[n + 1 :] - sums[:n].flip(0)).to(grad.dtype)
 
 
-torch.library.impl("commonweight::spread", "default", _spread)
+torch.library.impl("commonweight::spread", "cpu", _spread_on_cpu)
+torch.library.impl("commonweight::spread", "default", _spread_by_torch)
 torch.library.impl("commonweight::adjoint", "cpu", _on_cpu)
 torch.library.impl("commonweight::adjoint", "default", _by_torch)
 

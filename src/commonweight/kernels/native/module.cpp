@@ -71,11 +71,20 @@ void codebook_sums(int bits, std::uintptr_t grad, std::uintptr_t codes, std::uin
 }
 
 template <class Float>
-void adjoint(std::uintptr_t grad, std::uintptr_t positions, std::uintptr_t starts, std::uintptr_t sums,
-             std::int64_t weights, int threads) {
+void spread(std::uintptr_t numbers, std::int64_t cells, std::int64_t weights, std::uintptr_t theta, std::uintptr_t out,
+            int threads) {
   nb::gil_scoped_release release;
-  commonweight::adjoint<Float>(
-      {at<Float>(grad), at<std::int32_t>(positions), at<std::int64_t>(starts), at<Float>(sums), weights}, threads);
+  commonweight::spread<Float>({at<std::int32_t>(numbers), cells, nullptr, nullptr, weights}, at<Float>(theta),
+                              at<Float>(out), threads);
+}
+
+template <class Float>
+void adjoint(std::uintptr_t numbers, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
+             std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
+  nb::gil_scoped_release release;
+  const commonweight::Index index{at<std::int32_t>(numbers), cells, at<std::int32_t>(positions),
+                                  at<std::int64_t>(starts), weights};
+  commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
 }
 
 }  // namespace
@@ -86,6 +95,8 @@ NB_MODULE(_native, m) {
   m.def("codebook_product", &codebook_product);
   m.def("codebook_expand", &codebook_expand);
   m.def("codebook_sums", &codebook_sums);
+  m.def("spread_float32", &spread<float>);
+  m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);
   m.def("adjoint_float64", &adjoint<double>);
 }
