@@ -1,5 +1,6 @@
 """Checkpoint files by hand, good and bad: each format from its parts, so that a test can put any part wrong."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -7,7 +8,19 @@ import struct
 import zipfile
 from collections import OrderedDict
 
+import pytest
 import torch
+
+from commonweight.checkpoints import open_checkpoint
+from commonweight.errors import FileError
+
+
+def refused(path, sentence):
+    """The file is refused by a FileError that names it, says this, and is short."""
+    with pytest.raises(FileError, match=sentence) as caught:
+        open_checkpoint(path)
+    assert str(path) in str(caught.value) or path.is_dir()
+    assert len(str(caught.value)) < 2 * len(str(path)) + 500
 
 
 def write_safetensors(path, header, data=b"", length=None):
@@ -15,6 +28,20 @@ def write_safetensors(path, header, data=b"", length=None):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
     return path
+
+
+def parts(data):
+    """The header of a safetensors file, and the bytes behind it."""
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def signed(fields):
+    """The text of a manifest with these fields and the SHA-256 that fits them."""
+    fields = {name: value for name, value in fields.items() if name != "sha256"}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return json.dumps({**fields, "sha256": sha256}, sort_keys=True, separators=(",", ":"))
 
 
 def entry(start, stop, shape=(1,), dtype="F32"):

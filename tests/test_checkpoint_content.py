@@ -188,3 +188,16 @@ def test_tensors_without_values_are_refused():
             TieError, match=r"without plain values has no content to compare: got one .*; load or convert"
         ):
             content_of(tensor)
+
+
+def test_pairs_of_4_bits_tell_the_same_everywhere(tmp_path):
+    tensors = {"a": torch.arange(6, dtype=torch.uint8).view(torch.float4_e2m1fn_x2).reshape(2, 3)}
+    save_file(tensors, tmp_path / "a.safetensors")
+    torch.save(tensors, tmp_path / "a.pt")
+    in_safetensors, in_pt = (open_checkpoint(tmp_path / name) for name in ("a.safetensors", "a.pt"))
+    assert contents(in_safetensors) == contents(in_pt) == {"a": content_of(tensors["a"])}
+    assert (in_safetensors.tensors["a"].shape, in_pt.tensors["a"].shape) == ((2, 6), (2, 3))
+
+
+def test_one_element_may_have_any_stride():
+    assert content_of(torch.arange(4.0)[2::2]) == content_of(torch.tensor([2.0]))

@@ -1,15 +1,19 @@
 """What `open_checkpoint` says of a file, against the libraries that wrote it: names, types, shapes, places, values."""
 
 import copy
+import importlib.util
 import json
+import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_files import entry, proto, tensor_proto, write_folder, write_onnx, write_safetensors
+from checkpoint_files import entry, proto, tensor_proto, view, write_folder, write_onnx, write_pt, write_safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -19,6 +23,7 @@ from torch import nn
 from commonweight import checkpoints
 from commonweight.checkpoints import Stored, open_checkpoint
 from commonweight.checkpoints.dtypes import WORDS
+from commonweight.checkpoints.pickled import Named, follow
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.int64, torch.int32, torch.int16,
@@ -173,6 +178,44 @@ def test_views_keep_their_storage_and_place(tmp_path):
     assert len({stored.offset for stored in flat.values()}) == 4
 
 
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"(I1\nI2\nl.", [1, 2]),
+        (b"(S'a'\nI1\nd.", {"a": 1}),
+        (b"}S'a'\nF1.5\ns.", {"a": 1.5}),
+        (b"I1\n(I2\nI3\n1.", 1),
+        (b"I1\n2\x86.", (1, 1)),
+        (b"I1\n(0.", 1),
+        (b"I7\np3\n0g3\n.", 7),
+        (b"\x80\x04\x8c\x01a\x94\x8c\x01b\x940h\x00.", "a"),
+        (b"\x80\x04(K\x01K\x02\x91.", [1, 2]),
+        (b"\x80\x04\x8f(K\x01K\x02\x90.", [1, 2]),
+    ],
+)
+def test_a_pickle_is_followed_as_python_would(raw, value):
+    assert follow(raw, Path("a.pt")) == value
+    assert pickle.loads(raw) == (set(value) if b"\x80\x04" in raw and isinstance(value, list) else value)
+
+
+def test_a_pickle_of_objects_is_a_tree_of_calls():
+    made = follow(b"\x80\x04\x8c\x01m\x8c\x01C\x93)}\x92(K\x05e}\x8c\x01a\x88sb.", Path("a.pt"))
+    assert (made.by, made.arguments, made.items, made.state) == (Named("m.C"), (), {0: 5}, {"a": True})
+
+
+def test_archives_beyond_4_gigabytes_have_64_bit_entries(tmp_path, monkeypatch):
+    """Python writes 64-bit sizes and places from a limit on, here a very low one."""
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 5)
+    agrees(write_pt(tmp_path / "a.pt", {"w": view()}), {"w": torch.zeros(2, 2)})
+    monkeypatch.undo()
+    path = write_pt(tmp_path / "a.pt", {"w": view()}, {})
+    with zipfile.ZipFile(path, "a") as archive:
+        storage = zipfile.ZipInfo("archive/data/0")
+        storage.extra = b"\x99\x99\x02\x00ab"  # of another kind
+        archive.writestr(storage, bytes(16))
+    agrees(path, {"w": torch.zeros(2, 2)})
+
+
 class Odd(nn.Module):
     """A module with all that a state dict may or may not hold."""
 
@@ -288,6 +331,8 @@ def test_constants_and_subgraphs_of_onnx_are_read(tmp_path):
 
 def test_empty_and_single_tensors_of_onnx_are_read(tmp_path):
     tensors = tensor_proto("none", (0, 3), 1, None), tensor_proto("one", (), 1, bytes(4))
+    packed = proto((1, b"\2\1"), (2, 1), (8, "packed"), (9, bytes(8)))
+    agrees(write_onnx(tmp_path / "a.onnx", packed), {"packed": torch.zeros(2, 1)})
     agrees(write_onnx(tmp_path / "a.onnx", *tensors), {"none": torch.empty(0, 3), "one": torch.tensor(0.0)})
 
 
@@ -343,6 +388,51 @@ def test_the_cache_of_hugging_face_is_read(tmp_path):
     for name in ("model-1.safetensors", "model.safetensors.index.json", "config.json"):
         (snapshot / name).symlink_to(f"../../blobs/{name}")
     assert agrees(snapshot, {"a": torch.ones(1)}).config == {"x": 1}
+
+
+# Checkpoints in packages, written by others
+
+
+def packaged(package, name):
+    found = importlib.util.find_spec(package)
+    if found is None:
+        pytest.skip(f"the package {package}, which has the file in it, is not installed")
+    (path,) = Path(found.origin).parent.rglob(name)
+    return path
+
+
+def test_a_published_pth_is_read_as_torch_reads_it():
+    path = packaged("digit_recognizer", "handwriting_model.pth")
+    agrees(path, torch.load(path, weights_only=True))
+
+
+def test_a_published_torchscript_archive_is_read_as_torch_reads_it():
+    path = packaged("silero_vad", "silero_vad.jit")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = torch.jit.load(path).state_dict()
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.tensors.keys() - state.keys() == {"_context", "_state"}  # attributes, no parameters or buffers
+    assert all(same_bits(checkpoint.read(name), value.detach()) for name, value in state.items())
+
+
+def test_a_published_onnx_file_is_read_as_the_onnx_package_reads_it():
+    onnx = pytest.importorskip("onnx", reason="the onnx package, an extra, is the oracle")
+    path = packaged("silero_vad", "silero_vad.onnx")
+    expected = {}
+
+    def walk(graph, prefix=""):
+        expected.update({prefix + tensor.name: tensor for tensor in graph.initializer})
+        for node in graph.node:
+            for attribute in node.attribute:
+                if node.op_type == "Constant" and attribute.name == "value":
+                    expected[prefix + node.output[0]] = attribute.t
+                walk(attribute.g, f"{prefix}{node.name or node.output[0]}/{attribute.name}/")
+
+    walk(onnx.load(path).graph)
+    agrees(
+        path, {name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for name, tensor in expected.items()}
+    )
 
 
 # All

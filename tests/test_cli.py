@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commonweight import cli, data, files, nets
+from commonweight import atomic, cli, data, nets
 from commonweight.train import loop
 
 
@@ -224,7 +224,7 @@ def test_a_full_disk_is_one_sentence(say, monkeypatch):
     def full(**given):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", full)
+    monkeypatch.setattr(atomic.tempfile, "mkstemp", full)
     code, _, err = say("train", "iris", "--epochs", 1, "--out", "mine")
     assert code == 2
     assert "No space left on device; free some space" in err

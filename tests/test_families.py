@@ -49,20 +49,28 @@ def tied_keys(folder):
     return pairs
 
 
-@pytest.mark.parametrize("line", FAMILIES, ids=lambda line: f"{line.ties[0][1]}")
+@pytest.mark.parametrize("line", FAMILIES, ids=lambda line: line.head[1])
 def test_the_table_is_what_transformers_does(line, homes):
     for model_type in sorted(line.tied | line.untied):
         assert model_type in homes, f"{model_type} is no model type of transformers"
         keys = tied_keys(homes[model_type].parent)
-        assert set(line.ties) | set(line.always) <= keys, f"{model_type} ties {keys}"
+        assert {line.head, *line.ties, *line.always} <= keys, f"{model_type} ties {keys}"
         if model_type not in T5_LIKE:
             assert default_flag(homes[model_type], model_type) is (model_type in line.tied), model_type
+
+
+def test_other_heads_are_those_of_other_classes_or_of_files(homes):
+    bart = family("bart")
+    assert bart.other in tied_keys(homes["bart"].parent) & tied_keys(homes["marian"].parent)
+    renamed = (MODELS.parent / "conversion_mapping.py").read_text(encoding="utf-8")
+    assert re.search(r"source_patterns=r\"\^embed_out\\.\", target_patterns=\"lm_head\.\"", renamed)
+    assert [line.other for line in FAMILIES if line.other] == [family("gpt_neox").other, bart.other]
 
 
 def test_each_model_type_has_one_line():
     types = [name for line in FAMILIES for name in (*line.tied, *line.untied)]
     assert len(types) == len(set(types)) > 80
-    assert family("gpt2").ties == (("lm_head.weight", "transformer.wte.weight"),)
+    assert family("gpt2").head == ("lm_head.weight", "transformer.wte.weight")
     assert family("no such type") is None
     assert family(None) is None
 
@@ -81,6 +89,7 @@ def test_names_with_other_beginnings_are_found():
     "config",
     [
         *({}, {"model_type": 3}, {"text_config": []}, {"tie_word_embeddings": "yes"}, {"architectures": [3]}),
+        *({"model_type": ["gpt2"]}, {"text_config": {"model_type": {}}}, {"tie_word_embeddings": None}),
         {"model_type": "gpt2", "architectures": "GPT2"},
     ],
 )

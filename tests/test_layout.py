@@ -21,15 +21,26 @@ LEVELS = [
     {"tiemap", "atomic", "transforms"},
     {"patterns", "data", "notation", "checkpoints", "kernels"},
     {"codebook", "hashing"},
-    {"operators"},
+    {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
-    {"tied"},
-    {"nets", "measure", "verdicts"},
+    {"tied", "files"},
+    {"nets", "measure", "verdicts", "export", "parallel"},
     {"train", "claims"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}
-NEEDS_NO_NET = {"atomic", "census", "recognise", "operators", "lower", "tied", "verdicts"}
+NEEDS_NO_NET = {
+    "atomic",
+    "census",
+    "files",
+    "recognise",
+    "operators",
+    "lower",
+    "tied",
+    "verdicts",
+    "export",
+    "parallel",
+}
 
 
 def imported(path: Path) -> set[str]:

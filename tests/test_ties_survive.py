@@ -437,6 +437,20 @@ def test_parametrized_owner():
     assert "head.weight" not in dict(model.named_parameters())
 
 
+def test_the_state_dict_of_a_parametrized_owner():
+    """It holds what the owner is computed from, and the alias, but not the owner."""
+    model = make()
+    parametrizations.weight_norm(model.encoder, "weight")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.encoder.parametrizations.weight.original1.mul_(torch.tensor([1.0, -2.0, 3.0, 4.0]).double())
+    state = other.state_dict()
+    assert "encoder.weight" not in state
+    model.load_state_dict(state)
+    check(model)
+    assert torch.equal(model.decoder.weight, other.decoder.weight)
+
+
 def test_parametrized_neighbour_of_an_alias():
     model = make()
     parametrize.register_parametrization(model.decoder, "bias", nn.Softplus())

@@ -15,13 +15,16 @@ import torch
 from audited import EMBEDDING, GPT2, HEAD, TIE, codes, folder, gpt2, gpt2_tensors, values, verdicts
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file, save_model
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file, save_model
 from tied_models import linear, net
 from torch import nn
 
 import commonweight as cw
 from commonweight.errors import FileError, TieError
+from commonweight.notation import Equation
 from commonweight.verdicts import Code, Verdict, audit
+from commonweight.verdicts.grading import grade
 
 
 def message(found, code):
@@ -138,6 +141,7 @@ def test_a_folder_that_holds_neither(tmp_path):
 def test_an_encoder_and_a_decoder_share_their_embedding_always(tmp_path):
     config = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "tie_word_embeddings": False}
     tensors = {"shared.weight": values(9, 4), "lm_head.weight": values(9, 4, seed=1)}
+    tensors |= {"encoder.norm.weight": values(4), "decoder.norm.weight": values(4, seed=1)}
     found = audit(folder(tmp_path / "a", tensors, config))
     assert found.ok
     (group,) = found.groups
@@ -145,6 +149,32 @@ def test_an_encoder_and_a_decoder_share_their_embedding_always(tmp_path):
     assert group.tie == "encoder.embed_tokens.weight = shared.weight; decoder.embed_tokens.weight = shared.weight"
     tensors["decoder.embed_tokens.weight"] = values(9, 4, seed=2)
     assert codes(audit(folder(tmp_path / "b", tensors, config))) == ["contradicted"]
+
+
+def test_parts_of_an_encoder_and_decoder(tmp_path):
+    """An encoder alone, a decoder alone with a head, and a file that holds both aliases and not their owner."""
+    bart = {"model_type": "bart"}
+    encoder = {"shared.weight": values(9, 4), "encoder.norm.weight": values(4)}
+    found = audit(folder(tmp_path / "a", encoder, bart | {"architectures": ["BartEncoder"]}))
+    assert found.ok
+    assert verdicts(found) == [("same storage", "encoder.embed_tokens.weight = shared.weight")]
+    decoder = {"model.decoder.embed_tokens.weight": values(9, 4), "model.decoder.norm.weight": values(4)}
+    found = audit(folder(tmp_path / "b", decoder, bart | {"architectures": ["BartForCausalLM"]}))
+    assert found.ok
+    assert verdicts(found) == [("same storage", "lm_head.weight = model.decoder.embed_tokens.weight")]
+    both = {f"{part}.embed_tokens.weight": values(9, 4, seed=n) for n, part in enumerate(["encoder", "decoder"])}
+    found = audit(folder(tmp_path / "c", both, bart | {"architectures": ["BartModel"]}))
+    assert codes(found) == ["contradicted"]
+    assert found.groups[0].tie == "decoder.embed_tokens.weight = encoder.embed_tokens.weight"
+
+
+def test_a_head_under_its_older_name(tmp_path):
+    config = {"model_type": "gpt_neox", "architectures": ["GPTNeoXForCausalLM"]}
+    tensors = {"gpt_neox.embed_in.weight": values(9, 4), "embed_out.weight": values(9, 4, seed=1)}
+    assert audit(folder(tmp_path / "a", tensors, config)).ok
+    assert codes(audit(folder(tmp_path / "b", tensors, config | {"tie_word_embeddings": True}))) == ["contradicted"]
+    del tensors["embed_out.weight"]
+    assert codes(audit(folder(tmp_path / "c", tensors, config))) == ["head_missing"]
 
 
 def test_the_bias_of_a_masked_language_models_head(tmp_path):
@@ -199,6 +229,20 @@ def test_a_tie_that_rounding_broke(tmp_path):
     assert "differ by rounding, up to " in message(found, "rounded")
 
 
+def test_a_small_change_of_coarse_numbers_is_no_rounding(tmp_path):
+    """One large value must not make small differences look like rounding."""
+    tensors = gpt2_tensors()
+    tensors[EMBEDDING][0, 0] = 40.0
+    tensors[EMBEDDING] = tensors[EMBEDDING].bfloat16()
+    head = (tensors[EMBEDDING].float() * 1.002).bfloat16()
+    assert codes(audit(folder(tmp_path / "a", tensors | {HEAD: head}))) == ["rounded"]
+    head = tensors[EMBEDDING].clone()
+    head[3, 3] += 0.25
+    assert codes(audit(folder(tmp_path / "b", tensors | {HEAD: head}))) == ["contradicted"]
+    head[3, 3] = float("inf")
+    assert codes(audit(folder(tmp_path / "c", tensors | {HEAD: head}))) == ["contradicted", "not_finite"]
+
+
 def test_equal_values_with_other_bits_are_no_problem(tmp_path):
     tensors = gpt2_tensors()
     tensors[EMBEDDING] = tensors[EMBEDDING].half()
@@ -226,13 +270,12 @@ def test_the_gap_is_that_of_the_whole_tensors(data):
     block = grading.BLOCK
     try:
         grading.BLOCK = data.draw(st.integers(1, 9))
-        delta, largest = grading.gap(one, two)
+        delta = grading.gap(one, two)
         rows = one.numel() and len(shape) > 1
         still = grading.still_rows(one, torch.where(one > 0, one, two)) if rows else []
     finally:
         grading.BLOCK = block
     assert delta == pytest.approx((one.double() - two.double()).abs().max().item() if one.numel() else 0.0)
-    assert largest == pytest.approx(two.abs().max().item() if one.numel() else 0.0)
     if rows:
         assert still == [row for row in range(shape[0]) if bool((one[row] > 0).all())]
 
@@ -243,6 +286,8 @@ def test_the_gap_is_that_of_the_whole_tensors(data):
 def test_the_metadata_of_plain_safetensors(tmp_path):
     """safetensors#98, #202, #304, #493: save_model drops one of the names and says so in the metadata."""
     model = gpt2()
+    with pytest.raises(RuntimeError, match="Some tensors share memory"):
+        save_file(model.state_dict(), tmp_path / "a.safetensors")
     save_model(model, str(tmp_path / "a.safetensors"))
     found = audit(tmp_path / "a.safetensors")
     assert found.ok
@@ -260,9 +305,34 @@ def test_metadata_that_the_tensors_contradict(tmp_path):
     assert message(found, "contradicted").startswith("the metadata of the file declares")
 
 
+def test_a_file_of_ours(tmp_path):
+    """Its manifest declares the ties, transposed ones too, and says what every tensor was."""
+    model = tied_net()
+    path = tmp_path / "model.safetensors"
+    cw.save(model, path)
+    found = audit(path)
+    assert found.ok
+    assert verdicts(found) == [
+        ("same storage", "head.weight = embed.weight"),
+        ("same storage", "b.weight = a.weight.T"),
+    ]
+    assert {group.intent for group in found.groups} == {"tied: the manifest of the file"}
+    assert audit(model, against=path).ok
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 64
+    path.write_bytes(raw)
+    found = audit(path)
+    assert codes(found) == ["altered"]
+    assert re.search(r"^`\w+\.weight` in model.safetensors is not what the manifest", message(found, "altered"))
+    assert audit(path, headers_only=True).ok
+    tensors, metadata = load_file(path), safe_open(path, "pt").metadata()
+    save_file(tensors | {"new": values(2)}, path, metadata)
+    assert "new" in audit(path, headers_only=True).problems[0].names
+
+
 def test_a_damaged_manifest_cannot_be_read(tmp_path):
     save_file({"a": values(2)}, tmp_path / "a.safetensors", {"commonweight": "{"})
-    with pytest.raises(FileError, match="manifest"):
+    with pytest.raises(FileError, match=r"^Cannot audit .*a\.safetensors\. The manifest cannot be read"):
         audit(tmp_path / "a.safetensors")
 
 
@@ -506,6 +576,15 @@ def test_values_that_nobody_wrote(tmp_path):
     assert not audit(odd).ok
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.bfloat16, torch.float64, torch.complex64])
+def test_infinity_in_every_type(dtype):
+    wide = values(3, 4)
+    wide[1, 1] = -float("inf")
+    assert codes(audit({"w": wide.to(dtype)})) == ["not_finite"]
+    mask = torch.zeros(3, 4).index_fill(0, torch.tensor([1]), -float("inf")).to(dtype)
+    assert audit({"mask": mask}).ok is not dtype.is_complex
+
+
 def test_buffers_of_a_model_may_be_constant():
     model = nn.BatchNorm2d(3)
     model.register_buffer("cache", torch.zeros(3, 3))
@@ -567,6 +646,14 @@ def test_names_and_shapes_that_do_not_fit(tmp_path):
     assert "Gpt2 has `transformer.ln_f.bias`" in message(found, "extra")
     assert "keep their first, random values" in message(found, "extra")
     assert "the first (6, 8) and (7, 8)" in message(found, "shape")
+
+
+def test_what_a_model_never_saves_is_not_missed(tmp_path):
+    model = gpt2()
+    model._keys_to_ignore_on_save = [r"wpe\.weight$"]
+    tensors = gpt2_tensors()
+    del tensors["transformer.wpe.weight"]
+    assert audit(model, against=folder(tmp_path, tensors)).ok
 
 
 def test_a_file_against_another(tmp_path):
@@ -673,7 +760,50 @@ def test_long_lists_are_shortened_in_the_report():
     assert "branch/branch/branch/br…h/branch/branch/branch/b = branch/branch/branch/br…h/branch/branch/branch/a" in text
 
 
+def test_names_out_of_a_file_cannot_write_to_the_terminal():
+    state = {"a\x1b[31m\nok: 1": values(3, 4), "b\x9b": values(3, 4), "c\x07": torch.zeros(3, 4)}
+    text = str(audit(state))
+    assert text.replace("\n", "").isprintable()
+    assert "a\\x1b[31m\\nok: 1" in text
+    assert "c\\x07" in text
+
+
+def test_a_configuration_beside_a_file_is_mentioned(tmp_path):
+    path = folder(tmp_path, gpt2_tensors(), shards=1) / "model.safetensors"
+    found = audit(path)
+    assert str(found).endswith(
+        "Note: config.json lies beside it and was not read; audit the folder to see whether they agree."
+    )
+    assert audit(tmp_path).notes == ()
+
+
+FLOATS = ["float64", "float32", "float16", "bfloat16", "complex64", "complex128", "float8_e4m3fn", "float8_e5m2"]
+INTEGERS = ["int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool"]
+
+
+@pytest.mark.parametrize("name", FLOATS + INTEGERS)
+def test_every_type_is_graded(name, tmp_path):
+    source, other = (
+        (values(4, 6, seed=seed) * 3).to(torch.int8 if name in INTEGERS else torch.float32) for seed in (0, 1)
+    )
+    first, second = (tensor.abs().to(getattr(torch, name)) for tensor in (source, other))
+    state = {"a": first, "b": first.T.contiguous(), "c": second, "d": first.clone()}
+    torch.save(state, tmp_path / "a.pt")
+    for found in (audit(tmp_path / "a.pt"), audit(state)):
+        assert found.ok
+        assert verdicts(found)[0] == ("equal bits", "d = a")
+    found = audit(state | {"a": second, "c": first}, against=state)
+    assert codes(found) == ["differs"]
+    assert found.problems[0].names == ("a", "c")
+    state = grade(Equation("c", "a"), second, first)
+    assert (state.verdict, state.holds) == (Verdict.DIVERGED, False)
+    wide = torch.complex128 if first.is_complex() else torch.float64
+    assert state.difference == (first.to(wide) - second.to(wide)).abs().max()
+
+
 def test_what_cannot_be_audited():
+    with pytest.raises(TieError, match="What could be tied is told by values, which headers_only does not read"):
+        audit({"a": values(2)}, suggest=True, headers_only=True)
     with pytest.raises(TieError, match=r"takes a model, a state dict or the path of a checkpoint; got int"):
         audit(3)
     with pytest.raises(TieError, match=r"this one has none, but 'epoch', 'model'"):

@@ -10,23 +10,27 @@ if TYPE_CHECKING:
     from commonweight.census import count
     from commonweight.equations import check, tie, ties, untie
     from commonweight.errors import TieError
+    from commonweight.files import load, save
     from commonweight.tied import Tied
     from commonweight.tiemap import TieMap
     from commonweight.train.loop import fit
     from commonweight.verdicts import audit
 
 __version__ = "0.1.0"
-__all__ = ["TieError", "TieMap", "Tied", "audit", "check", "count", "fit", "tie", "ties", "untie"]
+__all__ = ["TieError", "TieMap", "Tied", "audit", "check", "count", "fit", "load", "save", "tie", "ties", "untie"]
 
 _HOME = {"TieMap": "tiemap", "Tied": "tied", "count": "census", "fit": "train.loop", "TieError": "errors"}
-_HOME |= {"audit": "verdicts"} | dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
+_HOME |= {"audit": "verdicts", "load": "files", "save": "files"}
+_HOME |= dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
 _MODULES = (
     "data",
     "equations",
     "errors",
+    "export",
     "lower",
     "measure",
     "nets",
+    "parallel",
     "patterns",
     "recognise",
     "reference",

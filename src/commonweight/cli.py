@@ -78,28 +78,38 @@ def train(
 ) -> None:
     """Train a network and write a run folder with its weights, records and report."""
     from commonweight.train.start import resume_run, start_run
+    from commonweight.train.together import joined
 
-    try:
-        if resume is not None:
-            kept = {"data", "net", "resume", "as_json"}
-            sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
-            given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
-            if others := [f"--{name.replace('_', '-')}" for name in given]:
-                raise TrainError(f"--resume goes on with the settings of the run: leave {', '.join(others)} out.")
-            run = resume_run(resume, name=data, net=net)
-        elif data is None:
-            raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
-        else:
-            settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
-            settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
-            folder = "auto" if out is None else out
-            run = start_run(data, net=net, target=target, task=task, out=folder, seed=seed, **settings)
-    except KeyboardInterrupt:
-        raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
+    with joined() as team:
+        try:
+            if resume is not None:
+                _refuse_settings(context)
+                run = resume_run(resume, name=data, net=net)
+            elif data is None:
+                raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
+            else:
+                settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
+                settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
+                folder = "auto" if out is None else out
+                run = start_run(data, net=net, target=target, task=task, out=folder, seed=seed, **settings)
+        except KeyboardInterrupt:
+            raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
+    if not team.leads:
+        return
     if as_json:
         print(json.dumps(run.to_json()))
     else:
         print(f"\n{run.census}\n\n{run.summary()}")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Refuse what `--resume` takes from the run."""
+    kept = {"data", "net", "resume", "as_json"}
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise TrainError(f"--resume goes on with the settings of the run: leave {others} out.")
 
 
 @app.command()
@@ -187,7 +197,7 @@ def audit(
     from commonweight.verdicts import audit as audited
 
     found = audited(path, against, before=before, suggest=suggest, headers_only=headers_only)
-    print(json.dumps(found.to_json(), ensure_ascii=False) if as_json else found)
+    print(json.dumps(found.to_json()) if as_json else found)
     if not found.ok:
         raise typer.Exit(1)
 

@@ -23,8 +23,9 @@ _MAX_DIMENSIONS = 64
 
 
 def damaged(path: Path, what: str, remedy: str = "copy or download it again") -> FileError:
-    """The one sentence that says why a file cannot be read."""
-    return FileError(f"Cannot read {path}: {what}; {remedy}.")
+    """The one sentence that says why a file cannot be read, without control characters that came out of the file."""
+    plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in what)
+    return FileError(f"Cannot read {path}: {plain}; {remedy}.")
 
 
 def shown(text: object) -> str:
@@ -92,7 +93,7 @@ def parse_json(raw: bytes | bytearray, path: Path) -> dict[str, Any]:
     if sum(raw.count(mark) for mark in (b",", b"[", b"{")) > _MAX_JSON_ITEMS:
         raise damaged(path, f"its JSON has more than {_MAX_JSON_ITEMS:,} items", "no checkpoint needs as many")
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=each_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise damaged(path, f"its JSON is not valid ({str(error)[:100]})") from error
     if not isinstance(value, dict):
@@ -100,11 +101,17 @@ def parse_json(raw: bytes | bytearray, path: Path) -> dict[str, Any]:
     return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {shown(next(key for key in keys if keys.count(key) > 1))} is there twice")
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, for `json.loads(object_pairs_hook=...)`.
+
+    Raises:
+        ValueError: it has a key twice.
+    """
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {shown(key)} is there twice")
+        found[key] = value
     return found
 
 

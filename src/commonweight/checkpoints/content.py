@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from commonweight.checkpoints.bounded import damaged, opened, read_at, shown
-from commonweight.checkpoints.dtypes import TORCH, ValueType
+from commonweight.checkpoints.dtypes import SAFETENSORS, TORCH, ValueType
 from commonweight.checkpoints.stored import Checkpoint, Stored
 from commonweight.checkpoints.varints import decoded
 from commonweight.errors import FileError, TieError
@@ -101,8 +101,10 @@ class _Tally:
             self._nan |= told.nan
 
     def content(self, shape: tuple[int, ...]) -> Content:
-        head = f"commonweight content 1\n{self.value_type.name} {tuple(shape)}\n".encode()
-        floats = self.value_type.floats
+        value_type, floats = self.value_type, self.value_type.floats
+        if value_type is TORCH["float4_e2m1fn_x2"] and shape:  # torch counts pairs, other files count numbers
+            value_type, shape = SAFETENSORS["F4"], (*shape[:-1], 2 * shape[-1])
+        head = f"commonweight content 1\n{value_type.name} {shape}\n".encode()
         infinite = floats is not None and floats.infinity is not None and self._largest >= floats.infinity
         same = len(self._same) == 1 and None not in self._same
         if floats is None or floats.exact:
@@ -113,7 +115,7 @@ class _Tally:
             sha256=hashlib.sha256(head + self._digests).hexdigest(),
             finite=not infinite and not self._nan,
             nan=self._nan,
-            constant=(same or zero) and self.nbytes * 8 > self.value_type.bits,
+            constant=(same or zero) and self.nbytes * 8 > value_type.bits,
             zero=zero,
         )
 

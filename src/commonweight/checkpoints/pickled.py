@@ -13,7 +13,7 @@ from typing import Any
 
 from commonweight.checkpoints.bounded import damaged, shown
 
-MAX_OPERATIONS = 2**23
+MAX_OPERATIONS = 2**22
 """The longest pickle that is followed, in operations: some thirty for each tensor."""
 
 

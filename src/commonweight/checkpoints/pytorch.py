@@ -61,22 +61,25 @@ def _tensors(top: Any, path: Path) -> Iterator[tuple[str, Made]]:
         FileError: nested too deep or too often, a tensor below a key that is no text, or one without plain bytes.
     """
     waiting: list[tuple[tuple[Any, ...], Any]] = [((), top)]
-    visits = 0
+    met = 0
     while waiting:
         keys, node = waiting.pop()
-        node, visits = _bare(node), visits + 1
-        if visits > MAX_TENSORS or len(keys) > _MAX_DEPTH:
-            what = f"its pickle leads to more than {MAX_TENSORS:,} things, or deeper than {_MAX_DEPTH}"
-            raise damaged(path, what, "save a plain state dict")
+        node = _bare(node)
         if not _is_tensor(node):
-            waiting += [((*keys, key), value) for key, value in _below(node) if isinstance(value, _CONTAINERS)]
+            for key, value in _below(node):
+                if isinstance(value, _CONTAINERS):
+                    waiting.append(((*keys, key), value))
+                    met += 1
+                    if met > MAX_TENSORS or len(keys) >= _MAX_DEPTH:
+                        what = f"its pickle leads to more than {MAX_TENSORS:,} things, or deeper than {_MAX_DEPTH}"
+                        raise damaged(path, what, "save a plain state dict")
             continue
         if not all(isinstance(key, str | int) for key in keys):
             raise damaged(path, "one of its tensors has a key that is neither text nor a number", "rename it")
         name = ".".join(map(str, keys)) or "tensor"
         if _by(node) not in _VIEWS:
             raise damaged(
-                path, f"{shown(name)} is made by {_by(node)}, it has no plain bytes", "save it as a dense tensor"
+                path, f"{shown(name)} is made by {_by(node):.80}, it has no plain bytes", "save it as a dense tensor"
             )
         yield name, node
 

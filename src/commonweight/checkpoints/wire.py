@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from commonweight.checkpoints.bounded import damaged
 
-_MAX_FIELDS = 2**23
+_MAX_FIELDS = 2**22
 
 
 class Field(NamedTuple):

@@ -42,6 +42,8 @@ def reconcile(
     contradictions: list[str] = []
     values: dict[str, Tensor] = {}
     for owner, equations in groups.items():
+        if not _stored(model, owner):
+            continue  # a parametrization computes it, so that a state dict has what it computes it from
         present = [equation for equation in equations if isinstance(state.get(prefix + equation.alias), Tensor)]
         given = state.get(prefix + owner)
         value = given if isinstance(given, Tensor) else _from_aliases(model, owner, present, state, prefix)
@@ -92,6 +94,12 @@ def _from_aliases(
             return whole
         value = equation.pull_back(given.to(value.device, value.dtype), value)
     return value
+
+
+def _stored(model: nn.Module, name: str) -> bool:
+    path, _, leaf = name.rpartition(".")
+    module = record.submodule(model, path)
+    return module is not None and (leaf in module._parameters or leaf in module._buffers)
 
 
 def _fits(model: nn.Module, owner: str, value: Tensor) -> bool:

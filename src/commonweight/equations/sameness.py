@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations, product
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -62,20 +63,33 @@ def difference(first: Tensor, second: Tensor) -> float | None:
 
 
 def level(first: Tensor, second: Tensor) -> tuple[Level, float | None]:
-    """The level of two tensors that are not one, and max |Δ|.
-
-    Close means that rounding may explain it: max |Δ| is at most 8 machine epsilons of the largest value.
-    """
+    """The level of two tensors that are not one, and max |Δ|; close means that rounding explains it."""
     delta = difference(first, second)
     if delta is None:
         return Level.DIVERGED, None
     if delta == 0:
         return Level.EQUAL_BITS, delta
-    if first.dtype.is_floating_point and second.dtype.is_floating_point:
-        eps = max(torch.finfo(first.dtype).eps, torch.finfo(second.dtype).eps)
-        if delta <= 8 * eps * float(second.detach().abs().max()):
-            return Level.CLOSE, delta
-    return Level.DIVERGED, delta
+    close = rounded(first.detach(), second.detach(), float(second.detach().abs().max()))
+    return Level.CLOSE if close else Level.DIVERGED, delta
+
+
+def rounded(first: Tensor, second: Tensor, largest: float) -> bool:
+    """Whether rounding explains how two tensors differ.
+
+        |Δ| <= ε max(|first|, |second|) + min(8 ε, 2^-20) largest
+
+    for each value, where ε is the machine epsilon of the coarser type: each was rounded once to its type, and sums lose
+    a little of the largest value.
+    """
+    types = [t.dtype for t in (first, second)]
+    if not (isfinite(largest) and all(t.is_floating_point or t.is_complex for t in types)):
+        return False
+    epsilon = max(torch.finfo(t).eps for t in types)
+    wide = torch.complex128 if any(t.is_complex for t in types) else torch.float64
+    one, two = first.to(wide), second.to(wide)
+    delta = (one - two).abs()
+    allowed = epsilon * torch.maximum(one.abs(), two.abs()) + min(8 * epsilon, 2**-20) * largest
+    return bool(((one == two) | (delta.isfinite() & (delta <= allowed))).all())
 
 
 def find(model: nn.Module, values: bool = True) -> Iterator[Tie]:

@@ -34,11 +34,12 @@ from commonweight.train.run import (
     REPORT,
     WEIGHTS,
     Run,
-    new_folder,
+    begin_folder,
     read_description,
     write_description,
 )
 from commonweight.train.settings import Settings, choose_settings
+from commonweight.train.together import Team
 
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the first check after so long, and at the end."""
@@ -102,9 +103,8 @@ def fit(
     )
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, settings)
-    folder = None if out is None else new_folder(out, f"{data.name}-{net or type(model).__name__}")
-    if folder is not None:
-        write_description(folder, description)
+    name = f"{data.name}-{net or type(model).__name__}"
+    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
     return _train(model, data, settings, Run(model, description, [], folder), progress)
 
 
@@ -168,6 +168,7 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         trainer = Trainer(model, data, settings, run)
+        show = show and trainer.team.leads
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
         try:
             for record, is_best in trainer.checks(display):
@@ -184,11 +185,14 @@ class Trainer:
     """The state of one training, and the loop.
 
     Every random choice follows from the seed and the step, or from torch's random state, which the checkpoint holds: an
-    interrupted run that goes on from its checkpoint takes exactly the steps that it would have taken.
+    interrupted run that goes on from its checkpoint takes exactly the steps that it would have taken. Where several
+    processes train together, all of them run this loop; only the leader of the team has a folder to write to.
     """
 
     def __init__(self, model: nn.Module, data: Data, settings: Settings, run: Run) -> None:
-        self.data, self.settings, self.run = data, settings, run
+        self.data, self.settings, self.run, self.team = data, settings, run, Team.current()
+        self.folder = run.folder if self.team.leads else None
+        self.team.begin(model, settings.batch_size)
         self.model = model.to(settings.device).train()
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
@@ -233,7 +237,7 @@ class Trainer:
             loss, wrong = self._step(stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
-        scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision)
+        scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
         record = Record(
             step=stop,
             epoch=stop / self.steps_per_epoch,
@@ -254,19 +258,21 @@ class Trainer:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
             self.order, self.order_epoch = torch.from_numpy(order), epoch
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
-        chosen = chosen.to(self.train.inputs.device)
+        chosen = self.team.share(chosen).to(self.train.inputs.device)
+        self.team.reseed(self.settings.seed, step)
         inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
-        with self._precision():
+        with self._precision(), self.team.whole_batch():
             outputs = self.model(inputs)
         loss = self.loss(outputs, targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
+        sums = self.team.backward(self.model, loss, errors, share)
         self.optimizer.step()
         self._average(step)
-        return float(loss.detach()), float(error_sum(outputs, targets, self.data))
+        return sums
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -302,15 +308,15 @@ class Trainer:
 
     def _write_check(self, record: Record, is_best: bool) -> None:
         self.run.records.append(record)
-        if self.run.folder is not None:
-            append_text(self.run.folder / RECORDS, to_lines([record]))
+        if self.folder is not None:
+            append_text(self.folder / RECORDS, to_lines([record]))
             if is_best:
-                write_tensors(self.run.folder / WEIGHTS, self.best, {"step": str(record.step)})
+                write_tensors(self.folder / WEIGHTS, self.best, {"step": str(record.step)})
 
     def _save(self) -> None:
-        if self.run.folder is not None:
+        if self.folder is not None:
             models = {"model": self.model, "average": self.average}
-            save_checkpoint(self.run.folder / CHECKPOINT, models, self.optimizer, self.progress)
+            save_checkpoint(self.folder / CHECKPOINT, models, self.optimizer, self.progress)
 
     def _take_up(self) -> None:
         """Go back to the last checkpoint, if there is one; records written after it are taken back."""
@@ -322,12 +328,13 @@ class Trainer:
             self.progress = load_checkpoint(folder / CHECKPOINT, models, self.optimizer)
             self.best, _ = read_tensors(folder / WEIGHTS)
             self.run.records[:] = read_records(folder / RECORDS)[: self.progress.checks]
-        write_text(folder / RECORDS, to_lines(self.run.records))
+        if self.folder is not None:
+            write_text(folder / RECORDS, to_lines(self.run.records))
 
     def finish(self) -> None:
         """Fill the model with its best weights, score them on the test part, count, and write results and report."""
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
-        test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision)
+        test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
         census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
             "epochs": self.progress.step / self.steps_per_epoch,
@@ -340,16 +347,16 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
-        if self.run.folder is not None:
+        if self.folder is not None:
             write_report(
-                self.run.folder / REPORT,
+                self.folder / REPORT,
                 description=self.run.description,
                 records=self.run.records,
                 census=census,
                 model=self.model,
                 data=self.data,
             )
-            write_description(self.run.folder, self.run.description)
+            write_description(self.folder, self.run.description)
 
     def _part(self, index: Tensor) -> Part:
         """A part of the data as the net takes it: normalised, on its device, channels last, in its number format."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight.data.dataset import Data
+from commonweight.train.together import ALONE, Team
 
 EVALUATION_BATCH = 1000
 
@@ -60,8 +61,9 @@ def evaluate(
     loss: Callable[[Tensor, Tensor], Tensor],
     data: Data,
     precision: Callable[[], AbstractContextManager[object]],
+    team: Team = ALONE,
 ) -> dict[str, float]:
-    """Scores of a net on a part, in evaluation mode; the mode it had is restored.
+    """Scores of a net on a part, in evaluation mode; the mode it had is restored. A team shares out the batches.
 
     Returns:
         `loss` and `accuracy` for classification; `loss`, `rmse` and `r2` for regression, the last two in units of the
@@ -70,13 +72,14 @@ def evaluate(
     was_training = model.training
     model.eval()
     total_loss = total_error = 0.0
-    for start in range(0, len(part), EVALUATION_BATCH):
+    for start in range(team.rank * EVALUATION_BATCH, len(part), team.size * EVALUATION_BATCH):
         inputs, targets = part.inputs[start : start + EVALUATION_BATCH], part.targets[start : start + EVALUATION_BATCH]
         with precision():
             outputs = model(inputs)
         total_loss += float(loss(outputs, targets)) * len(inputs)
         total_error += float(error_sum(outputs, targets, data))
     model.train(was_training)
+    total_loss, total_error = team.total(total_loss, total_error)
     mean_loss = total_loss / len(part)
     score = metric(total_error, len(part), data)
     if data.task == "classification":

@@ -146,6 +146,13 @@ def new_folder(out: str | Path, name: str) -> Path:
     return Path(out)
 
 
+def begin_folder(out: str | Path, name: str, description: dict[str, Any]) -> Path:
+    """Make the folder for a new run, as `new_folder` chooses it, with its run.json."""
+    folder = new_folder(out, name)
+    write_description(folder, description)
+    return folder
+
+
 def write_description(folder: Path, description: dict[str, Any]) -> None:
     """Write run.json."""
     write_text(folder / DESCRIPTION, json.dumps(description, indent=2, ensure_ascii=False) + "\n")

@@ -5,11 +5,12 @@ Three things can disagree about a tie, so they are looked at separately: what so
 does, and what a checkpoint holds.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from commonweight.checkpoints import open_checkpoint
+from commonweight.errors import TieError
 from commonweight.verdicts import comparing
 from commonweight.verdicts.judging import Findings, judge, of_facts
 from commonweight.verdicts.report import Audit, Code, Group, Problem, Verdict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from commonweight.verdicts.suggestion import Suggestion
 
     Subject: TypeAlias = nn.Module | Mapping[str, object] | str | Path
+
+CONFIG = "config.json"
 
 __all__ = ["Audit", "Code", "Group", "Problem", "Verdict", "audit"]
 
@@ -53,7 +56,7 @@ def audit(
 
     Raises:
         FileError: a checkpoint that is missing, damaged, or of no known format.
-        TieError: a subject that is none of the above, or a state dict without tensors.
+        TieError: a subject that is none of the above, a state dict without tensors, `suggest` with `headers_only`.
 
     Example:
         >>> from torch import nn
@@ -67,6 +70,8 @@ def audit(
         same object  2.weight = 0.weight  -       one Parameter  -
     """
     values = not headers_only
+    if suggest and headers_only:
+        raise TieError("What could be tied is told by values, which headers_only does not read; leave one of them out.")
     side = _side(subject, values)
     other = None if against is None else _side(against, values)
     earlier = None if before is None else _side(before, values)
@@ -76,6 +81,7 @@ def audit(
         findings.problems += comparing.against(side, other, findings.tied)
     if earlier is not None:
         findings.problems += comparing.before(side, earlier, _tied_names(side, findings))
+    findings.problems += comparing.altered(side)
     comparing.uninitialised(side, findings)
     groups = [group for group, bad in findings.groups if bad] + [group for group, bad in findings.groups if not bad]
     return Audit(
@@ -85,7 +91,8 @@ def audit(
         problems=tuple(findings.problems),
         bytes=side.bytes(side.entries),
         bytes_if_tied=comparing.if_tied(side, findings.equal),
-        suggestions=tuple(_suggestions(side)) if suggest and values else None,
+        suggestions=tuple(_suggestions(side)) if suggest else None,
+        notes=tuple(_notes(subject)),
     )
 
 
@@ -95,6 +102,11 @@ def _side(subject: "Subject", values: bool) -> Side:
     from commonweight.verdicts.live import of_memory
 
     return of_memory(subject, values)
+
+
+def _notes(subject: "Subject") -> Iterator[str]:
+    if isinstance(subject, str | Path) and not Path(subject).is_dir() and Path(subject).with_name(CONFIG).exists():
+        yield f"{CONFIG} lies beside it and was not read; audit the folder to see whether they agree."
 
 
 def _tied_names(side: Side, findings: Findings) -> list[str]:

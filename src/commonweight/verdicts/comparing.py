@@ -15,7 +15,7 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
     """
     problems = []
     here, there = ({tied.of(name) for name in side.entries} for side in (subject, other))
-    if absent := [name for name in other.entries if tied.of(name) not in here]:
+    if absent := [name for name in other.entries if tied.of(name) not in here and name not in other.unsaved]:
         problems.append(
             Problem(
                 Code.ABSENT,
@@ -25,7 +25,7 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
                 "Check that both are of one architecture and whole.",
             )
         )
-    if extra := [name for name in subject.entries if tied.of(name) not in there]:
+    if extra := [name for name in subject.entries if tied.of(name) not in there and name not in subject.unsaved]:
         random = f": loaded from {other.label}, they keep their first, random values" if subject.live else ""
         problems.append(
             Problem(
@@ -58,7 +58,7 @@ def _differing(subject: Side, other: Side, names: Sequence[str]) -> list[Problem
     deltas = {}
     for name in unequal:
         if subject.entries[name].readable and other.entries[name].readable:
-            deltas[name] = gap(subject.read(name), other.read(name))[0]
+            deltas[name] = gap(subject.read(name), other.read(name))
     differing = sorted((name for name in unequal if deltas.get(name) != 0), key=lambda name: -deltas.get(name, 0.0))
     if not differing:
         return []
@@ -122,6 +122,25 @@ def _still_rows(subject: Side, earlier: Side, name: str) -> list[Problem]:
             f"({span}), although the others did: a process did not update its part.",
             "Tie before the model is sharded, and wrap all users of a tied weight in one group "
             "(cw.parallel.fsdp_groups).",
+        )
+    ]
+
+
+def altered(subject: Side) -> list[Problem]:
+    """Tensors that are not what they were when the file was saved, as its manifest says."""
+    if not subject.hashes:
+        return []
+    unlike = {name for name in subject.entries if _bits(subject, name) not in (subject.hashes.get(name), None)}
+    names = sorted(unlike | (subject.hashes.keys() ^ subject.entries.keys()))
+    if not names:
+        return []
+    return [
+        Problem(
+            Code.ALTERED,
+            tuple(names),
+            f"{listed(names)} in {subject.label} {'are' if len(names) > 1 else 'is'} not what the manifest of the file "
+            f"says: it was damaged, or changed by a program that does not know the manifest.",
+            "Copy it again from where it came; if the change was meant, save the model with cw.save.",
         )
     ]
 
@@ -194,9 +213,10 @@ def _bits(side: Side, name: str) -> str | None:
 
 def _mask(side: Side, name: str) -> bool:
     """Whether a tensor with infinite values is one that is added to attention scores: 0 and -infinity, nothing else."""
-    if not side.entries[name].readable:
+    values = side.read(name) if side.entries[name].readable else None
+    if values is None or values.is_complex():
         return False
-    values = side.read(name)
+    values = values.float()
     return bool(((values == 0) | values.isneginf()).all())
 
 

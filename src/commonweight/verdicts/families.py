@@ -8,31 +8,44 @@ not here is judged by what its files hold: see `commonweight.verdicts.intent`.
 
 from dataclasses import dataclass
 
+Pair = tuple[str, str]  # alias and source
+
 
 @dataclass(frozen=True)
 class Family:
     """Architectures whose tied tensors have the same names.
 
     Attributes:
-        ties: alias and source; the first is the head's. They hold when `tie_word_embeddings` is true.
+        head: alias and source of the head. The tie holds when `tie_word_embeddings` is true.
+        other: the head's in classes that have other parts, or under the name that it has in files.
+        ties: further ties that hold when it is true.
+        always: ties that hold whatever it says.
         tied: the model types for which true is the default.
         untied: the model types for which false is.
-        always: ties that hold whatever `tie_word_embeddings` says.
     """
 
-    ties: tuple[tuple[str, str], ...]
-    tied: frozenset[str] = frozenset()
-    untied: frozenset[str] = frozenset()
-    always: tuple[tuple[str, str], ...] = ()
+    head: Pair
+    other: Pair | None
+    ties: tuple[Pair, ...]
+    always: tuple[Pair, ...]
+    tied: frozenset[str]
+    untied: frozenset[str]
 
 
-def _family(*ties: str, tied: str = "", untied: str = "", always: tuple[str, ...] = ()) -> Family:
+def _family(
+    head: str, *ties: str, other: str = "", always: tuple[str, ...] = (), tied: str = "", untied: str = ""
+) -> Family:
     return Family(
-        tuple(map(_pair, ties)), frozenset(tied.split()), frozenset(untied.split()), tuple(map(_pair, always))
+        head=_pair(head),
+        other=_pair(other) if other else None,
+        ties=tuple(map(_pair, ties)),
+        always=tuple(map(_pair, always)),
+        tied=frozenset(tied.split()),
+        untied=frozenset(untied.split()),
     )
 
 
-def _pair(tie: str) -> tuple[str, str]:
+def _pair(tie: str) -> Pair:
     alias, _, source = tie.partition(" = ")
     return alias, source
 
@@ -54,6 +67,8 @@ def _roberta(stem: str, tied: str) -> Family:
     )
 
 
+_SHARED = ("encoder.embed_tokens.weight = shared.weight", "decoder.embed_tokens.weight = shared.weight")
+
 FAMILIES = (
     # Decoders
     _family(
@@ -66,7 +81,11 @@ FAMILIES = (
     ),
     _family("lm_head.weight = transformer.wte.weight", tied="gpt2 gpt_neo gpt_bigcode mpt", untied="gptj codegen dbrx"),
     _family("lm_head.weight = transformer.word_embeddings.weight", tied="bloom falcon"),
-    _family("lm_head.weight = gpt_neox.embed_in.weight", untied="gpt_neox"),
+    _family(
+        "lm_head.weight = gpt_neox.embed_in.weight",
+        other="embed_out.weight = gpt_neox.embed_in.weight",
+        untied="gpt_neox",
+    ),
     _family("lm_head.weight = model.decoder.embed_tokens.weight", tied="opt"),
     _family("lm_head.weight = backbone.embeddings.weight", tied="mamba falcon_mamba", untied="mamba2"),
     _family("head.weight = rwkv.embeddings.weight", untied="rwkv"),
@@ -97,19 +116,18 @@ FAMILIES = (
     _family(
         "lm_head.weight = shared.weight",
         tied="t5 mt5 umt5 longt5 switch_transformers",
-        always=("encoder.embed_tokens.weight = shared.weight", "decoder.embed_tokens.weight = shared.weight"),
+        always=_SHARED,
     ),
     _family(
         "lm_head.weight = model.shared.weight",
-        "encoder.embed_tokens.weight = shared.weight",
-        "decoder.embed_tokens.weight = shared.weight",
+        *_SHARED,
+        other="lm_head.weight = model.decoder.embed_tokens.weight",
         tied="bart mbart pegasus pegasus_x bigbird_pegasus blenderbot blenderbot-small plbart mvp marian m2m_100 "
         "nllb-moe",
     ),
     _family(
         "lm_head.weight = led.shared.weight",
-        "encoder.embed_tokens.weight = shared.weight",
-        "decoder.embed_tokens.weight = shared.weight",
+        *_SHARED,
         tied="led",
     ),
     _family("lm_head.weight = model.decoder.embed_tokens.weight", tied="speech_to_text"),
@@ -129,4 +147,6 @@ INNER_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config
 
 def family(model_type: object) -> Family | None:
     """The line of the table for a model type, if there is one."""
-    return next((line for line in FAMILIES if model_type in line.tied or model_type in line.untied), None)
+    if not isinstance(model_type, str):
+        return None
+    return next((line for line in FAMILIES if model_type in line.tied | line.untied), None)

@@ -12,7 +12,7 @@ from itertools import combinations
 import torch
 from torch import Tensor
 
-from commonweight.equations.sameness import difference, sum_of_bits, turnable, turned
+from commonweight.equations.sameness import difference, rounded, sum_of_bits, turnable, turned
 from commonweight.notation import Equation
 from commonweight.transforms import Slice
 from commonweight.verdicts.report import Verdict
@@ -25,18 +25,18 @@ BLOCK = 1 << 22
 def grade(equation: Equation, alias: Tensor, source: Tensor) -> State:
     """What is true of a tie between two tensors whose bytes differ.
 
-    The ladder: equal values; close, which is what rounding explains (max |Δ| at most 8 machine epsilons of the largest
-    value); equal after transposing, reversing or negating; equal but for the order of rows; equal in the rows that both
-    have; else diverged.
+    The ladder: equal values; close, which is what rounding explains; equal after transposing, reversing or negating;
+    equal but for the order of rows; equal in the rows that both have; else diverged.
     """
     alias, source = alias.detach(), source.detach()
     if equation.transforms or alias.shape == source.shape:
-        delta, largest = gap(alias, equation.apply(source))
+        expected = equation.apply(source)
+        delta = gap(alias, expected)
         if delta == 0 and equation.transforms:
             return State(Verdict.TRANSFORMED, 0.0, "two, equal when turned", True)
         if delta == 0:
             return State(Verdict.CLOSE, 0.0, "two, equal values", True)
-        if delta <= 8 * _epsilon(alias, source) * largest:
+        if _close(alias, expected):
             return State(Verdict.CLOSE, delta, f"two, max |Δ| {delta:.3g}", False)
         if not equation.transforms and (other := _rearranged(equation, alias, source)) is not None:
             return other
@@ -46,15 +46,11 @@ def grade(equation: Equation, alias: Tensor, source: Tensor) -> State:
     return State(Verdict.DIVERGED, None, f"shapes {tuple(alias.shape)} and {tuple(source.shape)}", False)
 
 
-def gap(first: Tensor, second: Tensor) -> tuple[float, float]:
-    """max |first - second| and max |second|, in blocks, for tensors of one shape and any types."""
-    wide = torch.complex128 if first.is_complex() or second.is_complex() else torch.float64
-    delta, largest = 0.0, 0.0
-    for one, two in _blocks(first, second):
-        second_block = two.to(wide)
-        delta = max(delta, difference(one.to(second_block), second_block) or 0.0)
-        largest = max(largest, float(second_block.abs().nan_to_num(nan=0.0, posinf=0.0).max()))
-    return delta, largest
+def gap(first: Tensor, second: Tensor) -> float:
+    """max |first - second|, in blocks, for tensors of one shape and any types; infinite where only one is NaN."""
+    wide = _wide(first, second)
+    pairs = ((one.to(second.device, wide), two.to(wide)) for one, two in _blocks(first, second))
+    return max((difference(one, two) or 0.0 for one, two in pairs), default=0.0)
 
 
 def still_rows(before: Tensor, after: Tensor) -> list[int]:
@@ -77,7 +73,8 @@ def turned_pairs(shapes: Mapping[str, Shape], read: Callable[[str], Tensor]) -> 
         tensor = read(name).detach()
         if turnable(tensor) and 0 < tensor.ndim <= 5 and tensor.numel() > 1:
             corners = tensor[tuple(slice(None, None, max(size - 1, 1)) for size in shape)]
-            alike[tensor.dtype, *sorted(shape), *sorted(corners.abs().double().flatten().tolist())].append(name)
+            sizes = corners.to(_wide(corners)).abs()
+            alike[tensor.dtype, *sorted(shape), *sorted(sizes.flatten().tolist())].append(name)
     for names in alike.values():
         sums = {name: _sum(read(name)) for name in names} if len(names) > 1 else {}
         aliases: set[str] = set()
@@ -107,7 +104,7 @@ def _rearranged(equation: Equation, alias: Tensor, source: Tensor) -> State | No
 
 def _same_start(equation: Equation, alias: Tensor, source: Tensor) -> State | None:
     rows = min(len(alias), len(source))
-    if not rows or gap(alias[:rows], source[:rows])[0] != 0:
+    if not rows or gap(alias[:rows], source[:rows]) != 0:
         return None
     part = (Slice(((0, rows, None),)),)
     shorter, longer = equation.alias, equation.source
@@ -117,8 +114,13 @@ def _same_start(equation: Equation, alias: Tensor, source: Tensor) -> State | No
     return State(Verdict.TRANSFORMED, 0.0, text, False, Equation(shorter, longer, part))
 
 
-def _epsilon(*tensors: Tensor) -> float:
-    return max((torch.finfo(t.dtype).eps for t in tensors if t.is_floating_point() or t.is_complex()), default=0.0)
+def _close(first: Tensor, second: Tensor) -> bool:
+    largest = max(float(block.to(_wide(second)).abs().max()) for (block,) in _blocks(second))
+    return all(rounded(one.to(two.device), two, largest) for one, two in _blocks(first, second))
+
+
+def _wide(*tensors: Tensor) -> torch.dtype:
+    return torch.complex128 if any(tensor.is_complex() for tensor in tensors) else torch.float64
 
 
 def _sum(tensor: Tensor) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from commonweight import manifest
 from commonweight.notation import Equation
-from commonweight.verdicts.families import FAMILIES, INNER_CONFIGS, Family, family
+from commonweight.verdicts.families import FAMILIES, INNER_CONFIGS, Family, Pair, family
 
 FLAG = "tie_word_embeddings"
 
@@ -80,20 +80,34 @@ def _of_family(line: Family, tied: bool, says: str, headed: bool | None, names: 
         f"If they are one weight, delete the stale one from the file; if both are meant, "
         f'set "{FLAG}": false in config.json.'
     )
-    pairs = [(pair, tied) for pair in line.ties] + [(pair, True) for pair in line.always]
-    for (alias, source), meant in pairs:
-        is_head = (alias, source) == line.ties[0]
-        has_alias, has_source = place(alias, names, whole=True), place(source, names)
-        if not meant:
-            wanted = is_head and headed and has_alias is None and has_source is not None
-        elif has_alias is None and has_source is None:
-            wanted = is_head and headed
-        else:
-            wanted = has_alias is not None or headed is not False
-        if wanted:
-            if has_alias is None and has_source is not None and has_source.endswith(f".{source}"):
-                alias = has_source.removesuffix(source) + alias
-            yield Intent(Equation(has_alias or alias, has_source or source), says, settles, meant)
+    alias, source = _place_pair(_choose(line, names), names)
+    there = (alias in names, source in names)
+    if tied and (headed or there[0] or (there[1] and headed is None)):
+        yield Intent(Equation(alias, source), says, settles)
+    elif not tied and headed and there == (False, True):
+        yield Intent(Equation(alias, source), says, settles, tied=False)
+    owners: dict[str, str] = {}  # where a source is not there, the first of its aliases stands for it
+    for pair in (*(line.ties if tied else ()), *line.always):
+        alias, source = _place_pair(pair, names)
+        part = alias.removesuffix(pair[0]) + pair[0].split(".")[0]
+        if source not in names and alias in names:
+            source = owners.setdefault(source, alias)
+        if source in names and alias != source and any(name.startswith(f"{part}.") for name in names):
+            yield Intent(Equation(alias, source), says, settles)
+
+
+def _choose(line: Family, names: Collection[str]) -> Pair:
+    """The tie of the head, or the other one if more of its tensors are there."""
+    pairs = [line.head] if line.other is None else [line.head, line.other]
+    return max(pairs, key=lambda pair: sum(name in names for name in _place_pair(pair, names)))
+
+
+def _place_pair(pair: Pair, names: Collection[str]) -> Pair:
+    """A pair of the table under the names of a checkpoint; what is not there gets the beginning of the other."""
+    alias, source = place(pair[0], names, whole=True), place(pair[1], names)
+    if alias is None and source is not None and source.endswith(f".{pair[1]}"):
+        alias = source.removesuffix(pair[1]) + pair[0]
+    return alias or pair[0], source or pair[1]
 
 
 def _unknown(names: Collection[str]) -> Iterator[Intent]:
@@ -101,7 +115,7 @@ def _unknown(names: Collection[str]) -> Iterator[Intent]:
     says = f"config.json ({FLAG}: true)"
     settles = f'If both tensors are meant, set "{FLAG}": false in config.json; if not, delete the stale one.'
     for line in FAMILIES:
-        alias, source = (place(name, names, whole=True) for name in line.ties[0])
+        alias, source = (place(name, names, whole=True) for name in line.head)
         if alias is not None and source is not None:
             yield Intent(Equation(alias, source), says, settles)
             return

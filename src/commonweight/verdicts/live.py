@@ -96,6 +96,7 @@ def of_model(model: nn.Module, values: bool) -> Side:
         )
         for equation in record.declared(model)
     ]
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()  # of transformers' models
     known = {intent.equation for intent in intents}
     intents += [intent for intent in of_keys(model) if intent.equation not in known]
     return Model(
@@ -108,6 +109,7 @@ def of_model(model: nn.Module, values: bool) -> Side:
         in_memory=True,
         live=True,
         untied=tuple(record.untied(model)),
+        unsaved=frozenset(name for name in entries if any(re.search(key, name) for key in unsaved)),
         module=model,
     )
 

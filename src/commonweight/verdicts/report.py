@@ -45,6 +45,7 @@ class Code(StrEnum):
     TWO_PARAMETERS = "two_parameters"
     NEVER_INITIALISED = "never_initialised"
     NOT_FINITE = "not_finite"
+    ALTERED = "altered"
     ABSENT = "absent"
     EXTRA = "extra"
     SHAPE = "shape"
@@ -107,6 +108,7 @@ class Audit:
         bytes: what its tensors take, each memory counted once.
         bytes_if_tied: what they would take if all that is equal were stored once.
         suggestions: what else could be tied; None when that was not asked for.
+        notes: what was not looked at, a sentence each.
     """
 
     subject: str
@@ -116,6 +118,7 @@ class Audit:
     bytes: int
     bytes_if_tied: int
     suggestions: "tuple[Suggestion, ...] | None" = None
+    notes: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -173,7 +176,8 @@ class Audit:
             parts.append(f"Stored once, what is equal would take {size(self.savings)} less ({share}).")
         if self.suggestions is not None:
             parts.append(_suggested(self.suggestions))
-        return "\n\n".join(parts)
+        parts += [f"Note: {note}" for note in self.notes]
+        return "\n".join(map(_printable, "\n\n".join(parts).split("\n")))
 
 
 def size(count: int) -> str:
@@ -242,8 +246,14 @@ def _shown(group: Group) -> str:
     return ", ".join(texts[:3]) + (f", ... ({len(group.names)} in all)" if len(texts) > 3 else "")
 
 
+def _printable(text: str) -> str:
+    """A line without control characters, which names out of a file may hold."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def _elided(text: str) -> str:
     """A long name without its middle; problems and JSON have it whole."""
+    text = _printable(text)
     return text if len(text) <= _LONG else f"{text[: _LONG // 2 - 1]}…{text[-_LONG // 2 :]}"
 
 

@@ -6,12 +6,14 @@ are read.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING
 
+from commonweight import manifest
 from commonweight.checkpoints import Checkpoint
+from commonweight.errors import FileError
 from commonweight.notation import Equation
 from commonweight.transforms import Flip, Slice, Transform, Transpose
 from commonweight.verdicts.intent import Intent, of_config, of_metadata
@@ -106,6 +108,8 @@ class Side:
         in_memory: whether it is a model or a state dict.
         live: whether it is a model, in which two equal tensors are one too many.
         untied: ties that were given up on purpose.
+        unsaved: names that are never saved, since their values are computed.
+        hashes: what the contents of a file's tensors were when it was saved, as its manifest says.
     """
 
     label: str
@@ -117,6 +121,8 @@ class Side:
     in_memory: bool = False
     live: bool = False
     untied: tuple[Equation, ...] = ()
+    unsaved: frozenset[str] = frozenset()
+    hashes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def owners(self) -> dict[Hashable, str]:
@@ -253,7 +259,11 @@ def of_checkpoint(checkpoint: Checkpoint, values: bool) -> Side:
             floating=stored.value_type.floats is not None,
             readable=not values or stored.dtype is not None,
         )
-    intents = of_metadata(checkpoint.metadata, entries)
+    try:
+        intents = of_metadata(checkpoint.metadata, entries)
+        ours = manifest.find(checkpoint.metadata)
+    except FileError as error:
+        raise FileError(f"Cannot audit {checkpoint.path}. {error}") from error
     if checkpoint.config is not None:
         intents += of_config(checkpoint.config, entries)
 
@@ -262,7 +272,8 @@ def of_checkpoint(checkpoint: Checkpoint, values: bool) -> Side:
 
         return contents(checkpoint, names)
 
-    return Side(checkpoint.path.name, entries, intents, checkpoint.read, digest, values)
+    hashes = {} if ours is None else ours.tensors
+    return Side(checkpoint.path.name, entries, intents, checkpoint.read, digest, values, hashes=hashes)
 
 
 def row_major(shape: Shape) -> Shape:
