@@ -2,10 +2,13 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <atomic>
+#include <new>
 #include <string>
 
 #include "adjoint.hpp"
 #include "codebook.hpp"
+#include "kmeans.hpp"
 #include "threads.hpp"
 
 namespace nb = nanobind;
@@ -87,6 +90,28 @@ void adjoint(std::uintptr_t numbers, std::int64_t cells, std::uintptr_t position
   commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
 }
 
+// Rows of n points: one after the other by all threads if they are few, otherwise side by side.
+template <class Float>
+void kmeans(std::uintptr_t points, std::uintptr_t weights, std::ptrdiff_t rows, std::int64_t n, std::int32_t k,
+            std::uintptr_t centres, std::uintptr_t codes, std::uintptr_t costs, std::uintptr_t found, int threads) {
+  nb::gil_scoped_release release;
+  const bool few = rows < 4 * threads;
+  std::atomic<bool> no_memory{false};
+  const auto work = [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+    try {
+      for (std::ptrdiff_t row = first; row < last; ++row)
+        commonweight::kmeans<Float>(at<Float>(points) + row * n, weights ? at<double>(weights) + row * n : nullptr, n, k,
+                                    {at<double>(centres) + row * k, at<std::int32_t>(codes) + row * n,
+                                     at<double>(costs) + row, at<std::int32_t>(found) + row},
+                                    few ? threads : 1);
+    } catch (const std::bad_alloc&) {
+      no_memory = true;  // no exception may leave a thread of the team
+    }
+  };
+  few ? work(0, rows) : commonweight::parallel(rows, 1, threads, work);
+  if (no_memory) throw std::bad_alloc();
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -95,6 +120,8 @@ NB_MODULE(_native, m) {
   m.def("codebook_product", &codebook_product);
   m.def("codebook_expand", &codebook_expand);
   m.def("codebook_sums", &codebook_sums);
+  m.def("kmeans_float32", &kmeans<float>);
+  m.def("kmeans_float64", &kmeans<double>);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);
