@@ -21,8 +21,8 @@ namespace commonweight {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr std::int32_t division = 8;             // cells into which a cell is divided
-constexpr std::int64_t cells_at_least = 1 << 20;  // that may be kept, however few points there are
+constexpr std::int64_t cells_at_first = 16;      // for each cluster
+constexpr std::int64_t cells_at_least = 1 << 23;  // that memory is taken for, and twice as many as there are points
 
 // Σ w (y - mean)² of the points between two cuts; 0 where there are none, or the second cut is before the first.
 inline double cost(const Sums& from, const Sums& to) {
@@ -52,7 +52,6 @@ void row_minima(std::int32_t row, std::int32_t rows_end, std::int32_t left, std:
 // The cells that one cut may be in.
 struct Stage {
   std::vector<std::int32_t> first, last;  // cuts
-  std::vector<Sums> head, tail;           // at the first and the last cut
   std::vector<double> floor;              // what the points within the cell cost at least, in one run or the other
   std::vector<double> before, after;      // the least cost of all before the cell, with the floor; of all after it
   std::vector<std::int32_t> from;         // the cell before, on the cheapest path
@@ -69,35 +68,39 @@ class Search {
   }
 
   // False if more cells would have to be kept than memory is given for.
-  bool run(Cuts& best) {
+  bool run(Cuts& best, int threads) {
     std::int64_t size = 1;
-    while (line_.n / (size * division) >= 16 * std::int64_t(k_)) size *= division;
+    while (line_.n / (4 * size) >= cells_at_first * k_) size *= 4;
     if (!affordable((line_.n / size + 1) * k_)) return false;
     start(size);
     while (true) {
-      for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
+      parallel(size == 1 ? 1 : 2, 1, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+        if (first == 0)
+          for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
+        if (last == 2)
+          for (std::int32_t t = k_; t-- > 0;) backwards(stages_[t], stages_[t + 1]);
+      });
       const Cuts path = cheapest();
       if (size == 1) return best = path, true;
       least_ = std::min(least_, improved(path));
-      for (std::int32_t t = k_; t-- > 0;) backwards(stages_[t], stages_[t + 1]);
       for (Stage& stage : stages_) drop(stage);
-      size /= division;
       std::int64_t count = 0;
-      for (const Stage& stage : stages_) count += std::int64_t(stage.size()) * division;
-      if (!affordable(count)) return false;
+      for (const Stage& stage : stages_) count += stage.size();
+      const std::int64_t division = affordable(4 * count) ? 4 : 2;  // a cell into four or two
+      if (!affordable(division * count)) return false;
+      size = std::max<std::int64_t>(1, size / division);
       bound_means();
       for (std::int32_t t = 0; t <= k_; ++t) divide(t, size);
     }
   }
 
  private:
-  bool affordable(std::int64_t cells) const { return cells <= std::max<std::int64_t>(cells_at_least, line_.n / 4); }
+  bool affordable(std::int64_t cells) const { return cells <= cells_at_least + 2 * std::int64_t(line_.n); }
 
   const Sums& sums(std::int32_t cut) const { return line_.sums[cut]; }
 
   void add(Stage& stage, std::int32_t first, std::int32_t last) const {
     stage.first.push_back(first), stage.last.push_back(last);
-    stage.head.push_back(sums(first)), stage.tail.push_back(sums(last));
     stage.floor.push_back(0.0);
   }
 
@@ -110,15 +113,23 @@ class Search {
     stages_[0].before = {0.0}, stages_[k_].after = {0.0}, stages_[0].from = {0};
   }
 
+  // The sums at some cuts, side by side.
+  std::vector<Sums> gathered(const std::vector<std::int32_t>& cuts) const {
+    std::vector<Sums> found(cuts.size());
+    std::transform(cuts.begin(), cuts.end(), found.begin(), [&](std::int32_t cut) { return sums(cut); });
+    return found;
+  }
+
   void forwards(const Stage& columns, Stage& rows) const {
     std::vector<std::int32_t> ends(rows.size());
     for (std::int32_t row = 0, end = 0; row < rows.size(); ends[row++] = end)
       while (end < columns.size() && columns.first[end] < rows.last[row]) ++end;
+    const std::vector<Sums> tails = gathered(columns.last), heads = gathered(rows.first);
     rows.before.resize(rows.size()), rows.from.resize(rows.size());
     row_minima(
         0, rows.size(), 0, columns.size() - 1,
         [&](std::int32_t row, std::int32_t column) {
-          return columns.before[column] + cost(columns.tail[column], rows.head[row]);
+          return columns.before[column] + cost(tails[column], heads[row]);
         },
         [](std::int32_t) { return 0; }, [&](std::int32_t row) { return ends[row]; },
         [&](std::int32_t row, double least, std::int32_t at) {
@@ -130,11 +141,12 @@ class Search {
     std::vector<std::int32_t> begins(rows.size());
     for (std::int32_t row = 0, begin = 0; row < rows.size(); begins[row++] = begin)
       while (begin < columns.size() && columns.last[begin] <= rows.first[row]) ++begin;
+    const std::vector<Sums> tails = gathered(rows.last), heads = gathered(columns.first);
     rows.after.resize(rows.size());
     row_minima(
         0, rows.size(), 0, columns.size() - 1,
         [&](std::int32_t row, std::int32_t column) {
-          return columns.after[column] + columns.floor[column] + cost(rows.tail[row], columns.head[column]);
+          return columns.after[column] + columns.floor[column] + cost(tails[row], heads[column]);
         },
         [&](std::int32_t row) { return begins[row]; }, [&](std::int32_t) { return columns.size(); },
         [&](std::int32_t row, double least, std::int32_t) { rows.after[row] = least; });
@@ -220,7 +232,7 @@ class Search {
           const bool apart = high < lowest_[run] || low > highest_[run];
           nearest = std::min(nearest, apart ? std::min(distance(low, run), distance(high, run)) : 0.0);
         }
-        fine.floor[cell] = (fine.tail[cell].weight - fine.head[cell].weight) * nearest * nearest;
+        fine.floor[cell] = (sums(fine.last[cell]).weight - sums(fine.first[cell]).weight) * nearest * nearest;
       }
     fine.before = t == 0 ? std::vector<double>{0.0} : std::vector<double>{};
     fine.after = t == k_ ? std::vector<double>{0.0} : std::vector<double>{};
@@ -304,7 +316,7 @@ template <class Float>
 Cuts best_cuts(const Line<Float>& line, std::int32_t k, int threads) {
   Cuts cuts(k + 1, 0);
   cuts[k] = line.n;
-  if (k > 1 && !Search<Float>(line, k).run(cuts)) {
+  if (k > 1 && !Search<Float>(line, k).run(cuts, threads)) {
     cuts[0] = 0, cuts[k] = line.n;
     Halves(line.sums, cuts, threads).run(0, k);
   }
