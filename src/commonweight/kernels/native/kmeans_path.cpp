@@ -21,7 +21,8 @@ namespace commonweight {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr std::int64_t cells_at_first = 16;      // for each cluster
+constexpr std::int64_t cells_at_first = 16;      // of a cut, for each cluster
+constexpr std::int64_t cells_for_threads = 1 << 18;
 constexpr std::int64_t cells_at_least = 1 << 23;  // that memory is taken for, and twice as many as there are points
 
 // Σ w (y - mean)² of the points between two cuts; 0 where there are none, or the second cut is before the first.
@@ -64,33 +65,33 @@ class Search {
  public:
   Search(const Line<Float>& line, std::int32_t k) : line_(line), k_(k), stages_(k + 1), lowest_(k), highest_(k) {
     const Sums& all = line.sums[line.n];
+    of_points_ = 1.0 / line.n, of_weight_ = 1 / all.weight, of_square_ = all.second > 0 ? 1 / all.second : 0.0;
     slack_ = 16.0 * k * std::numeric_limits<double>::epsilon() * (all.second + cost(line.sums[0], all));
   }
 
   // False if more cells would have to be kept than memory is given for.
   bool run(Cuts& best, int threads) {
-    std::int64_t size = 1;
-    while (line_.n / (4 * size) >= cells_at_first * k_) size *= 4;
-    if (!affordable((line_.n / size + 1) * k_)) return false;
-    start(size);
+    const std::int64_t cells = std::min<std::int64_t>(line_.n + 1, cells_at_first * k_);
+    if (!affordable(cells * k_)) return false;
+    start(cells);
     while (true) {
-      parallel(size == 1 ? 1 : 2, 1, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+      std::int64_t count = 0;
+      bool single = true;  // cells of one cut each
+      for (const Stage& stage : stages_) count += stage.size(), single = single && stage.first == stage.last;
+      parallel(single ? 1 : 2, 1, count < cells_for_threads ? 1 : threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
         if (first == 0)
           for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
         if (last == 2)
           for (std::int32_t t = k_; t-- > 0;) backwards(stages_[t], stages_[t + 1]);
       });
       const Cuts path = cheapest();
-      if (size == 1) return best = path, true;
+      if (single) return best = path, true;
       least_ = std::min(least_, improved(path));
       for (Stage& stage : stages_) drop(stage);
-      std::int64_t count = 0;
-      for (const Stage& stage : stages_) count += stage.size();
-      const std::int64_t division = affordable(4 * count) ? 4 : 2;  // a cell into four or two
-      if (!affordable(division * count)) return false;
-      size = std::max<std::int64_t>(1, size / division);
+      const std::int32_t parts = affordable(divided(4)) ? 4 : 2;
+      if (!affordable(divided(parts))) return false;
       bound_means();
-      for (std::int32_t t = 0; t <= k_; ++t) divide(t, size);
+      for (std::int32_t t = 0; t <= k_; ++t) divide(t, parts);
     }
   }
 
@@ -104,11 +105,47 @@ class Search {
     stage.floor.push_back(0.0);
   }
 
-  void start(std::int64_t size) {
+  // How many cells there would be, each divided into so many.
+  std::int64_t divided(std::int32_t parts) const {
+    std::int64_t count = 0;
+    for (const Stage& stage : stages_)
+      for (std::int32_t cell = 0; cell < stage.size(); ++cell)
+        count += std::min(parts, stage.last[cell] - stage.first[cell] + 1);
+    return count;
+  }
+
+  // What cells have equal parts of: points, weight and square, so that those far away are not many in a cell.
+  double share(std::int32_t cut) const {
+    return cut * of_points_ + sums(cut).weight * of_weight_ + sums(cut).second * of_square_;
+  }
+
+  // The cuts first … last in at most so many cells.
+  void add_parts(Stage& stage, std::int32_t first, std::int32_t last, std::int64_t parts) const {
+    if (last - first < parts) {
+      for (; first <= last; ++first) add(stage, first, first);
+      return;
+    }
+    const double begin = share(first), step = (share(last) - begin) / parts;
+    for (std::int64_t part = 1; part < parts && first < last; ++part) {
+      std::int32_t low = first + 1, high = last;  // where the next cell begins
+      while (low < high) {
+        const std::int32_t half = low + (high - low) / 2;
+        share(half) < begin + part * step ? low = half + 1 : high = half;
+      }
+      add(stage, first, low - 1);
+      first = low;
+    }
+    add(stage, first, last);
+  }
+
+  void start(std::int64_t cells) {
+    Stage all;
+    add_parts(all, 0, line_.n, cells);
     for (std::int32_t t = 0; t <= k_; ++t) {
-      const std::int64_t least = t == k_ ? line_.n : t, most = t == 0 ? 0 : line_.n - (k_ - t);
-      for (std::int64_t first = least; first <= most; first += size)
-        add(stages_[t], first, std::min(most, first + size - 1));
+      const std::int32_t least = t == k_ ? line_.n : t, most = t == 0 ? 0 : line_.n - (k_ - t);
+      for (std::int32_t cell = 0; cell < all.size(); ++cell)
+        if (all.last[cell] >= least && all.first[cell] <= most)
+          add(stages_[t], std::max(least, all.first[cell]), std::min(most, all.last[cell]));
     }
     stages_[0].before = {0.0}, stages_[k_].after = {0.0}, stages_[0].from = {0};
   }
@@ -216,14 +253,13 @@ class Search {
     return std::max({0.0, lowest_[run] - y, y - highest_[run]});
   }
 
-  void divide(std::int32_t t, std::int64_t size) {
+  void divide(std::int32_t t, std::int32_t parts) {
     Stage fine;
     const Stage& coarse = stages_[t];
     for (std::int32_t cell = 0; cell < coarse.size(); ++cell)
-      for (std::int64_t first = coarse.first[cell]; first <= coarse.last[cell]; first += size)
-        add(fine, first, std::min<std::int64_t>(coarse.last[cell], first + size - 1));
+      add_parts(fine, coarse.first[cell], coarse.last[cell], parts);
     // Where this cut and the one before may change places, the points between would be counted twice.
-    if (t > 0 && t < k_ && size > 1 && stages_[t - 1].last.back() <= fine.first.front())
+    if (t > 0 && t < k_ && stages_[t - 1].last.back() <= fine.first.front())
       for (std::int32_t cell = 0; cell < fine.size(); ++cell) {
         if (fine.first[cell] == fine.last[cell]) continue;
         const double low = line_.at(fine.first[cell]), high = line_.at(fine.last[cell] - 1);
@@ -246,6 +282,7 @@ class Search {
   std::vector<double> lowest_, highest_;  // of each run's mean
   double least_ = infinity;               // the cost of the best cuts that are known
   double slack_;                          // for rounding
+  double of_points_, of_weight_, of_square_;
 };
 
 // The same where bounds drop too little: the middle cut from the costs on both sides of it, then each half by itself
