@@ -78,7 +78,8 @@ class Search {
       std::int64_t count = 0;
       bool single = true;  // cells of one cut each
       for (const Stage& stage : stages_) count += stage.size(), single = single && stage.first == stage.last;
-      parallel(single ? 1 : 2, 1, count < cells_for_threads ? 1 : threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+      const int team = count < cells_for_threads ? 1 : threads;
+      parallel(single ? 1 : 2, 1, team, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
         if (first == 0)
           for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
         if (last == 2)
@@ -258,8 +259,9 @@ class Search {
     const Stage& coarse = stages_[t];
     for (std::int32_t cell = 0; cell < coarse.size(); ++cell)
       add_parts(fine, coarse.first[cell], coarse.last[cell], parts);
-    // Where this cut and the one before may change places, the points between would be counted twice.
-    if (t > 0 && t < k_ && stages_[t - 1].last.back() <= fine.first.front())
+    // The points of a cell are in the run before it or in the run after it, if no other cut can lie among them.
+    if (t > 0 && t < k_ && stages_[t - 1].last.back() <= fine.first.front() &&
+        fine.last.back() <= stages_[t + 1].first.front())
       for (std::int32_t cell = 0; cell < fine.size(); ++cell) {
         if (fine.first[cell] == fine.last[cell]) continue;
         const double low = line_.at(fine.first[cell]), high = line_.at(fine.last[cell] - 1);
