@@ -19,7 +19,8 @@ MODULES = {
 LEVELS = [
     {"errors"},
     {"tiemap", "atomic", "transforms"},
-    {"patterns", "data", "notation", "checkpoints"},
+    {"patterns", "data", "notation", "checkpoints", "kernels"},
+    {"codebook", "hashing"},
     {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},

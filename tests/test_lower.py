@@ -15,7 +15,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from commonweight import patterns as P
 from commonweight import reference
+from commonweight.codebook import codebook
 from commonweight.errors import PatternError
+from commonweight.hashing import hashed
 from commonweight.lower import RULES, explain, lower, simplify
 from commonweight.operators import products
 from commonweight.operators.sliding import sliding
@@ -30,6 +32,7 @@ LOCAL = P.local((4, 5, 4), 6, kernel=3, padding=1, groups=2)
 TILED = P.tiled((2, 7, 5), 3, kernel=3, padding=1, period=(2, 3))
 
 # Rule, operator and pattern: each way of each rule, at both sides of what it distinguishes.
+CODED = codebook(np.arange(12 * 40).reshape(12, 40) % 5, k=5, rows=2)
 CHOICES = [
     ("linear", "linear", P.dense(3, 5)),
     ("linear", "linear", P.transpose(P.dense(3, 5))),
@@ -40,6 +43,11 @@ CHOICES = [
     ("scale", "mul", P.transpose(P.diagonal(4))),
     ("sum", "sum", P.single(3, 4)),
     ("sum", "sum", P.transpose(P.single(3, 4))),
+    ("codebook", "commonweight.kernels.codebook_product", CODED),
+    ("hashed", "linear", hashed(200, 100, 500, seed=1)),
+    ("hashed", "linear", P.transpose(hashed(200, 100, 500, seed=1, tile=True))),
+    ("matrix", "linear", hashed(9, 7, 12)),
+    ("matrix", "linear", P.transpose(CODED)),
     ("matrix", "linear", P.circulant(126)),
     ("fourier", "rfft", P.circulant(128)),
     ("fourier", "rfft", P.transpose(P.circulant(210))),

@@ -39,3 +39,7 @@ class TrainError(CommonweightError):
 
 class ClaimError(CommonweightError):
     """A claim that does not exist, or a folder or file of claims that is not one."""
+
+
+class KernelError(CommonweightError):
+    """Tensors that a kernel cannot take, or kernels that this machine cannot run."""

@@ -10,7 +10,9 @@ from functools import cached_property
 
 from torch import Tensor
 
-from commonweight.operators import nested, products, windows
+from commonweight.codebook import Codebook
+from commonweight.hashing import Hashed
+from commonweight.operators import coded, nested, products, windows
 from commonweight.operators.plan import Plan, Run, fit
 from commonweight.operators.sliding import Sliding, sliding
 from commonweight.operators.spread import Spread, numbers
@@ -34,6 +36,8 @@ from commonweight.patterns import bias as bias_pattern
 GATHER_COST = 48
 # how many matrix cells cost as much as one point of a Fourier transform,
 FOURIER_COST = 128
+# from how many connections on a hashed matrix is written out by the kernels,
+KERNEL_SIZE = 1 << 14
 # and how much faster a plain matrix multiplies than operators that are vectorised over connections.
 CONNECTED_COST = 8
 
@@ -286,6 +290,17 @@ def _connected(it: _Subject) -> Plan | None:
     return nested.connected(a.tiemap(), part) if cheaper else None
 
 
+def _codebook(it: _Subject) -> Plan | None:
+    return coded.codebook(it.pattern) if isinstance(it.pattern, Codebook) and it.pattern.k <= 256 else None
+
+
+def _hashed(it: _Subject) -> Plan | None:
+    if not isinstance(it.bare, Hashed) or it.bare.n_full < KERNEL_SIZE:
+        return None
+    spread = coded.SortedSpread((it.bare.n_out, it.bare.n_in), numbers(it.bare), it.bare.n_weights)
+    return products.linear(spread, it.transposed)
+
+
 def _matrix(it: _Subject) -> Plan | None:
     if not it.affordable(it.pattern.n_full):
         return None
@@ -323,6 +338,8 @@ RULES = (
     Rule("composed", "compose(a, weights_of=b) -> a's operator, on weights gathered by b", _composed),
     Rule("swapped", "kron(convolution, b) -> kron(b, convolution), units turned around", _swapped),
     Rule("connected", "kron(a, cheap b) -> b's operator for each connection of a, summed", _connected),
+    Rule("codebook", "each weight a value of its row's codebook -> a product with packed codes", _codebook),
+    Rule("hashed", "large and hashed -> the matrix, written out by a kernel, and one product", _hashed),
     Rule("matrix", "connections not too sparse -> the matrix, gathered, and one product", _matrix),
     Rule("gather", "anything -> each connection by itself", _gather),
 )

@@ -1,0 +1,88 @@
+"""Codes packed for the codebook product: which value of its codebook each weight of a matrix is.
+
+With b = 1, 2, 3, 4 or 8 bits, a word of 32 bits holds per = ⌊32 / b⌋ codes, lowest bits first. Sixteen words make a
+block of 16 · per columns: word j of block n holds the codes of the columns 16 · (n · per + k) + j for k = 0 … per - 1.
+Rows are padded with zeros to whole blocks.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from commonweight.errors import KernelError
+
+WORDS = 16  # of a block
+BITS = (1, 2, 3, 4, 8)
+
+
+def bits_for(k: int) -> int:
+    """The bits of a code into a codebook of k values.
+
+    Raises:
+        KernelError: k is not in 1 … 256.
+    """
+    if not 1 <= k <= 256:
+        raise KernelError(f"A codebook has 1 to 256 values; got {k:,}.")
+    return next(bits for bits in BITS if k <= 1 << bits)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the codes of `columns` columns lie in words of 32 bits."""
+
+    columns: int
+    bits: int
+
+    @property
+    def per(self) -> int:
+        """Codes in a word."""
+        return 32 // self.bits
+
+    @property
+    def blocks(self) -> int:
+        """Blocks in a row."""
+        return -(-self.columns // (WORDS * self.per))
+
+    @property
+    def width(self) -> int:
+        """Columns with the padding."""
+        return self.blocks * WORDS * self.per
+
+
+def pack(codes: Tensor, bits: int) -> Tensor:
+    """Codes (O, I), whole numbers below 2^bits -> words (O, W), int32.
+
+    Raises:
+        KernelError: not a matrix of whole numbers, no such number of bits, or a code that does not fit.
+
+    >>> pack(torch.tensor([[3, 1]]), bits=2)[0, :3].tolist()
+    [3, 1, 0]
+    """
+    if codes.ndim != 2 or codes.is_floating_point() or codes.is_complex():
+        raise KernelError(f"Codes are a matrix of whole numbers; got {codes.dtype} of shape {tuple(codes.shape)}.")
+    if bits not in BITS:
+        raise KernelError(f"Codes of 1, 2, 3, 4 or 8 bits can be packed; got {bits}.")
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
+        raise KernelError(
+            f"Codes of {bits} bits lie in 0 … {(1 << bits) - 1}; got {int(codes.min())} to {int(codes.max())}."
+        )
+    layout = Layout(codes.shape[1], bits)
+    words = torch.zeros(len(codes), layout.blocks, WORDS, dtype=torch.int32, device=codes.device)
+    padded = torch.zeros(len(codes), layout.width, dtype=torch.int32, device=codes.device)
+    padded[:, : layout.columns] = codes
+    for k, each in enumerate(padded.view(len(codes), layout.blocks, layout.per, WORDS).unbind(2)):
+        words |= each << (bits * k)
+    return words.view(len(codes), layout.blocks * WORDS)
+
+
+def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
+    """The codes (O, columns), int32, of packed words (O, W).
+
+    >>> unpack(pack(torch.tensor([[3, 1]]), bits=2), columns=2, bits=2).tolist()
+    [[3, 1]]
+    """
+    layout = Layout(columns, bits)
+    shifts = torch.arange(layout.per, dtype=torch.int32, device=words.device)[:, None] * bits
+    codes = (words.view(len(words), layout.blocks, 1, WORDS) >> shifts) & ((1 << bits) - 1)
+    return codes.reshape(len(words), layout.width)[:, :columns]

@@ -1,0 +1,66 @@
+// The codebook product with AVX2: a register holds 8 values, so that 16 take two permutations and a choice.
+#include "codebook_tile.hpp"
+
+#if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+
+namespace commonweight {
+namespace {
+
+struct Avx2 {
+  struct Vec {
+    __m256 low, high;
+  };
+  static constexpr int rows = 2, samples = 2;
+
+  template <int bits>
+  struct Table {
+    Table() = default;
+    explicit Table(const float* start) : low(_mm256_loadu_ps(start)), high(_mm256_loadu_ps(start + 8)), from(start) {}
+    __m256 low, high;
+    const float* from;
+  };
+
+  template <int bits>
+  static __m256 eight(const Table<bits>& table, const std::uint32_t* words, int k) {
+    const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const __m256i codes = _mm256_srli_epi32(loaded, bits * k);
+    if constexpr (bits == 8) {
+      return _mm256_i32gather_ps(table.from, _mm256_and_si256(codes, _mm256_set1_epi32(255)), 4);
+    } else {
+      const __m256 low = _mm256_permutevar8x32_ps(table.low, codes);
+      if constexpr (bits < 4) return low;
+      const __m256 high = _mm256_permutevar8x32_ps(table.high, codes);
+      return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(codes, 28)));  // by the fourth bit
+    }
+  }
+
+  template <int bits>
+  static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
+    return {eight(table, words, k), eight(table, words + 8, k)};
+  }
+
+  static Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+  static Vec load(const float* x) { return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)}; }
+  static void store(float* y, Vec v) { _mm256_storeu_ps(y, v.low), _mm256_storeu_ps(y + 8, v.high); }
+  static Vec fma(Vec a, Vec b, Vec c) {
+    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+  }
+  static float sum(Vec v) {
+    const __m256 eight = _mm256_add_ps(v.low, v.high);
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+};
+
+}  // namespace
+
+CodebookKernels codebook_avx2(int bits) { return codebook_for<Avx2>(bits); }
+
+}  // namespace commonweight
+#else
+namespace commonweight {
+CodebookKernels codebook_avx2(int) { return {}; }
+}  // namespace commonweight
+#endif

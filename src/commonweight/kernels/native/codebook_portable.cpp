@@ -1,0 +1,75 @@
+// The codebook product in plain C++, for every processor.
+#include <vector>
+
+#include "codebook_tile.hpp"
+
+namespace commonweight {
+namespace {
+
+struct Portable {
+  struct Vec {
+    float of[16];
+  };
+  static constexpr int rows = 1, samples = 4;
+
+  template <int bits>
+  struct Table {
+    Table() = default;
+    explicit Table(const float* start) : from(start) {}
+    const float* from;
+  };
+
+  template <int bits>
+  static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
+    Vec found;
+    for (int j = 0; j < 16; ++j) found.of[j] = table.from[(words[j] >> (bits * k)) & ((1u << bits) - 1)];
+    return found;
+  }
+
+  static Vec zero() { return {}; }
+  static Vec load(const float* x) {
+    Vec loaded;
+    std::copy(x, x + 16, loaded.of);
+    return loaded;
+  }
+  static void store(float* y, Vec v) { std::copy(v.of, v.of + 16, y); }
+  static Vec fma(Vec a, Vec b, Vec c) {
+    for (int j = 0; j < 16; ++j) c.of[j] += a.of[j] * b.of[j];
+    return c;
+  }
+  static float sum(Vec v) {
+    for (int width = 8; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) v.of[j] += v.of[j + width];
+    return v.of[0];
+  }
+};
+
+}  // namespace
+
+CodebookKernels codebook_portable(int bits) { return codebook_for<Portable>(bits); }
+
+void codebook_sums(const float* grad, const std::uint32_t* codes, double* sums, std::ptrdiff_t columns,
+                   std::ptrdiff_t blocks, int bits, std::ptrdiff_t first, std::ptrdiff_t last) {
+  const int per = 32 / bits, size = 1 << bits;
+  const std::uint32_t mask = size - 1;
+  std::vector<double> lanes(static_cast<std::size_t>(size) * block_words);  // a sum for each code and lane
+  for (std::ptrdiff_t row = first; row < last; ++row) {
+    std::fill(lanes.begin(), lanes.end(), 0.0);
+    const std::uint32_t* words = codes + row * blocks * block_words;
+    std::ptrdiff_t column = 0;
+    for (std::ptrdiff_t block = 0; block < blocks; ++block, words += block_words) {
+      for (int k = 0; k < per && column < columns; ++k, column += block_words) {
+        const std::ptrdiff_t here = std::min(block_words, columns - column);
+        for (std::ptrdiff_t j = 0; j < here; ++j)
+          lanes[(words[j] >> (bits * k) & mask) * block_words + j] += grad[row * columns + column + j];
+      }
+    }
+    for (int code = 0; code < size; ++code) {
+      double sum = 0.0;
+      for (std::ptrdiff_t j = 0; j < block_words; ++j) sum += lanes[code * block_words + j];
+      sums[row * size + code] = sum;
+    }
+  }
+}
+
+}  // namespace commonweight

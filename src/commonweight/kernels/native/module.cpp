@@ -1,0 +1,129 @@
+// The kernels for Python: addresses and sizes in, nothing out. `commonweight.kernels` checks shapes and types before.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+
+#include <atomic>
+#include <new>
+#include <string>
+
+#include "adjoint.hpp"
+#include "codebook.hpp"
+#include "kmeans.hpp"
+#include "threads.hpp"
+
+namespace nb = nanobind;
+using commonweight::CodebookKernels;
+using commonweight::CodebookProduct;
+
+namespace {
+
+// The best instruction set of this processor for which the kernels were compiled.
+std::string instructions() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && commonweight::codebook_avx512(4).product) return "avx512";
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && commonweight::codebook_avx2(4).product) return "avx2";
+#endif
+  return "portable";
+}
+
+template <class T>
+T* at(std::uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+CodebookKernels kernels(const std::string& instructions, int bits) {
+  if (instructions == "avx512") return commonweight::codebook_avx512(bits);
+  if (instructions == "avx2") return commonweight::codebook_avx2(bits);
+  return commonweight::codebook_portable(bits);
+}
+
+// Pieces of rows, some for each thread, in whole tiles.
+std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 4 + 1) * 4; }
+
+void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
+                      std::uintptr_t values, std::uintptr_t bias, std::uintptr_t y, std::ptrdiff_t batch,
+                      std::ptrdiff_t rows, std::ptrdiff_t blocks, std::ptrdiff_t rows_per_codebook, int threads) {
+  const CodebookProduct it{at<float>(x), at<std::uint32_t>(codes), at<float>(values), at<float>(bias), at<float>(y),
+                           batch,        rows,                     blocks,            rows_per_codebook};
+  const auto product = kernels(instructions, bits).product;
+  nb::gil_scoped_release release;
+  commonweight::parallel(rows, grain(rows, threads), threads,
+                         [&](std::ptrdiff_t first, std::ptrdiff_t last) { product(it, first, last); });
+}
+
+void codebook_expand(const std::string& instructions, int bits, std::uintptr_t codes, std::uintptr_t values,
+                     std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
+                     std::ptrdiff_t rows_per_codebook, int threads) {
+  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, 0, rows, blocks,
+                           rows_per_codebook};
+  const auto expand = kernels(instructions, bits).expand;
+  nb::gil_scoped_release release;
+  commonweight::parallel(rows, grain(rows, threads), threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+    expand(it, at<float>(matrix), first, last);
+  });
+}
+
+void codebook_sums(int bits, std::uintptr_t grad, std::uintptr_t codes, std::uintptr_t sums, std::ptrdiff_t rows,
+                   std::ptrdiff_t columns, std::ptrdiff_t blocks, int threads) {
+  nb::gil_scoped_release release;
+  commonweight::parallel(rows, grain(rows, threads), threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+    commonweight::codebook_sums(at<float>(grad), at<std::uint32_t>(codes), at<double>(sums), columns, blocks, bits,
+                                first, last);
+  });
+}
+
+template <class Float>
+void spread(std::uintptr_t numbers, std::int64_t cells, std::int64_t weights, std::uintptr_t theta, std::uintptr_t out,
+            int threads) {
+  nb::gil_scoped_release release;
+  commonweight::spread<Float>({at<std::int32_t>(numbers), cells, nullptr, nullptr, weights}, at<Float>(theta),
+                              at<Float>(out), threads);
+}
+
+template <class Float>
+void adjoint(std::uintptr_t numbers, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
+             std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
+  nb::gil_scoped_release release;
+  const commonweight::Index index{at<std::int32_t>(numbers), cells, at<std::int32_t>(positions),
+                                  at<std::int64_t>(starts), weights};
+  commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
+}
+
+// Rows of n points: one after the other by all threads if they are few, otherwise side by side.
+template <class Float>
+void kmeans(std::uintptr_t points, std::uintptr_t weights, std::ptrdiff_t rows, std::int64_t n, std::int32_t k,
+            std::uintptr_t centres, std::uintptr_t codes, std::uintptr_t costs, std::uintptr_t found, int threads) {
+  nb::gil_scoped_release release;
+  const bool few = rows < 4 * threads;
+  std::atomic<bool> no_memory{false};
+  const auto work = [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+    try {
+      for (std::ptrdiff_t row = first; row < last; ++row)
+        commonweight::kmeans<Float>(at<Float>(points) + row * n, weights ? at<double>(weights) + row * n : nullptr, n, k,
+                                    {at<double>(centres) + row * k, at<std::int32_t>(codes) + row * n,
+                                     at<double>(costs) + row, at<std::int32_t>(found) + row},
+                                    few ? threads : 1);
+    } catch (const std::bad_alloc&) {
+      no_memory = true;  // no exception may leave a thread of the team
+    }
+  };
+  few ? work(0, rows) : commonweight::parallel(rows, 1, threads, work);
+  if (no_memory) throw std::bad_alloc();
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.def("instructions", &instructions);
+  m.def("use_team", [](std::uintptr_t address) { commonweight::use_team(reinterpret_cast<commonweight::Team>(address)); });
+  m.def("codebook_product", &codebook_product);
+  m.def("codebook_expand", &codebook_expand);
+  m.def("codebook_sums", &codebook_sums);
+  m.def("kmeans_float32", &kmeans<float>);
+  m.def("kmeans_float64", &kmeans<double>);
+  m.def("spread_float32", &spread<float>);
+  m.def("spread_float64", &spread<double>);
+  m.def("adjoint_float32", &adjoint<float>);
+  m.def("adjoint_float64", &adjoint<double>);
+}

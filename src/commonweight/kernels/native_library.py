@@ -1,0 +1,71 @@
+"""Which kernels run: the compiled ones by the processor's instruction set, or none.
+
+`COMMONWEIGHT_KERNELS` chooses: `off`, `portable`, `avx2`, `avx512`; without it, the best that the processor has.
+"""
+
+import ctypes
+import os
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from commonweight.errors import KernelError
+
+CHOICES = ("off", "portable", "avx2", "avx512")  # each runs on processors that can run a later one
+
+
+@lru_cache(maxsize=1)
+def library() -> ModuleType | None:
+    """The compiled kernels; None when the package was built without a compiler."""
+    try:
+        module = import_module("commonweight.kernels._native")
+    except ImportError:
+        return None
+    module.use_team(_team())
+    return module
+
+
+def compiled() -> ModuleType:
+    """The compiled kernels, where `instructions` has found that there are some."""
+    module = library()
+    if module is None:
+        raise KernelError("The kernels were not compiled; install a C++ compiler, and this package once more.")
+    return module
+
+
+def _team() -> int:
+    """Where torch's OpenMP library has GOMP_parallel, 0 if it has none: threads of our own would fight with torch's."""
+    folder = Path(torch.__file__).parent / "lib"
+    for path in sorted(folder.glob("libtorch_cpu.*")):
+        try:  # already loaded: this only asks for a handle, through which its dependencies are searched
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value or 0
+        except (OSError, AttributeError):
+            continue
+    return 0
+
+
+def instructions() -> str:
+    """The instruction set in use: one of CHOICES.
+
+    Raises:
+        KernelError: COMMONWEIGHT_KERNELS names none of them, or one that this machine cannot run.
+    """
+    return _instructions(os.environ.get("COMMONWEIGHT_KERNELS", ""))
+
+
+@lru_cache
+def _instructions(wanted: str) -> str:
+    compiled = library()
+    best = compiled.instructions() if compiled else "off"
+    if not wanted:
+        return best
+    if wanted not in CHOICES:
+        known = ", ".join(CHOICES)
+        raise KernelError(f"COMMONWEIGHT_KERNELS is {wanted!r}; expected {known}, or nothing for the best.")
+    if CHOICES.index(wanted) > CHOICES.index(best):
+        why = "the kernels were not compiled" if compiled is None else "this processor has not those instructions"
+        raise KernelError(f"COMMONWEIGHT_KERNELS asks for {wanted!r}, but {why}; unset it, or choose {best!r}.")
+    return wanted

@@ -1,0 +1,47 @@
+"""Plans for weights that are looked up: by a hash, or by codes into codebooks. They run on the kernels."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from commonweight import kernels
+from commonweight.codebook import Codebook
+from commonweight.operators.plan import Plan
+from commonweight.operators.spread import Spread, Table
+from commonweight.tiemap import Index
+
+
+class SortedSpread(Spread):
+    """A spread of many cells in no order: written out, and summed on the way back, by the kernels."""
+
+    def __init__(self, shape: Sequence[int], numbered: Index, n_weights: int) -> None:
+        super().__init__(shape, numbered)
+        self._numbered, self._n_weights = numbered, n_weights
+
+    @cached_property
+    def _sorted(self) -> kernels.SortedIndex:
+        return kernels.sorted_index(torch.from_numpy(self._numbered), self._n_weights)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        """The tensor, from weights of any shape; differentiable."""
+        if not weight.is_cpu:
+            return super().__call__(weight)
+        return kernels.spread(weight.reshape(-1), self._sorted).view(*self.shape)
+
+
+def codebook(pattern: Codebook) -> Plan:
+    """y = x Wᵀ where W is never written out: a few bits for each weight, and the values in a register."""
+    bits = kernels.bits_for(pattern.k)
+    packed = kernels.pack(torch.tensor(pattern.codes), bits)
+    words, shape = Table(packed.numpy()), packed.shape
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if bias is not None:
+            bias = bias.to(x.dtype)
+        return kernels.codebook_product(x, words.beside(x).view(shape), weight.to(x.dtype), bias, bits=bits)
+
+    weights = Spread(pattern.weight_shape)
+    sizes = (pattern.in_shape, pattern.out_shape, weights, pattern.n_connections)
+    return Plan("commonweight.kernels.codebook_product", run, *sizes, tables=words.bytes, fuses_bias=True)

@@ -1,0 +1,231 @@
+"""The kernels against torch on written-out matrices, in every instruction set that this processor has."""
+
+import os
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from commonweight.errors import KernelError
+from commonweight.kernels import adjoint as summed
+from commonweight.kernels import codebook_product, native_library, pack, sorted_index, spread, unpack
+from commonweight.kernels.codes import BITS, bits_for
+from commonweight.kernels.native_library import CHOICES, instructions, library
+
+BEST = library().instructions() if library() else "off"
+HERE = CHOICES[: CHOICES.index(BEST) + 1]
+
+
+@pytest.fixture(params=HERE)
+def chosen(request, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", request.param)
+    return request.param
+
+
+def example(seed, batch, columns, rows, codebooks, k, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(k, (rows, columns), generator=generator)
+    values = torch.randn(codebooks, k, generator=generator, dtype=torch.float64).to(dtype)
+    x = torch.randn(batch, columns, generator=generator, dtype=torch.float64).to(dtype)
+    bias = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
+    per = -(-rows // codebooks)
+    matrix = values[torch.arange(rows) // per].gather(1, codes)
+    return x, codes, values, bias, matrix
+
+
+def test_the_compiled_kernels_are_here():
+    assert library() is not None, "the package was built without a compiler: install one and install again"
+
+
+@given(st.sampled_from(BITS), st.integers(0, 9), st.integers(0, 1100), st.integers(0, 100))
+@settings(max_examples=60, deadline=None)
+def test_packing_loses_nothing(bits, rows, columns, seed):
+    codes = torch.randint(1 << bits, (rows, columns), generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(unpack(pack(codes, bits), columns, bits).long(), codes)
+
+
+@given(
+    st.sampled_from(HERE),
+    st.sampled_from((1, 2, 3, 4, 5, 8, 16, 200, 256)),
+    st.integers(1, 13),
+    st.integers(1, 700),
+    st.integers(1, 19),
+    st.integers(1, 19),
+    st.booleans(),
+    st.integers(0, 99),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_product_equals_that_with_the_matrix(name, k, batch, columns, rows, codebooks, with_bias, seed):
+    codebooks = min(codebooks, rows)
+    x, codes, values, bias, matrix = example(seed, batch, columns, rows, codebooks, k)
+    bits = bits_for(k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMMONWEIGHT_KERNELS", name)
+        y = codebook_product(x, pack(codes, bits), values, bias if with_bias else None, bits=bits)
+    expected = x.double() @ matrix.double().t() + (bias.double() if with_bias else 0)
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5 * columns**0.5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("k", [2, 4, 8, 16, 256])
+@pytest.mark.parametrize("codebooks", [1, 5, 24])
+def test_gradients_equal_those_through_the_matrix(chosen, dtype, k, codebooks):
+    x, codes, values, bias, _ = example(0, 6, 333, 24, codebooks, k, dtype)
+    bits = bits_for(k)
+    words = pack(codes, bits)
+    inputs = [tensor.clone().requires_grad_() for tensor in (x, values, bias)]
+    y = codebook_product(inputs[0].view(2, 3, 333), words, inputs[1], inputs[2], bits=bits)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+    got = torch.autograd.grad(y, inputs, grad)
+    wide = [tensor.double().requires_grad_() for tensor in (x, values, bias)]
+    per = -(-24 // codebooks)
+    matrix = wide[1][torch.arange(24) // per].gather(1, codes)
+    wanted_y = (wide[0] @ matrix.t() + wide[2]).view(2, 3, 24)
+    wanted = torch.autograd.grad(wanted_y, wide, grad.double())
+    tolerance = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    for one, other in zip((y, *got), (wanted_y, *wanted), strict=True):
+        assert one.dtype == dtype
+        scale = float(other.detach().abs().max())
+        torch.testing.assert_close(one.detach().double(), other.detach(), rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
+def test_a_product_is_the_same_whatever_the_threads(chosen):
+    x, codes, values, _, _ = example(3, 7, 640, 301, 301, 16)
+    words = pack(codes, 4)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            found.append(codebook_product(x, words, values, bits=4))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0], other) for other in found)
+
+
+def test_inputs_that_are_views_count_as_what_they_show(chosen):
+    x, codes, values, bias, matrix = example(4, 256, 256, 9, 9, 16)
+    words = pack(codes, 4)
+    for view in (x.t(), x[::2], x[:, ::2].repeat(1, 2), x.expand(3, 256, 256), x[:0]):
+        y = codebook_product(view, words, values, bias, bits=4)
+        torch.testing.assert_close(y, view @ matrix.t() + bias, rtol=1e-4, atol=1e-4)
+
+
+def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):
+    codes = torch.tensor([[1, 1, 1], [0, 1, 1]])
+    values = torch.tensor([[torch.inf, 2.0]])
+    y = codebook_product(torch.ones(1, 3), pack(codes, 1), values, bits=1)
+    assert y.tolist() == [[6.0, torch.inf]]
+
+
+def test_torch_sees_an_operator(chosen):
+    x, codes, values, bias, _ = example(5, 3, 40, 6, 6, 16)
+    words = pack(codes, 4)
+    inputs = (x.requires_grad_(), words, values.requires_grad_(), bias.requires_grad_(), 4)
+    torch.library.opcheck(torch.ops.commonweight.codebook_product, inputs)
+    index = sorted_index(torch.tensor([3, 1, 0, -2, 1]), 3)
+    torch.library.opcheck(
+        torch.ops.commonweight.spread, (torch.randn(3, requires_grad=True), index.index, index.positions, index.starts)
+    )
+    torch.library.opcheck(
+        torch.ops.commonweight.adjoint, (torch.randn(5, requires_grad=True), index.index, index.positions, index.starts)
+    )
+
+
+@given(st.sampled_from(HERE), st.integers(1, 50), st.integers(0, 60_000), st.booleans(), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_spread_and_its_adjoint(name, n_weights, n_positions, double, seed):
+    generator = torch.Generator().manual_seed(seed)
+    numbered = torch.randint(-n_weights, n_weights + 1, (n_positions,), generator=generator)
+    dtype = torch.float64 if double else torch.float32
+    weight = torch.randn(n_weights, generator=generator, dtype=dtype).requires_grad_()
+    grad = torch.randn(n_positions, generator=generator, dtype=dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMMONWEIGHT_KERNELS", name)
+        index = sorted_index(numbered, n_weights)
+        out = spread(weight, index)
+        (got,) = torch.autograd.grad(out, weight, grad)
+        assert torch.equal(got, summed(grad, index))
+    expected = torch.cat([torch.zeros(1, dtype=dtype), weight.detach()])[numbered.abs()] * numbered.sign()
+    assert torch.equal(out.detach(), expected)
+    sums = torch.zeros(n_weights + 1, dtype=torch.float64)
+    sums.index_add_(0, numbered.abs(), grad.double() * numbered.sign())
+    torch.testing.assert_close(got.double(), sums[1:], rtol=1e-6, atol=1e-6 if not double else 1e-12)
+
+
+def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
+    grad = torch.randn(1 << 18, generator=torch.Generator().manual_seed(0))
+    index = sorted_index(torch.ones(1 << 18, dtype=torch.int64), 1)
+    torch.testing.assert_close(summed(grad, index).double(), grad.double().sum()[None], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: bits_for(257), "1 to 256 values; got 257"),
+        (lambda: bits_for(0), "1 to 256 values; got 0"),
+        (lambda: pack(torch.zeros(2, 2), 1), r"matrix of whole numbers; got torch.float32 of shape \(2, 2\)"),
+        (lambda: pack(torch.zeros(2, 2, dtype=torch.int64), 5), "1, 2, 3, 4 or 8 bits can be packed; got 5"),
+        (lambda: pack(torch.tensor([[4]]), 2), r"lie in 0 … 3; got 4 to 4"),
+        (lambda: sorted_index(torch.tensor([7]), 3), "3 weights asks for weight 6"),
+        (lambda: summed(torch.zeros(2), sorted_index(torch.tensor([1]), 1)), r"1 positions is flat; got shape \(2,\)"),
+        (
+            lambda: codebook_product(torch.ones(2, 3), torch.zeros(2, 2, dtype=torch.int32), torch.ones(1, 2), bits=1),
+            r"int32 words of shape \(outputs, 16\); got torch.int32 of shape \(2, 2\)",
+        ),
+        (
+            lambda: codebook_product(torch.zeros(3), torch.zeros(2, 16, dtype=torch.int32), torch.zeros(3, 2), bits=1),
+            r"1 to 2 codebooks of at most 2 values; got values of shape \(3, 2\)",
+        ),
+        (
+            lambda: codebook_product(
+                torch.zeros(3), torch.zeros(2, 16, dtype=torch.int32), torch.zeros(1, 2), torch.zeros(3), bits=1
+            ),
+            r"bias for 2 outputs has shape \(2,\); got \(3,\)",
+        ),
+        (
+            lambda: codebook_product(
+                torch.zeros(3), torch.zeros(2, 16, dtype=torch.int32), torch.zeros(1, 2).double(), bits=1
+            ),
+            "one floating type; got torch.float32 and torch.float64",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, sentence):
+    with pytest.raises(KernelError, match=sentence):
+        call()
+
+
+def test_a_choice_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", "sse9")
+    with pytest.raises(KernelError, match="'sse9'; expected off, portable, avx2, avx512"):
+        instructions()
+
+
+def test_a_choice_beyond_the_processor_is_refused(monkeypatch):
+    monkeypatch.setattr(native_library, "library", lambda: None)
+    native_library._instructions.cache_clear()
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", "avx2")
+    try:
+        with pytest.raises(KernelError, match="asks for 'avx2', but the kernels were not compiled"):
+            instructions()
+    finally:
+        native_library._instructions.cache_clear()
+
+
+def test_kernels_that_are_not_there_are_said_to_be(monkeypatch):
+    monkeypatch.setattr(native_library, "library", lambda: None)
+    with pytest.raises(KernelError, match="were not compiled; install a C"):
+        native_library.compiled()
+
+
+def test_the_children_of_a_fork_have_threads_of_their_own(chosen):
+    x, codes, values, _, _ = example(6, 2, 512, 600, 600, 16)
+    words = pack(codes, 4)
+    before = codebook_product(x, words, values, bits=4)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(codebook_product(x, words, values, bits=4), before) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
