@@ -148,8 +148,13 @@ def test_any_nesting_is_the_oracle(pattern, bias, seed):
     agree(pattern, bias, batch=2, seed=seed)
 
 
+# In float32, channels last, torch's own convolution gives wrong numbers here.
+MISREAD = P.conv2d((1, 4, 4), 1, kernel=3, stride=(1, 2))
+
+
 @settings(max_examples=150, deadline=None)
 @given(any_window(), st.integers(0, 2**32 - 1))
+@example(MISREAD, 0)
 def test_any_window_is_the_oracle(pattern, seed):
     agree(pattern, batch=2, seed=seed)
 

@@ -4,6 +4,7 @@ import copy
 import pickle
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 from agreement import close
@@ -11,7 +12,9 @@ from torch import nn
 from torch.func import functional_call, grad, vmap
 
 from commonweight import patterns as P
+from commonweight.codebook import codebook
 from commonweight.errors import PatternError
+from commonweight.hashing import hashed
 from commonweight.lower import RULES
 from commonweight.tied import Tied
 
@@ -36,6 +39,8 @@ PATTERNS = {
     "composed": P.compose(P.circulant(144), weights_of=P.antisymmetric(12)),
     "swapped": P.kron(P.conv1d((1, 9), 1, kernel=3, padding=1), P.dense(3, 2)),
     "connected": P.kron(P.table([[0, 1], [1, 2]], 3), P.circulant(256)),
+    "codebook": codebook(np.arange(12 * 40).reshape(12, 40) % 5, k=5, rows=2),
+    "hashed": hashed(200, 100, 500, seed=1),
     "matrix": P.antisymmetric(5),
     "gather": P.table([[o] for o in range(100)], 200),
 }

@@ -254,3 +254,29 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 torch.library.register_autograd("commonweight::codebook_product", _backward, setup_context=_remember)
+
+
+def _remember_matrix(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    words, values, _, ctx.bits = inputs
+    ctx.save_for_backward(words)
+    ctx.shape = values.shape
+
+
+def _matrix_backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:
+    return None, torch.ops.commonweight.codebook_sums(grad, *ctx.saved_tensors, *ctx.shape, ctx.bits), None, None
+
+
+def _remember_sums(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    grad, words, _, _, ctx.bits = inputs
+    ctx.save_for_backward(words)
+    ctx.columns = grad.shape[1]
+
+
+def _sums_backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+    (words,) = ctx.saved_tensors
+    return torch.ops.commonweight.codebook_matrix(words, grad, ctx.columns, ctx.bits), None, None, None, None
+
+
+# Each is the adjoint of the other, so that second derivatives are there, too.
+torch.library.register_autograd("commonweight::codebook_matrix", _matrix_backward, setup_context=_remember_matrix)
+torch.library.register_autograd("commonweight::codebook_sums", _sums_backward, setup_context=_remember_sums)

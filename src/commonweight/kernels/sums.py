@@ -51,7 +51,7 @@ def sorted_index(numbered: Tensor, n_weights: int) -> SortedIndex:
     weights, order = flat.abs().sort(stable=True)
     used = order[torch.searchsorted(weights, 1) :]
     positions = torch.where(flat[used] < 0, ~used, used).to(torch.int32)
-    starts = torch.searchsorted(weights[len(weights) - len(used) :], torch.arange(1, n_weights + 2))
+    starts = torch.searchsorted(weights[len(weights) - len(used) :], torch.arange(1, n_weights + 2, device=flat.device))
     return SortedIndex(flat.to(torch.int32), positions, starts)
 
 

@@ -1,10 +1,11 @@
 """Plans for weights that are looked up: by a hash, or by codes into codebooks. They run on the kernels."""
 
 from collections.abc import Sequence
-from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from commonweight import kernels
 from commonweight.codebook import Codebook
@@ -18,26 +19,33 @@ class SortedSpread(Spread):
 
     def __init__(self, shape: Sequence[int], numbered: Index, n_weights: int) -> None:
         super().__init__(shape, numbered)
-        self._numbered, self._n_weights = numbered, n_weights
-
-    @cached_property
-    def _sorted(self) -> kernels.SortedIndex:
-        return kernels.sorted_index(torch.from_numpy(self._numbered), self._n_weights)
+        self._sorted = kernels.sorted_index(torch.from_numpy(numbered), n_weights)
 
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""
-        if not weight.is_cpu:
+        if not weight.is_cpu or _transformed(weight):
             return super().__call__(weight)
         return kernels.spread(weight.reshape(-1), self._sorted).view(*self.shape)
+
+
+def _transformed(*tensors: Tensor) -> bool:
+    """Whether a transform of torch.func looks at the tensors, which sees no further than operators of torch itself."""
+    if torch.compiler.is_compiling():
+        return False
+    return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
 
 
 def codebook(pattern: Codebook) -> Plan:
     """y = x Wᵀ where W is never written out: a few bits for each weight, and the values in a register."""
     bits = kernels.bits_for(pattern.k)
-    packed = kernels.pack(torch.tensor(pattern.codes), bits)
+    packed = kernels.pack(torch.from_numpy(np.array(pattern.codes)), bits)
     words, shape = Table(packed.numpy()), packed.shape
 
+    matrix = Spread((pattern.n_out, pattern.n_in), pattern.index() + 1)
+
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if _transformed(x, weight):
+            return F.linear(x, matrix(weight).to(x.dtype), bias)
         if bias is not None:
             bias = bias.to(x.dtype)
         return kernels.codebook_product(x, words.beside(x).view(shape), weight.to(x.dtype), bias, bits=bits)
