@@ -116,8 +116,8 @@ class GroupConv(Compose):
             if (size + 2 * padding - kernel) % stride:
                 raise PatternError(
                     f"{notation}: windows of {kernel} with stride {stride} and padding {padding} leave a rest on an "
-                    f"axis of {size} and would not turn with it: make {size} + 2·{padding} - {kernel} a multiple of "
-                    f"{stride}."
+                    f"axis of {size} and would not turn or mirror with it: make {size} + 2·{padding} - {kernel} a "
+                    f"multiple of {stride}."
                 )
         if conv.weight_shape[2:] != conv.kernel:
             raise PatternError(
@@ -131,7 +131,7 @@ class GroupConv(Compose):
         self.weight_shape = (self.out_shape[0], *self.in_shape[: -len(positions)], *conv.kernel)
 
 
-def _plane_conv(
+def plane_conv(
     group: PlaneGroup,
     in_shape: Sequence[int],
     out_channels: int,
@@ -140,6 +140,23 @@ def _plane_conv(
     padding: int = 0,
     padding_mode: str = "zeros",
 ) -> GroupConv:
+    """A group convolution of the plane: `p4_conv2d` and its like are this, with the group filled in.
+
+    Args:
+        group: `P1`, `P4` or `P4M`.
+        in_shape: (channels, height, width) of images, which are lifted to fields, or (channels, |G|, height, width).
+        out_channels: number of fields.
+        kernel, stride, padding: one number each, for both axes.
+        padding_mode: "zeros" (the default) or "circular".
+
+    Raises:
+        PatternError: another shape, two numbers for two axes, and what `GroupConv` refuses.
+
+    Example:
+        >>> pattern = plane_conv(P4M, (3, 28, 28), 16, kernel=5)
+        >>> pattern.out_shape, pattern.weight_shape, pattern.n_connections
+        ((16, 8, 24, 24), (16, 3, 5, 5), 5529600)
+    """
     name, order = f"{group.name}_conv2d", group.order
     windows = {"kernel": kernel, "stride": stride, "padding": padding}
     if not all(isinstance(n, int) for n in windows.values()):
@@ -159,9 +176,8 @@ def _plane_conv(
     return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, cell_moves, group.table)
 
 
-# (in_shape, out_channels, kernel, stride=1, padding=0, padding_mode="zeros"): images of shape (channels, height, width)
-# are lifted to fields (channels, |G|, height, width), fields go to fields. p1 only shifts: the plain convolution.
-p1_conv2d, p4_conv2d, p4m_conv2d = (partial(_plane_conv, group) for group in (P1, P4, P4M))
+# (in_shape, out_channels, kernel, stride=1, padding=0, padding_mode="zeros"); p1 only shifts: the plain convolution.
+p1_conv2d, p4_conv2d, p4m_conv2d = (partial(plane_conv, group) for group in (P1, P4, P4M))
 
 
 def reversal_conv1d(
@@ -210,6 +226,7 @@ def reversal_conv1d(
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
     cells = torch.arange(len(partner) * kernel).reshape(-1, kernel)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
+    complement = complement and tuple(complement)
     options = _written(kernel=kernel, stride=stride, padding=padding, complement=complement)
     notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
     return GroupConv(notation, conv, in_shape, moves, [[0, 1], [1, 0]])
@@ -272,8 +289,8 @@ def plain(layer: Tied) -> nn.Conv1d | nn.Conv2d:
         )
     conv, kind = pattern.conv, nn.Conv2d if len(pattern.conv.size) == 2 else nn.Conv1d
     names = ("in_channels", "out_channels", "stride", "padding", "padding_mode")
-    settings: dict[str, Any] = {name: getattr(conv, name) for name in names}
-    twin = kind(kernel_size=conv.kernel, bias=bias is not None, device="meta", **settings)
+    settings: dict[str, Any] = {"kernel_size": conv.kernel} | {name: getattr(conv, name) for name in names}
+    twin = kind(bias=bias is not None, device="meta", **settings)
     bank = pattern.b.tiemap().expand(layer.weight.detach().flatten())
     twin.weight = nn.Parameter(bank.reshape(twin.weight.shape))
     if bias is not None:
