@@ -445,8 +445,8 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
         (
             lambda: p4m_conv2d((1, 8, 8), 3, kernel=3, stride=2, padding=1),
             PatternError,
-            r"windows of 3 with stride 2 and padding 1 leave a rest on an axis of 8 and would not turn or mirror with it: "
-            r"make 8 \+ 2·1 - 3 a multiple of 2",
+            r"windows of 3 with stride 2 and padding 1 leave a rest on an axis of 8 and would not turn or mirror with"
+            r" it: make 8 \+ 2·1 - 3 a multiple of 2",
         ),
         (
             lambda: p4_conv2d((1, 1, 1), 3, kernel=3, padding=1),

@@ -216,17 +216,16 @@ def reversal_conv1d(
     *maps, length = in_shape
     partner = np.arange(maps[-1])[::-1] if len(maps) == 2 else np.arange(maps[-1])
     if complement is not None:
-        partner = np.array(complement)
+        partner, complement = np.array(complement), tuple(map(int, complement))
         paired = len(maps) == 1 and sorted(complement) == list(range(maps[0])) and (partner[partner] == range(maps[0]))
         if not np.all(paired):
             raise PatternError(
                 f"reversal_conv1d: complement pairs the channels of a sequence, each with its partner's partner; got "
-                f"{tuple(complement)} for an input of shape {tuple(in_shape)}."
+                f"{complement} for an input of shape {tuple(in_shape)}."
             )
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
     cells = torch.arange(len(partner) * kernel).reshape(-1, kernel)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
-    complement = complement and tuple(complement)
     options = _written(kernel=kernel, stride=stride, padding=padding, complement=complement)
     notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
     return GroupConv(notation, conv, in_shape, moves, [[0, 1], [1, 0]])
