@@ -79,12 +79,17 @@ class PlaneGroup:
         moved = torch.rot90(x.flip(-1) if mirrored else x, turns, (-2, -1))
         if not field:
             return moved
-        return moved.index_select(-3, torch.tensor(np.argsort(self.table[element]), device=x.device))
+        return moved.index_select(-3, torch.tensor(np.argsort(self.moves(element)), device=x.device))
+
+    def moves(self, element: int) -> Index:
+        """Where it takes the maps g of a field: to element · g."""
+        return np.array([self.product(element, g) for g in range(self.order)])
 
     @property
-    def table(self) -> Index:
-        """The products: row a, column g is the element a g."""
-        return np.array([[self.product(a, g) for g in range(self.order)] for a in range(self.order)])
+    def generators(self) -> tuple[int, ...]:
+        """Elements of which all others are products."""
+        turn = 1 % self.turns
+        return (turn, self.turns) if self.mirrors else (turn,)
 
 
 P1, P4, P4M = PlaneGroup("p1", 1, False), PlaneGroup("p4", 4, False), PlaneGroup("p4m", 4, True)
@@ -97,8 +102,8 @@ class GroupConv(Compose):
         notation: how it is written.
         conv: the plain convolution with the whole bank.
         in_shape: of one sample: channels, then the maps of a field if the input has them, then the positions.
-        cell_moves: row a: where element a of the group takes each cell (h, q) of a field's kernel.
-        map_moves: row a: where it takes each map g of an output field.
+        cell_moves: for each generator of the group, where it takes each cell (h, q) of a field's kernel.
+        map_moves: and where it takes each map g of an output field.
 
     Attributes:
         out_shape: (out_channels, |G|, *positions).
@@ -170,10 +175,10 @@ def plane_conv(
     is_field = len(maps) == 2
     conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * order, **windows, padding_mode=padding_mode)
     cells = torch.arange((order if is_field else 1) * kernel**2).reshape(-1, kernel, kernel)
-    moved = (group.act(a, cells, field=is_field) for a in range(order))
-    cell_moves = [_where_each_went(numbers) for numbers in moved]
+    cell_moves = [_where_each_went(group.act(a, cells, field=is_field)) for a in group.generators]
+    map_moves = [group.moves(a) for a in group.generators]
     options = _written(**windows, padding_mode=padding_mode)
-    return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, cell_moves, group.table)
+    return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, cell_moves, map_moves)
 
 
 # (in_shape, out_channels, kernel, stride=1, padding=0, padding_mode="zeros"); p1 only shifts: the plain convolution.
