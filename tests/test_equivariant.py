@@ -383,6 +383,17 @@ def test_a_copy_does_the_same_and_state_is_the_weights():
     }
 
 
+def test_a_net_is_made_without_memory_and_loaded():
+    made = GroupCNN(P4, (1, 8, 8), 3, width=2)
+    with torch.device("meta"):
+        empty = GroupCNN(P4, (1, 8, 8), 3, width=2)
+        p4_conv2d((1, 9, 9), 2, kernel=7)  # whose orbits nobody has asked for before
+        reversal_conv1d((4, 9), 2, kernel=7, complement=(3, 2, 1, 0))
+    empty.to_empty(device="cpu").load_state_dict(made.state_dict())
+    x = draw(2, 1, 8, 8, dtype=torch.float32)
+    assert torch.equal(empty.eval()(x), made.eval()(x))
+
+
 @pytest.mark.parametrize("options", [{}, {"stride": 2}, {"padding": 2, "padding_mode": "circular"}])
 def test_notation_says_all_and_nothing_else(options):
     words = "".join(f", {key}={value!r}" for key, value in options.items())

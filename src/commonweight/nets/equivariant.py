@@ -31,13 +31,12 @@ the bank has. A test shows that nothing is missing: on a small circular image th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from commonweight.errors import PatternError
@@ -102,8 +101,8 @@ class GroupConv(Compose):
         notation: how it is written.
         conv: the plain convolution with the whole bank.
         in_shape: of one sample: channels, then the maps of a field if the input has them, then the positions.
-        cell_moves: for each generator of the group, where it takes each cell (h, q) of a field's kernel.
-        map_moves: and where it takes each map g of an output field.
+        ties: which cells (h, q) of a field's kernel share a weight, in each of the maps g of an output field: a row for
+            each g, its orbits numbered from the first row on.
 
     Attributes:
         out_shape: (out_channels, |G|, *positions).
@@ -114,9 +113,7 @@ class GroupConv(Compose):
             a kernel position that only ever meets padding.
     """
 
-    def __init__(
-        self, notation: str, conv: Conv, in_shape: Sequence[int], cell_moves: ArrayLike, map_moves: ArrayLike
-    ) -> None:
+    def __init__(self, notation: str, conv: Conv, in_shape: Sequence[int], ties: Orbits) -> None:
         for size, kernel, stride, padding in zip(conv.size, conv.kernel, conv.stride, conv.padding, strict=True):
             if (size + 2 * padding - kernel) % stride:
                 raise PatternError(
@@ -128,7 +125,6 @@ class GroupConv(Compose):
             raise PatternError(
                 f"{notation}: parts of the kernel only ever meet padding: use a smaller kernel or less padding."
             )
-        ties = Orbits(cell_moves, map_moves)
         bank = Kron(Dense(conv.in_channels * prod(conv.kernel) // ties.n_in, conv.out_channels // ties.n_out), ties)
         super().__init__(conv, weights_of=bank)
         self.notation, self.conv, self.in_shape, positions = notation, conv, tuple(in_shape), conv.out_shape[1:]
@@ -172,13 +168,18 @@ def plane_conv(
             f"width); got {tuple(in_shape)}."
         )
     *maps, n_rows, n_columns = in_shape
-    is_field = len(maps) == 2
     conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * order, **windows, padding_mode=padding_mode)
-    cells = torch.arange((order if is_field else 1) * kernel**2).reshape(-1, kernel, kernel)
-    cell_moves = [_where_each_went(group.act(a, cells, field=is_field)) for a in group.generators]
-    map_moves = [group.moves(a) for a in group.generators]
     options = _written(**windows, padding_mode=padding_mode)
-    return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, cell_moves, map_moves)
+    ties = _plane_ties(group, len(maps) == 2, kernel)
+    return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, ties)
+
+
+@cache
+def _plane_ties(group: PlaneGroup, is_field: bool, kernel: int) -> Orbits:
+    """The orbits of the group on kernel cells and maps: the same for all layers of a net."""
+    cells = torch.arange((group.order if is_field else 1) * kernel**2, device="cpu").reshape(-1, kernel, kernel)
+    cell_moves = [_where_each_went(group.act(a, cells, field=is_field)) for a in group.generators]
+    return Orbits(cell_moves, [group.moves(a) for a in group.generators])
 
 
 # (in_shape, out_channels, kernel, stride=1, padding=0, padding_mode="zeros"); p1 only shifts: the plain convolution.
@@ -229,11 +230,11 @@ def reversal_conv1d(
                 f"{complement} for an input of shape {tuple(in_shape)}."
             )
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
-    cells = torch.arange(len(partner) * kernel).reshape(-1, kernel)
+    cells = torch.arange(len(partner) * kernel, device="cpu").reshape(-1, kernel)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
     options = _written(kernel=kernel, stride=stride, padding=padding, complement=complement)
     notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
-    return GroupConv(notation, conv, in_shape, moves, [[0, 1], [1, 0]])
+    return GroupConv(notation, conv, in_shape, Orbits(moves, [[0, 1], [1, 0]]))
 
 
 def _where_each_went(numbers: Tensor) -> Index:
