@@ -4,8 +4,8 @@ What      scikit-learn's digits (8×8), 1,000 to learn from and 797 to test, ano
           *upright to turned*: learn from upright digits, be tested on all eight quarter turns and mirror images of the
           test digits; *turned to turned*: each digit is turned and mirrored at random, anew in every epoch (so that
           the plain net may learn from examples what the other one knows), the same test.
-Against   `CNN` of width 12, 13,726 weights; `GroupCNN` of p4m and width 4 has 11,782. Layer by layer the two are the same
-          net, with and without the ties of the group. What p4m needs more is multiplications: 8 times the maps.
+Against   `CNN` of width 12, 13,726 weights; `GroupCNN` of p4m and width 4 has 11,782. Layer by layer the two are the
+          same net, with and without the ties of the group. What p4m needs more is multiplications.
 Margins   fixed before the first run: upright to turned, p4m is right at least 20 points more often in the mean over 10
           seeds; turned to turned, at least 1 point more often, and better for at least 8 of the 10 seeds. The upright
           test digits after learning from upright ones are stated beside: there p4m may well be worse.
@@ -103,8 +103,8 @@ def main() -> None:
         better = sum(gain > 0 for gain in gains)
         held = mean(gains) >= margin and better >= 0.8 * seeds
         verdicts.append(
-            f"- **{task}: {mean(gains):+.1f} points** for p4m (from {min(gains):+.1f} to {max(gains):+.1f}), better for "
-            f"{better} of {seeds} seeds. Margin: {margin:+.0f}. {'PASS' if held else 'FAIL'}."
+            f"- **{task}: {mean(gains):+.1f} points** for p4m (from {min(gains):+.1f} to {max(gains):+.1f}), better "
+            f"for {better} of {seeds} seeds. Margin: {margin:+.0f}. {'PASS' if held else 'FAIL'}."
         )
     weights = {name: sum(weight.numel() for weight in net.parameters()) for name, net in nets(0).items()}
     text = f"""# Turned digits
