@@ -400,7 +400,14 @@ def test_notation_says_all_and_nothing_else(options):
     pattern = p4_conv2d((2, 7, 7), 3, kernel=3, **options)
     assert str(pattern) == f"p4_conv2d((2, 7, 7), 3, kernel=3{words})"
     assert pattern == p4_conv2d((2, 7, 7), 3, 3, **options)
+    assert pattern == p4_conv2d((2, 7, 7), 3, np.int64(3), **options)
     assert pattern != p4m_conv2d((2, 7, 7), 3, 3, **options)
+
+
+def test_notation_of_a_reversal_layer():
+    pattern = reversal_conv1d((2, 7), 3, kernel=(3,), stride=2, complement=[1, 0])
+    assert str(pattern) == "reversal_conv1d((2, 7), 3, kernel=3, stride=2, complement=(1, 0))"
+    assert pattern == reversal_conv1d((2, 7), 3, 3, 2, complement=np.array([1, 0]))
 
 
 # The nets

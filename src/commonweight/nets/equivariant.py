@@ -159,8 +159,8 @@ def plane_conv(
         ((16, 8, 24, 24), (16, 3, 5, 5), 5529600)
     """
     name, order = f"{group.name}_conv2d", group.order
-    windows = {"kernel": kernel, "stride": stride, "padding": padding}
-    if not all(isinstance(n, int) for n in windows.values()):
+    windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
+    if not all(isinstance(n, int | np.integer) for n in windows.values()):
         raise PatternError(f"{name}: kernel, stride and padding are one number each, for both axes; got {windows}.")
     if len(in_shape) not in (3, 4) or (len(in_shape) == 4 and in_shape[1] != order):
         raise PatternError(
@@ -169,7 +169,7 @@ def plane_conv(
         )
     *maps, n_rows, n_columns = in_shape
     conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * order, **windows, padding_mode=padding_mode)
-    options = _written(**windows, padding_mode=padding_mode)
+    options = _written(**{key: int(n) for key, n in windows.items()}, padding_mode=padding_mode)
     ties = _plane_ties(group, len(maps) == 2, kernel)
     return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, ties)
 
@@ -230,9 +230,10 @@ def reversal_conv1d(
                 f"{complement} for an input of shape {tuple(in_shape)}."
             )
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
-    cells = torch.arange(len(partner) * kernel, device="cpu").reshape(-1, kernel)
+    cells = torch.arange(len(partner) * conv.kernel[0], device="cpu").reshape(len(partner), -1)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
-    options = _written(kernel=kernel, stride=stride, padding=padding, complement=complement)
+    windows = {"kernel": conv.kernel[0], "stride": conv.stride[0], "padding": conv.padding[0]}
+    options = _written(**windows, complement=complement)
     notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
     return GroupConv(notation, conv, in_shape, Orbits(moves, [[0, 1], [1, 0]]))
 
