@@ -18,6 +18,7 @@ Result    benchmarks/results/equivariant.md, with versions, hardware, date and n
 """
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -158,7 +159,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     torch.set_num_threads(THREADS)
     warnings.simplefilter("ignore")
-    rows, built = [], []
+    rows, built, busy = [], [], os.getloadavg()[0]
     for case in CASES:
         step, made = measure(*case, rounds)
         rows += step
@@ -166,7 +167,7 @@ def main() -> None:
     text = f"""# p4 and p4m convolutions
 
 Written by `python benchmarks/equivariant.py --rounds {rounds}` on {setting()}, numpy {np.__version__}, e2cnn
-{"0.2.3" if peer else "not installed"}. Milliseconds, median ± half the distance between quartiles; a ratio is the
+{"0.2.3" if peer else "not installed"}, load average {busy:.1f} on {os.cpu_count()} cores before it. Milliseconds, median ± half the distance between quartiles; a ratio is the
 median over rounds.
 
 A training step: forward and backward, into inputs and weights. Targets: at most 1.2 times the plain convolution with
