@@ -167,8 +167,8 @@ def main() -> None:
     text = f"""# p4 and p4m convolutions
 
 Written by `python benchmarks/equivariant.py --rounds {rounds}` on {setting()}, numpy {np.__version__}, e2cnn
-{"0.2.3" if peer else "not installed"}, load average {busy:.1f} on {os.cpu_count()} cores before it. Milliseconds, median ± half the distance between quartiles; a ratio is the
-median over rounds.
+{"0.2.3" if peer else "not installed"}, load average {busy:.1f} on {os.cpu_count()} cores before it.
+Milliseconds, median ± half the distance between quartiles; a ratio is the median over rounds.
 
 A training step: forward and backward, into inputs and weights. Targets: at most 1.2 times the plain convolution with
 the same output shape, at least 2 times as fast as e2cnn. In a layer of some size all three take the time of the same
