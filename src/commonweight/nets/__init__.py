@@ -12,13 +12,15 @@ from torch import nn
 
 from commonweight.errors import NetError
 from commonweight.nets.cnn import CNN
+from commonweight.nets.deep_sets import DeepSets
+from commonweight.nets.group_cnn import P4CNN, P4MCNN, GroupCNN
 from commonweight.nets.lenet import LeNet5, LeNet1989
 from commonweight.nets.locally_connected import LocallyConnected
 from commonweight.nets.mlp import MLP
 from commonweight.nets.own import Factory, Shape, load_factory
 
-__all__ = ["CNN", "MLP", "Entry", "LeNet5", "LeNet1989", "LocallyConnected", "build", "entries", "load_factory"]
-__all__ += ["names", "natural_shape"]
+__all__ = ["CNN", "MLP", "DeepSets", "Entry", "GroupCNN", "LeNet5", "LeNet1989", "LocallyConnected", "build"]
+__all__ += ["entries", "load_factory", "names", "natural_shape"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,24 @@ _ENTRIES = {
             (1, 28, 28),
             MLP,
         ),
+        Entry(
+            "p4_cnn",
+            "twin of cnn that quarter turns leave alone",
+            "Cohen & Welling 2016",
+            _BOTH,
+            ("image",),
+            (1, 28, 28),
+            P4CNN,
+        ),
+        Entry(
+            "p4m_cnn",
+            "twin of cnn that turns and mirrors leave alone",
+            "Cohen & Welling 2016",
+            _BOTH,
+            ("image",),
+            (1, 28, 28),
+            P4MCNN,
+        ),
     )
 }
 _SHAPES = {"image": "images of shape (channels, height, width)", "table": "rows of shape (features,)"}
@@ -103,7 +123,7 @@ def names() -> tuple[str, ...]:
     """The names that `build` knows, in alphabetical order.
 
     >>> names()
-    ('cnn', 'lenet1989', 'lenet5', 'locally_connected', 'mlp')
+    ('cnn', 'lenet1989', 'lenet5', 'locally_connected', 'mlp', 'p4_cnn', 'p4m_cnn')
     """
     return tuple(_ENTRIES)
 

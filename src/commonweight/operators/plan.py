@@ -40,12 +40,18 @@ class Plan:
 def fit(plan: Plan, pattern: Pattern, bias_shape: Shape | None = None) -> Plan:
     """The plan in the shapes of a pattern, with a bias of this shape; as it is where nothing needs to be fitted."""
     inner, spread = plan.run, plan.spread
-    fused = bias_shape is None or (plan.fuses_bias and bias_shape == pattern.out_shape[:1] == plan.out_shape[:1])
+    # A bias for each channel of the pattern is one for each channel of the plan, or for some in a row of them.
+    in_a_row, rest = divmod(plan.out_shape[0], pattern.out_shape[0])
+    by_channel = plan.fuses_bias and bias_shape == pattern.out_shape[:1] and rest == 0
+    fused = bias_shape is None or by_channel
     bias_ones = (1,) * (len(pattern.out_shape) - len(bias_shape or ()))
 
     def reshaped(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         batch = x.shape[0]
-        y = inner(x.reshape(batch, *plan.in_shape), spread(weight), bias if fused else None)
+        theirs = bias if fused else None
+        if theirs is not None and in_a_row > 1:
+            theirs = theirs[:, None].expand(-1, in_a_row).reshape(-1)
+        y = inner(x.reshape(batch, *plan.in_shape), spread(weight), theirs)
         y = y.reshape(batch, *pattern.out_shape)
         return y if fused or bias is None else y + bias.reshape(*bias.shape, *bias_ones)
 

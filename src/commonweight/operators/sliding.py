@@ -114,7 +114,10 @@ def sliding(pattern: Pattern) -> Sliding | None:
     if isinstance(pattern, Transpose):
         return replace(window, transposed=not window.transposed)
     if isinstance(pattern, Compose):
-        return replace(window, numbered=spread.substitute(window.cells(), spread.numbers(pattern.b)))
+        numbers = spread.numbers(pattern.b)
+        in_order = window.numbered is None
+        cells = numbers.reshape(window.kernel_shape) if in_order else spread.substitute(window.cells(), numbers)
+        return replace(window, numbered=cells)
     if isinstance(pattern, Copies):
         n, numbered = pattern.n, np.concatenate([window.cells()] * pattern.n)
     else:

@@ -6,7 +6,6 @@ and one gather takes the free weights to the tensor that an operator wants.
 """
 
 from collections.abc import Sequence
-from math import prod
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from commonweight.patterns import Pattern
+from commonweight.patterns import Kron, Pattern
 from commonweight.tiemap import Index
 
 
@@ -25,6 +24,9 @@ def numbers(pattern: Pattern) -> Index:
     >>> numbers(antisymmetric(2)).tolist()
     [[0, 1], [-1, 0]]
     """
+    if isinstance(pattern, Kron):  # without the list of all its connections
+        cells = pairs(numbers(pattern.a), numbers(pattern.b), pattern.b.n_weights)
+        return cells.transpose(0, 2, 1, 3).reshape(pattern.n_out, pattern.n_in)
     tiemap = pattern.tiemap()
     matrix = np.zeros(tiemap.n_full, dtype=np.int64)
     matrix[tiemap.cells] = tiemap.signs * (tiemap.weight + 1)
@@ -37,7 +39,8 @@ def pairs(a: Index, b: Index, n_weights: int) -> Index:
     The shape is that of `a` followed by that of `b`; signs multiply; a cell is empty when one of the two is.
     """
     a = a.reshape(*a.shape, *(1,) * b.ndim)
-    both: Index = np.sign(a) * np.sign(b) * ((np.abs(a) - 1) * n_weights + np.abs(b))
+    start = np.sign(a) * (np.abs(a) - 1) * n_weights
+    both: Index = start + b if min(a.min(), b.min()) > 0 else start * np.sign(b) + np.sign(a) * b
     return both
 
 
@@ -92,11 +95,14 @@ class Spread:
     def __init__(self, shape: Sequence[int], numbered: Index | None = None) -> None:
         self.shape = tuple(shape)
         self.table: Table | None = None
-        if numbered is None or np.array_equal(numbered.ravel(), np.arange(1, prod(self.shape) + 1)):
+        if numbered is None:
+            return
+        low, high = int(numbered.min()), int(numbered.max())
+        if high == numbered.size and np.array_equal(numbered.ravel(), np.arange(1, high + 1)):
             return
         # The values to look up are θ, or 0 and θ, or -θ backwards, 0 and θ: as little as the cells need.
-        self._holes, self._signed = bool((numbered == 0).any()), bool((numbered < 0).any())
-        offset = np.abs(numbered).max() if self._signed else 0 if self._holes else -1
+        self._holes, self._signed = low == 0, low < 0
+        offset = max(-low, high) if self._signed else 0 if self._holes else -1
         self.table = Table(numbered + offset)
 
     def __call__(self, weight: Tensor) -> Tensor:

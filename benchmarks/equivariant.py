@@ -1,0 +1,193 @@
+"""p4 and p4m convolutions: a training step and the building, against a plain convolution and against e2cnn.
+
+What      A 3×3 layer from fields to fields, padding 1, no bias: forward and backward, into inputs and weights; and how
+          long it takes to make the layer.
+Against   nn.Conv2d with the same output shape; e2cnn 0.2.3 (Weiler & Cesa, "General E(2)-Equivariant Steerable CNNs",
+          2019), R2Conv between regular fields. e2cnn 0.2.3 needs numpy below 2; without it its columns stay empty.
+Targets   at most 1.2 times the step of the plain convolution; at least 2 times as fast a step as e2cnn and at least 50
+          times as fast a building.
+Exact     e2cnn's bank of kernels lies in our tied space and gives our outputs (asserted); turned inputs give turned
+          outputs, largest error relative to the largest output beside.
+How       One process, two threads, contenders in turns after calls that do not count; median over rounds of the ratio.
+          Both have made such a layer before, so that imports and caches are warm. e2cnn's building is measured as its
+          users get it, with its initialisation, and without it.
+Result    benchmarks/results/equivariant.md, with versions, hardware, date and n, written by this script:
+
+    pip install e2cnn==0.2.3 "numpy<2"  # in an environment of its own
+    python benchmarks/equivariant.py [--rounds 21]
+"""
+
+import argparse
+import os
+import time
+import warnings
+from collections.abc import Callable
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import torch
+from machine import setting, write_result
+from torch import Tensor, nn
+
+from commonweight.nets.equivariant import P4, P4M, PlaneGroup, plane_conv
+from commonweight.tied import Tied
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from e2cnn import gspaces
+        from e2cnn import nn as peer
+except ImportError:
+    peer = None
+
+# group, fields, side, batch
+CASES = [(P4, 4, 8, 16), (P4, 8, 28, 32), (P4, 32, 14, 32), (P4M, 4, 8, 16), (P4M, 8, 28, 32), (P4M, 32, 14, 16)]
+THREADS = 2
+
+
+def turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of a call of each, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for call in list(calls.values()) * 2:
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[name].append(1000 * (time.perf_counter() - started))
+    return times
+
+
+def shown(times: list[float]) -> str:
+    low, middle, high = quantiles(times, n=4)
+    digits = 1 if middle > 10 else 2
+    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}"
+
+
+def ratio(times: dict[str, list[float]], above: str, below: str) -> float:
+    return median(a / b for a, b in zip(times[above], times[below], strict=True))
+
+
+def their_fields(group: PlaneGroup, fields: int) -> Any:
+    space = (gspaces.FlipRot2dOnR2 if group.mirrors else gspaces.Rot2dOnR2)(N=group.turns)
+    return peer.FieldType(space, fields * [space.regular_repr])
+
+
+def their_layer(group: PlaneGroup, fields: int, initialize: bool = True) -> Any:
+    kind = their_fields(group, fields)
+    return peer.R2Conv(kind, kind, kernel_size=3, padding=1, bias=False, initialize=initialize)
+
+
+def error(layer: Callable[[Tensor], Tensor], group: PlaneGroup, x: Tensor) -> float:
+    """Largest over the group of |layer(a x) - a layer(x)|, relative to the largest output."""
+    with torch.no_grad():
+        y = layer(x)
+        apart = [layer(group.act(a, x, field=True)) - group.act(a, y, field=True) for a in range(group.order)]
+    return float(max(difference.abs().max() for difference in apart) / y.abs().max())
+
+
+def compare_outputs(ours: Tied, theirs: Any, x: Tensor) -> None:
+    """Their bank of kernels is one of ours, and gives the same outputs."""
+    pattern: Any = ours.pattern
+    bank = theirs.eval().filter.detach().reshape(pattern.b.n_out, pattern.b.n_in)
+    tiemap = pattern.b.tiemap()
+    theta = tiemap.project(bank)
+    torch.testing.assert_close(tiemap.expand(theta), bank, rtol=0, atol=1e-6 * float(bank.abs().max()))
+    with torch.no_grad():
+        before = ours.weight.clone()
+        ours.weight.copy_(theta.reshape(ours.weight.shape))
+        expected = theirs(peer.GeometricTensor(x.flatten(1, 2), theirs.in_type)).tensor
+        torch.testing.assert_close(ours(x).flatten(1, 2), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+        ours.weight.copy_(before)
+    theirs.train()
+
+
+def measure(group: PlaneGroup, fields: int, side: int, batch: int, rounds: int) -> tuple[list[str], list[str]]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (batch, fields, group.order, side, side)
+
+    def make() -> Tied:
+        return Tied(plane_conv(group, shape[1:], fields, kernel=3, padding=1), bias="none")
+
+    ours, channels = make(), fields * group.order
+    dense = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+    x, grad = (torch.randn(shape, generator=generator).requires_grad_() for _ in range(2))
+    flat, flat_grad = x.detach().flatten(1, 2).requires_grad_(), grad.detach().flatten(1, 2)
+    steps: dict[str, Callable[[], object]] = {
+        "ours": lambda: torch.autograd.grad(ours(x), (x, ours.weight), grad),
+        "plain": lambda: torch.autograd.grad(dense(flat), (flat, dense.weight), flat_grad),
+    }
+    building: dict[str, Callable[[], object]] = {"ours": make}
+    wrong = {"ours": error(ours, group, x.detach())}
+    if peer:
+        theirs = their_layer(group, fields)
+        compare_outputs(ours, theirs, x.detach())
+        kind = theirs.in_type
+
+        def their_maps(x: Tensor) -> Tensor:
+            y: Tensor = theirs(peer.GeometricTensor(x.flatten(1, 2), kind)).tensor
+            return y.reshape(shape)
+
+        steps["e2cnn"] = lambda: torch.autograd.grad(their_maps(x), (x, theirs.weights), grad)
+        building["e2cnn"] = lambda: their_layer(group, fields)
+        building["uninitialised"] = lambda: their_layer(group, fields, initialize=False)
+        wrong["e2cnn"] = error(their_maps, group, x.detach())
+        counts = f"{ours.weight.numel():,} / {theirs.weights.numel():,}"
+    else:
+        counts = f"{ours.weight.numel():,} / -"
+    step, made = turns(steps, rounds), turns(building, rounds)
+    name = f"| {group.name} | {fields} fields, {side}², batch {batch} |"
+    slower = ratio(step, "ours", "plain")
+    row = f"{name} {shown(step['ours'])} | {shown(step['plain'])} | {slower:.2f} {verdict(slower <= 1.2)} |"
+    built = f"{name} {counts} | {shown(made['ours'])} |"
+    if not peer:
+        return [row + " - | - |"], [built + " - | - | - | - |"]
+    faster, sooner = ratio(step, "e2cnn", "ours"), ratio(made, "e2cnn", "ours")
+    row += f" {shown(step['e2cnn'])} | {faster:.2f} {verdict(faster >= 2)} |"
+    built += f" {shown(made['e2cnn'])} | {sooner:.0f} {verdict(sooner >= 50)} | {shown(made['uninitialised'])} |"
+    return [row], [f"{built} {wrong['ours']:.0e} / {wrong['e2cnn']:.0e} |"]
+
+
+def verdict(passed: bool) -> str:
+    return "PASS" if passed else "FAIL"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times p4 and p4m convolutions; writes the results file.")
+    parser.add_argument("--rounds", type=int, default=21, help="rounds of each comparison")
+    rounds = parser.parse_args().rounds
+    torch.set_num_threads(THREADS)
+    warnings.simplefilter("ignore")
+    rows, built, busy = [], [], os.getloadavg()[0]
+    for case in CASES:
+        step, made = measure(*case, rounds)
+        rows += step
+        built += made
+    text = f"""# p4 and p4m convolutions
+
+Written by `python benchmarks/equivariant.py --rounds {rounds}` on {setting()}, numpy {np.__version__}, e2cnn
+{"0.2.3" if peer else "not installed"}, load average {busy:.1f} on {os.cpu_count()} cores before it.
+Milliseconds, median ± half the distance between quartiles; a ratio is the median over rounds.
+
+A training step: forward and backward, into inputs and weights. Targets: at most 1.2 times the plain convolution with
+the same output shape, at least 2 times as fast as e2cnn. In a layer of some size all three take the time of the same
+convolution; what each does besides shows in the small ones.
+
+| group | layer | ours | plain | times its time | e2cnn | times as fast |
+| --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(rows)}
+
+Building the layer. Target: at least 50 times as fast as e2cnn. e2cnn's kernels lie in our tied space and give our
+outputs (asserted); it has fewer weights where its band limit leaves kernels out. The last column is the equivariance
+error of both, relative to the largest output.
+
+| group | layer | weights, ours / e2cnn | ours | e2cnn | times as fast | e2cnn, not initialised | errors |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(built)}
+"""
+    write_result("equivariant", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The layer of Deep Sets: what commutes with every permutation of the elements of a set."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from commonweight.errors import NetError
+
+
+class DeepSets(nn.Module):
+    """y[e] = Λ x[e] + Γ · (mean of x over the set) + b, for each element e of a set.
+
+    Zaheer et al., "Deep Sets", 2017, with the mean in place of the sum, so that a set may have any size n. These are
+    all the linear maps that commute with all permutations: `patterns.orbits` of two generators of them ties the n × n
+    matrix to two weights, one for the element itself (Λ + Γ / n) and one for each of the others (Γ / n).
+
+    Args:
+        in_features, out_features: of each element, at least 1.
+
+    Attributes:
+        own: Λ of shape (out_features, in_features).
+        shared: Γ of the same shape.
+        bias: b of shape (out_features,).
+
+    Shapes: x (..., n, in_features) -> (..., n, out_features). Weights start uniform in ±1/√(2 · in_features).
+
+    Raises:
+        NetError: no features.
+
+    Example:
+        >>> layer, order = DeepSets(3, 5), torch.randperm(7)
+        >>> x = torch.randn(2, 7, 3)
+        >>> torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-6)
+        True
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        if min(in_features, out_features) < 1:
+            raise NetError(f"A layer of Deep Sets has at least 1 feature; got {in_features} in and {out_features} out.")
+        self.own, self.shared = (nn.Parameter(torch.empty(out_features, in_features)) for _ in range(2))
+        self.bias = nn.Parameter(torch.empty(out_features))
+        bound = (2 * in_features) ** -0.5
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The sentence above."""
+        return F.linear(x, self.own, self.bias) + F.linear(x.mean(-2, keepdim=True), self.shared)
