@@ -12,6 +12,7 @@ import torch.distributed as dist
 from parallel_models import batches, make, train
 from safetensors.torch import save_file
 from torch import nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -24,8 +25,8 @@ from commonweight.parallel import check, fsdp_groups
 from commonweight.train import loop
 
 
-def sharded(kind):
-    model, mesh = make(kind), init_device_mesh("cpu", (dist.get_world_size(),))
+def sharded(kind, mesh=None):
+    model, mesh = make(kind), mesh or init_device_mesh("cpu", (dist.get_world_size(),))
     for module in fsdp_groups(model):
         fully_shard(module, mesh=mesh)
     return model
@@ -88,6 +89,22 @@ def ties(folder):
     for module in (model.embed, model.head, model):
         fully_shard(module, mesh=mesh)
     told["sharded apart"] = sentence(check, model)
+    try:
+        model(batch)
+    except ValueError as error:
+        told["torch says"] = str(error)
+
+    model = sharded("transformer", init_device_mesh("cpu", (size, 1), mesh_dim_names=("copies", "shards")))
+    told["copies"] = sentence(check, model)
+    if rank == 1:
+        with torch.no_grad():
+            model.norm.bias.to_local()[2] += 0.001
+    told["copies diverged"] = sentence(check, model)
+
+    model = sharded("transformer")
+    state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+    if rank == 0:
+        save_file(state, folder / "whole.safetensors")
     return told
 
 
@@ -102,6 +119,7 @@ def training(folder):
     loop.fit(dropout_net(), iris, out=folder / "whole", **options)
     cut_run(folder / "cut", iris, **options)
     loop.resume(folder / "cut", dropout_net(), iris, progress=False)
+    cut_run(folder / "left", iris, **options)
     told["taken"] = sentence(loop.fit, dropout_net(), iris, out=folder / "whole", **options)
     told["too small"] = sentence(loop.fit, dropout_net(), iris, out=None, **{**options, "batch_size": 1})
     with torch.random.fork_rng():

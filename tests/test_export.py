@@ -15,6 +15,7 @@ from onnx import numpy_helper
 from onnxscript import optimizer
 from test_tied import PATTERNS
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from commonweight import export, nets
 from commonweight.equations import share_layers, tie, untie
@@ -179,6 +180,17 @@ def test_our_nets(tmp_path, name):
     held = initializers(tmp_path / "model.onnx")
     for key, weight in model.named_parameters():
         assert torch.equal(held[key], weight.detach()), key
+
+
+def test_a_language_model_as_transformers_ties_it(tmp_path):
+    """optimum#1326: the head of an exported GPT-2 is its embedding once more."""
+    sizes = {"vocab_size": 50, "n_positions": 16, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    model = GPT2LMHeadModel(GPT2Config(**sizes, use_cache=False, bos_token_id=None, eos_token_id=None))
+    written = to_onnx(model, WORDS, tmp_path / "model.onnx")
+    assert [str(equation) for equation in written.ties] == ["lm_head.weight = transformer.wte.weight"]
+    held = initializers(tmp_path / "model.onnx")
+    assert torch.equal(held["transformer.wte.weight"], model.lm_head.weight.detach())
+    assert sum(sorted(value.shape) == [32, 50] for value in held.values()) == 1
 
 
 @pytest.mark.parametrize("way", PATTERNS)

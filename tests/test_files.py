@@ -249,6 +249,20 @@ def test_views_and_views_of_views(tmp_path):
     assert other.row.data_ptr() == other.matrix[1].data_ptr()
 
 
+def test_lazy_conjugates_are_no_tie(tmp_path):
+    """They have the same memory, shape and strides, and other values."""
+
+    def model(number):
+        c = torch.tensor([number, 3 - 4j])
+        return Holder(a=c, b=c.conj(), c=c.imag, d=c.conj().imag)
+
+    save(model(1 + 2j), tmp_path / "m.safetensors")
+    expected = {"a": [1 + 2j, 3 - 4j], "b": [1 - 2j, 3 + 4j], "c": [2.0, -4.0], "d": [-2.0, 4.0]}
+    assert {name: value.tolist() for name, value in load(tmp_path / "m.safetensors").items()} == expected
+    other = load(tmp_path / "m.safetensors", model(7 + 7j))
+    assert {name: value.tolist() for name, value in other.state_dict().items()} == expected
+
+
 def test_disjoint_parts_of_one_buffer_are_no_tie(tmp_path):
     flat = torch.arange(12.0)
     model = Holder(a=flat[:6].view(2, 3), b=flat[6:].view(2, 3))

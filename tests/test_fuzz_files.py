@@ -18,7 +18,7 @@ def test_damaged_files(tmp_path, seed):
 
 def test_whole_files_are_read(tmp_path):
     for original in fuzz_files.originals(tmp_path):
-        assert fuzz_files.hold(original, tmp_path / original.name, forged=False) == "loaded"
+        assert fuzz_files.hold(original, tmp_path / original.name, fuzz_files.bytes_changed) == "loaded"
 
 
 @pytest.mark.parametrize("name", ["a.weight", "mask", "nothing"])
@@ -31,9 +31,9 @@ def test_a_wrong_weight_would_be_found(tmp_path, monkeypatch, name):
 
     ours = fuzz_files.originals(tmp_path)[0]
     monkeypatch.setattr(fuzz_files, "load", careless)
-    for forged in (False, True):
+    for kind in (fuzz_files.bytes_changed, fuzz_files.header_changed, fuzz_files.manifest_changed):
         with pytest.raises(AssertionError, match="a wrong weight"):
-            fuzz_files.hold(ours, tmp_path / ours.name, forged)
+            fuzz_files.hold(ours, tmp_path / ours.name, kind)
 
 
 @pytest.mark.parametrize(

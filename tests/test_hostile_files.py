@@ -1,6 +1,5 @@
 """Files that someone made to do harm are refused by one sentence; `fuzz_files.py` adds random damage."""
 
-import hashlib
 import json
 import os
 import re
@@ -9,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 import torch
+from checkpoint_files import parts, signed, write_safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -23,11 +23,9 @@ from commonweight.files import load, save
 F32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 
-def written(path, header, data=b"\0" * 8, length=None):
-    """A file with this header, as JSON or as bytes, and this length in front of it."""
-    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(raw) if length is None else length) + raw + data)
-    return path
+def written(path, header, data=bytes(8), length=None):
+    """A file with this header, as JSON or as bytes, by default with 8 bytes of values."""
+    return write_safetensors(path, header, data, length)
 
 
 def refused(path, says):
@@ -124,27 +122,21 @@ def test_an_escape_sequence_does_not_reach_the_terminal(tmp_path):
 # --- manifests ---
 
 
-def signed(**fields):
-    """The text of a manifest with the SHA-256 of itself."""
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return json.dumps(
-        {**fields, "sha256": hashlib.sha256(text.encode()).hexdigest()}, sort_keys=True, separators=(",", ":")
-    )
+def forge(path, change):
+    """Change the manifest of a file: `change` gets its fields; it is signed anew."""
+    header, values = parts(path.read_bytes())
+    fields = json.loads(header["__metadata__"]["commonweight"])
+    change(fields)
+    header["__metadata__"]["commonweight"] = signed(fields)
+    return written(path, header, values)
 
 
-def forged(path, change, tensors=None):
-    """A file of ours whose manifest is what `change` makes of its fields, signed anew."""
+def forged(path, change):
+    """A small file of ours, with a tie, and its manifest changed."""
     model = net(a=linear(2, 3, 0), b=linear(2, 3, 1), v=nn.Linear(1, 3))
     tie(model, "b.weight = a.weight", keep="source")
     save(model, path)
-    raw = path.read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    fields = json.loads(header["__metadata__"]["commonweight"])
-    fields.pop("sha256")
-    change(fields)
-    header["__metadata__"]["commonweight"] = signed(**fields)
-    return written(path, header, raw[8 + length :])
+    return forge(path, change)
 
 
 def ties_of(*triples):
@@ -183,14 +175,7 @@ def test_a_minus_of_what_has_none(tmp_path):
     model = nn.Module()
     model.register_buffer("mask", torch.tensor([True, False]))
     save(model, tmp_path / "m.safetensors")
-    raw = (tmp_path / "m.safetensors").read_bytes()
-    length = int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8 : 8 + length])
-    fields = json.loads(header["__metadata__"]["commonweight"])
-    fields.pop("sha256")
-    ties_of(("x", "mask", "-"))(fields)
-    header["__metadata__"]["commonweight"] = signed(**fields)
-    refused(written(tmp_path / "m.safetensors", header, raw[8 + length :]), r"does not fit torch.bool of shape \(2,\)")
+    refused(forge(tmp_path / "m.safetensors", ties_of(("x", "mask", "-"))), r"does not fit torch.bool of shape \(2,\)")
 
 
 def test_wrong_hashes(tmp_path):

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from checkpoint_files import signed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,12 +19,8 @@ EXAMPLE = Manifest({"a.w": ONE, "b": TWO}, (parse_one("c = -a.w.T.flip(0)[1:3, 0
 
 
 def forged(**changes):
-    """The example with other fields, and the SHA-256 that fits them; a field that is None is left out."""
-    fields = json.loads(str(EXAMPLE)) | changes
-    fields.pop("sha256")
-    fields = {name: value for name, value in fields.items() if value is not None}
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return json.dumps({**fields, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+    """The example with other fields, signed; a field that is None is left out."""
+    return signed({name: value for name, value in (json.loads(str(EXAMPLE)) | changes).items() if value is not None})
 
 
 def tie(alias="x", source="b", transform="", **more):

@@ -97,6 +97,28 @@ def test_groups_that_split_a_tie_are_found_before_the_first_step(both):
         "`head.weight = embed.weight` does not hold in process 0: commonweight.check(model) says why, and "
         in (told[0]["sharded apart"])
     )
+    assert "is shared with a parameter already managed by another FSDP group" in told[0]["torch says"]
+
+
+def test_copies_of_a_shard_are_compared(both):
+    """Hybrid sharding: two processes hold copies of the same rows."""
+    _, told = both
+    assert [one["copies"] for one in told] == ["", ""]
+    for one in told:
+        assert one["copies diverged"].startswith(
+            "`norm.bias` has other values in process 1 than in process 0, in row 2 of 6"
+        )
+
+
+def test_the_whole_state_of_a_sharded_model_loads_anywhere(both):
+    folder, _ = both
+    state, model = load_file(folder / "whole.safetensors"), make("transformer")
+    assert state.keys() == model.state_dict().keys()
+    with torch.no_grad():
+        model.embed.weight.zero_()
+    model.load_state_dict(state)
+    for name, value in make("transformer").state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
 
 
 # --- one process ---

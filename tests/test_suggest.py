@@ -13,7 +13,7 @@ from commonweight.checkpoints import content_of, contents, open_checkpoint
 from commonweight.equations import check, tie
 from commonweight.errors import PatternError
 from commonweight.notation import parse_one
-from commonweight.verdicts import bits, few_values, lines, structure, wholes
+from commonweight.verdicts import audit, bits, few_values, lines, structure, wholes
 from commonweight.verdicts.suggest import suggest
 from commonweight.verdicts.wording import worded
 
@@ -551,6 +551,22 @@ def test_each_tensor_is_rebuilt_once_and_never_in_a_circle():
         rebuilt = {name: sources for name, sources in rebuilt.items() if name not in ready}
     assert sum(one.bytes_saved for one in found) < sum(4 * tensor.numel() for tensor in tensors.values())
     assert [one.bytes_saved for one in found] == sorted((one.bytes_saved for one in found), reverse=True)
+
+
+def test_a_buffer_is_shared_with_its_module_only():
+    class Scaled(nn.Module):
+        def __init__(self, seed):
+            super().__init__()
+            self.register_buffer("scale", torch.arange(64.0))
+            self.linear = nn.Linear(64, 8, bias=False)
+            nn.init.normal_(self.linear.weight, generator=torch.Generator().manual_seed(seed))
+
+    apart = nn.Sequential(Scaled(0), Scaled(1))
+    assert audit(apart, suggest=True).suggestions == ()
+    equal = nn.Sequential(Scaled(0), Scaled(0))
+    (found,) = audit(equal, suggest=True).suggestions
+    tie(equal, found.text)
+    assert equal[1] is equal[0] or equal[1].linear.weight is equal[0].linear.weight
 
 
 def test_the_strongest_of_several_is_suggested():

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from test_parallel import told_by, torchrun
 from torch import nn
 from torch.nn import functional as F
-from training_runs import RUNS, run
+from training_runs import RUNS, dropout_net, run
 
+from commonweight import data
 from commonweight.errors import TrainError
 from commonweight.measure.records import read_records
+from commonweight.train.loop import resume
 from commonweight.train.run import RECORDS, WEIGHTS
 from commonweight.train.together import ALONE, Team, _batch_norm
 
@@ -63,6 +65,15 @@ def test_an_interrupted_run_ends_in_the_same_weights(both):
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert len(read_records(folder / "whole" / RECORDS)) == len(read_records(folder / "cut" / RECORDS))
+
+
+def test_one_process_goes_on_with_the_run_of_two(both):
+    folder, _ = both
+    cut = len(read_records(folder / "left" / RECORDS))
+    done = resume(folder / "left", dropout_net(), data.load("iris"), progress=False)
+    whole = read_records(folder / "whole" / RECORDS)
+    assert cut < len(done.records) == len(whole)
+    assert numbers(done.records[0]) == numbers(whole[0])
 
 
 def test_an_error_of_the_leader_is_everyones(both):
@@ -200,6 +211,6 @@ def test_a_process_that_is_gone_is_told_in_one_sentence():
         raise RuntimeError("Connection closed by peer\nat line 7")
 
     with pytest.raises(
-        TrainError, match=r"Process 1 of 4 lost another one \(Connection closed by peer\); a run folder"
+        TrainError, match=r"Process 1 of 4 lost the connection to another one, which ended or was ended; a"
     ):
         Team(1, 4)._wait(collective)

@@ -15,7 +15,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 from commonweight import data, nets
+from commonweight.equations import tie
 from commonweight.errors import FileError, TrainError
+from commonweight.files import load
 from commonweight.measure.layers import observe
 from commonweight.train import loop
 from commonweight.train.checkpoint import load_checkpoint
@@ -319,6 +321,23 @@ def test_an_interrupted_run_ends_in_the_same_weights(iris, tmp_path, monkeypatch
     assert_same(load_file(tmp_path / "cut" / WEIGHTS), expected)
     whole = [replace(r, seconds=0.0) for r in loop.read_records(tmp_path / "whole" / RECORDS)]
     assert [replace(r, seconds=0.0) for r in run.records] == whole
+
+
+def test_the_run_folder_of_a_tied_net_keeps_its_ties(iris, tmp_path, monkeypatch):
+    def tied():
+        model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4), nn.Linear(4, 3))
+        tie(model, "2.weight = 0.weight.T", keep="source")
+        return model
+
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tied(), iris, epochs=12, out=tmp_path / "run", progress=False)
+    run = resume(tmp_path / "run", tied(), iris, progress=False)
+    assert "2.weight" not in load_file(tmp_path / "run" / WEIGHTS)
+    state = load(tmp_path / "run" / WEIGHTS)
+    assert torch.equal(state["2.weight"], state["0.weight"].T)
+    assert_same(dict(run.model.state_dict()), state)
 
 
 def assert_same(tensors, expected):

@@ -21,10 +21,12 @@ from tied_models import linear, net
 from torch import nn
 
 import commonweight as cw
+from commonweight.checkpoints import open_checkpoint
+from commonweight.equations import turning
 from commonweight.errors import FileError, TieError
 from commonweight.notation import Equation
 from commonweight.verdicts import Code, Verdict, audit
-from commonweight.verdicts.grading import grade
+from commonweight.verdicts.grading import Grader
 
 
 def message(found, code):
@@ -70,10 +72,9 @@ def test_a_head_that_contradicts_the_configuration(tmp_path, flag, shards):
     assert group.verdict is Verdict.DIVERGED
     assert group.difference == pytest.approx(0.75)
     said = message(found, "contradicted")
-    assert said.startswith(
-        "config.json (tie_word_embeddings: true)" if flag else "the default of gpt2 (config.json has no"
-    )
-    assert f"declares `{TIE}`, but in {tmp_path.name} the two differ by up to 0.75. A loader" in said
+    by = "config.json (tie_word_embeddings: true)"
+    by = by if flag else "the default of gpt2 (config.json has no tie_word_embeddings)"
+    assert said.startswith(f"`{TIE}` is declared by {by}, but in {tmp_path.name} the two differ by up to 0.75. A load")
     assert 'set "tie_word_embeddings": false in config.json' in found.problems[0].remedy
     assert re.search(
         r"diverged +lm_head.* +tied: (config.json|the default of gpt2) +- +two, max \|Δ\| 0.75", str(found)
@@ -218,6 +219,8 @@ def test_a_vocabulary_that_was_padded_on_one_side(tmp_path):
     found = graded(tmp_path, lambda w: torch.cat([w, torch.zeros(8, 8)]))
     assert codes(found) == ["transformed"]
     assert "`transformer.wte.weight = lm_head.weight[0:24]` that holds" in message(found, "transformed")
+    found = audit(tmp_path, headers_only=True)
+    assert "they cannot be one: shapes (32, 8) and (24, 8)." in message(found, "contradicted")
     found = graded(tmp_path, lambda w: w[:20])
     assert "`lm_head.weight = transformer.wte.weight[0:20]` that holds" in message(found, "transformed")
 
@@ -262,22 +265,58 @@ def test_shapes_that_cannot_be_one(tmp_path, shape):
 
 
 @given(data=st.data())
-def test_the_gap_is_that_of_the_whole_tensors(data):
-    from commonweight.verdicts import grading
-
+def test_blocks_tell_what_whole_tensors_tell(data):
     shape = data.draw(st.lists(st.integers(0, 5), min_size=0, max_size=4))
     one, two = values(*shape), values(*shape, seed=1)
-    block = grading.BLOCK
-    try:
-        grading.BLOCK = data.draw(st.integers(1, 9))
-        delta = grading.gap(one, two)
-        rows = one.numel() and len(shape) > 1
-        still = grading.still_rows(one, torch.where(one > 0, one, two)) if rows else []
-    finally:
-        grading.BLOCK = block
+    rows = one.numel() and len(shape) > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", data.draw(st.integers(1, 9)))
+        delta = Grader().gap(one, two)
+        still = Grader().still_rows(one, torch.where(one > 0, one, two)) if rows else []
+        parts = [one[span] for span in turning.spans(shape)]
     assert delta == pytest.approx((one.double() - two.double()).abs().max().item() if one.numel() else 0.0)
+    assert sum(part.numel() for part in parts) == one.numel()
     if rows:
         assert still == [row for row in range(shape[0]) if bool((one[row] > 0).all())]
+
+
+@given(data=st.data())
+def test_what_is_turned_is_found_in_blocks(data):
+    shape = data.draw(st.lists(st.integers(2, 4), min_size=1, max_size=3))
+    dtype = data.draw(st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64]))
+    flips = data.draw(st.lists(st.sampled_from(range(len(shape))), unique=True))
+    source = values(*shape).to(dtype)
+    source.view(-1)[0] = 0.0
+    alias = source.flip(flips)
+    if len(shape) == 2 and data.draw(st.booleans()):
+        alias = alias.T
+    if data.draw(st.booleans()):
+        alias = -alias
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", data.draw(st.integers(1, 9)))
+        found = turning.turned(source, alias)
+        assert turning.sum_of_bits(source) == turning.sum_of_bits(alias)
+        other = alias.clone()
+        other[(-1,) * len(shape)] += 1
+        assert turning.turned(source, other) is None
+    assert torch.equal(Equation("", "", found).apply(source), alias)
+
+
+def test_the_memory_of_what_was_looked_at_is_given_back(tmp_path):
+    save_file({"a": values(40, 50), "b": values(40, 50, seed=1)}, tmp_path / "a.safetensors")
+    checkpoint = open_checkpoint(tmp_path / "a.safetensors")
+    released = []
+
+    def release():
+        checkpoint.release()
+        released.append(True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(turning, "BLOCK", 100)
+        delta = Grader(release).gap(checkpoint.read("a"), checkpoint.read("b"))
+    assert len(released) >= 20
+    assert delta == (values(40, 50).double() - values(40, 50, seed=1).double()).abs().max()
+    assert torch.equal(checkpoint.read("a"), values(40, 50))
 
 
 # What a file declares itself
@@ -302,7 +341,7 @@ def test_metadata_that_the_tensors_contradict(tmp_path):
     save_file(tensors, tmp_path / "a.safetensors", {"format": "pt", HEAD: EMBEDDING})
     found = audit(tmp_path / "a.safetensors")
     assert codes(found) == ["contradicted"]
-    assert message(found, "contradicted").startswith("the metadata of the file declares")
+    assert message(found, "contradicted").startswith(f"`{TIE}` is declared by the metadata of the file, but")
 
 
 def test_a_file_of_ours(tmp_path):
@@ -445,7 +484,7 @@ def test_a_replaced_head_is_a_problem_with_both_remedies():
     model.head = linear(5, 3, 9)
     found = audit(model)
     assert codes(found) == ["contradicted"]
-    assert message(found, "contradicted").startswith("cw.tie declares `head.weight = embed.weight`, but in ModuleDict")
+    assert message(found, "contradicted").startswith("`head.weight = embed.weight` is declared by cw.tie, but in Mod")
     assert 'cw.tie(model, "head.weight = embed.weight", keep="source")' in found.problems[0].remedy
     assert audit(model, headers_only=True).problems[0].code == "two_copies"
     del model["head"]
@@ -625,7 +664,7 @@ def test_a_model_that_is_tied_against_a_file_that_is_not(tmp_path):
     save_file(gpt2_tensors(lm_head__weight=values(24, 8, seed=5)), tmp_path / "a.safetensors")
     found = audit(gpt2(), against=tmp_path / "a.safetensors")
     assert "contradicted" in codes(found)
-    assert message(found, "contradicted").startswith(f"Gpt2 (one Parameter) declares `{TIE}`, but in a.safetensors")
+    assert message(found, "contradicted").startswith(f"`{TIE}` holds in Gpt2 (one Parameter), but in a.safe")
     assert found.groups[0].verdict is Verdict.DIVERGED
     assert (found.groups[0].reality, found.groups[0].file[:11]) == ("one Parameter", "two, max |Δ")
 
@@ -634,6 +673,17 @@ def test_a_tied_file_against_a_model_that_is_not_tied(tmp_path):
     found = audit(gpt2(tied=False), against=folder(tmp_path, gpt2_tensors()))
     assert "contradicted" in codes(found)
     assert "in Gpt2 the two differ by up to" in message(found, "contradicted")
+
+
+def test_what_both_sides_declare_is_said_once(tmp_path):
+    model = tied_net()
+    cw.save(model, tmp_path / "a.safetensors")
+    found = audit(model, against=tmp_path / "a.safetensors")
+    assert [group.intent for group in found.groups] == ["tied: cw.tie and the manifest of the file"] * 2
+    del model["head"]
+    found = audit(model, against=tmp_path / "a.safetensors")
+    assert codes(found) == ["tie_missing"]
+    assert "is declared by cw.tie and the manifest of the file, but in ModuleDict" in message(found, "tie_missing")
 
 
 def test_names_and_shapes_that_do_not_fit(tmp_path):
@@ -795,7 +845,7 @@ def test_every_type_is_graded(name, tmp_path):
     found = audit(state | {"a": second, "c": first}, against=state)
     assert codes(found) == ["differs"]
     assert found.problems[0].names == ("a", "c")
-    state = grade(Equation("c", "a"), second, first)
+    state = Grader().grade(Equation("c", "a"), second, first)
     assert (state.verdict, state.holds) == (Verdict.DIVERGED, False)
     wide = torch.complex128 if first.is_complex() else torch.float64
     assert state.difference == (first.to(wide) - second.to(wide)).abs().max()

@@ -330,9 +330,9 @@ def _refuse_overlap(path: Path, own: Mapping[str, Tensor], state: Mapping[str, T
         memory = torch.empty(own[names[0]].untyped_storage().nbytes(), dtype=torch.uint8)
         views = {name: _like(memory, own[name]) for name in names}
         for name, view in views.items():
-            view.copy_(state[name])
+            view.copy_(_in_memory(own[name], state[name]))
         for name, view in views.items():
-            if not _same_bits(view, state[name]):
+            if not _same_bits(view, _in_memory(own[name], state[name])):
                 others = ", ".join(f"`{other}`" for other in names if other != name)
                 raise TieError(
                     f"`{name}` shares memory with {others} in the model, and {path} holds values that contradict this; "
@@ -344,6 +344,12 @@ def _like(memory: Tensor, value: Tensor) -> Tensor:
     """The view of some memory that a tensor is of its own."""
     whole = memory[: memory.numel() // value.element_size() * value.element_size()].view(value.dtype)
     return whole.as_strided(value.shape, value.stride(), value.storage_offset())
+
+
+def _in_memory(own: Tensor, value: Tensor) -> Tensor:
+    """What a tensor's memory has to hold for it to read as this value: it may be a lazy conjugate or negative."""
+    value = value.conj().resolve_conj() if own.is_conj() else value
+    return -value if own.is_neg() else value
 
 
 def _same_bits(first: Tensor, second: Tensor) -> bool:

@@ -108,6 +108,15 @@ class Checkpoint:
             values.reshape(stored.shape) if stored.strides is None else values.as_strided(stored.shape, stored.strides)
         )
 
+    def release(self) -> None:
+        """Give back the memory that values have taken which were looked at; they can be looked at again.
+
+        What was written into such values is lost.
+        """
+        for mapped in self._maps.values():
+            if hasattr(mmap, "MADV_DONTNEED"):
+                mapped.madvise(mmap.MADV_DONTNEED)
+
     def mapped(self, stored: Stored) -> mmap.mmap:
         """The whole file of a tensor in memory, without taking any: private pages, which never reach the file.
 

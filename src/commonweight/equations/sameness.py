@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations, product
+from itertools import combinations
 from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
+from commonweight.equations.turning import sum_of_bits, turnable, turned
 from commonweight.notation import Equation
-from commonweight.transforms import Flip, Minus, Slice, SliceItem, Transform, Transpose
+from commonweight.transforms import Slice, SliceItem, Transform, Transpose
 
 
 class Level(StrEnum):
@@ -146,6 +147,8 @@ def _within(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
     """The transforms from one view of a storage to another: none for all of it, its transpose, a block; or None."""
     if source.dtype != alias.dtype or source.ndim != alias.ndim:
         return None
+    if source.is_conj() != alias.is_conj() or source.is_neg() != alias.is_neg():
+        return None  # the same memory, read as other values
     place = int(alias.storage_offset() - source.storage_offset())
     if place == 0 and source.ndim == 2 and source.T.shape == alias.shape and source.T.stride() == alias.stride():
         return () if source.shape == alias.shape and source.stride() == alias.stride() else (Transpose(),)
@@ -178,28 +181,3 @@ def _equal_values(values: dict[str, Tensor]) -> Iterator[Tie]:
                 aliases.add(alias)
                 kind = Level.EQUAL_TRANSFORMED if equal else Level.EQUAL_BITS
                 yield Tie(Equation(alias, source, equal), kind, "found", 0.0)
-
-
-def turnable(value: Tensor) -> bool:
-    """Whether `turned` and `sum_of_bits` take tensors of this type: floats of two bytes and more."""
-    return (value.is_floating_point() and value.element_size() > 1) or value.is_complex()
-
-
-def sum_of_bits(value: Tensor) -> int:
-    """A number that no transpose, flip or minus changes: the sum of all bits but the signs."""
-    flat = torch.view_as_real(value) if value.is_complex() else value
-    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}[flat.element_size()]
-    bits = flat.contiguous().view(integers)
-    return int((bits & torch.iinfo(integers).max).sum(dtype=torch.int64))
-
-
-def turned(source: Tensor, alias: Tensor) -> tuple[Transform, ...] | None:
-    """The transforms by which two tensors are equal, the fewest first."""
-    turns: list[tuple[Transform, ...]] = [(), (Transpose(),)] if source.ndim == 2 else [()]
-    flips = [(Flip(axes),) for n in range(1, source.ndim + 1) for axes in combinations(range(source.ndim), n)]
-    signs: list[tuple[Transform, ...]] = [(), (Minus(),)]
-    for parts in sorted(product(turns, [(), *flips], signs), key=lambda parts: sum(map(len, parts))):
-        equation = Equation("", "", (*parts[0], *parts[1], *parts[2]))
-        if torch.equal(equation.apply(source), alias):
-            return equation.transforms
-    return None

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 import commonweight
-from commonweight.atomic import append_text, fill, own_tensors, read_tensors, write_tensors, write_text
+from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
+from commonweight.files import load, save
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
@@ -311,7 +312,7 @@ class Trainer:
         if self.folder is not None:
             append_text(self.folder / RECORDS, to_lines([record]))
             if is_best:
-                write_tensors(self.folder / WEIGHTS, self.best, {"step": str(record.step)})
+                save(self.average, self.folder / WEIGHTS)
 
     def _save(self) -> None:
         if self.folder is not None:
@@ -326,7 +327,7 @@ class Trainer:
         if (folder / CHECKPOINT).is_file():
             models = {"model": self.model, "average": self.average}
             self.progress = load_checkpoint(folder / CHECKPOINT, models, self.optimizer)
-            self.best, _ = read_tensors(folder / WEIGHTS)
+            self.best = own_tensors(load(folder / WEIGHTS, deepcopy(self.average)))
             self.run.records[:] = read_records(folder / RECORDS)[: self.progress.checks]
         if self.folder is not None:
             write_text(folder / RECORDS, to_lines(self.run.records))

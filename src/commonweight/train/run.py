@@ -2,7 +2,7 @@
 
 run.json                 settings, versions, seed, fingerprint of the data, normalisation, results
 records.jsonl            one line for each check (see `commonweight.measure.records`)
-weights.safetensors      the weights of the best check, each once
+weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save
 checkpoint.safetensors   from which `--resume` goes on, bit for bit
 report.html              the run for people
 """
@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from commonweight import nets
-from commonweight.atomic import fill, read_tensors, read_text, write_text
+from commonweight import files, nets
+from commonweight.atomic import read_text, write_text
 from commonweight.census import Census
 from commonweight.data.normalise import Normalisation
 from commonweight.errors import FileError, TrainError
@@ -108,8 +108,7 @@ class Run:
         folder = Path(folder)
         description = read_description(folder)
         model = build_net(folder, description, net)
-        tensors, _ = read_tensors(folder / WEIGHTS)
-        fill(model, tensors, folder / WEIGHTS)
+        files.load(folder / WEIGHTS, model)
         return Run(model.eval(), description, read_records(folder / RECORDS), folder)
 
 

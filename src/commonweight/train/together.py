@@ -144,10 +144,9 @@ class Team:
         try:
             collective(*given)
         except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
             raise TrainError(
-                f"Process {self.rank} of {self.size} lost another one ({reason}); a run folder goes on with "
-                f"`commonweight train --resume RUN`."
+                f"Process {self.rank} of {self.size} lost the connection to another one, which ended or was ended; a "
+                f"run folder goes on with `commonweight train --resume RUN`."
             ) from error
 
 

@@ -118,6 +118,9 @@ def _tied_names(side: Side, findings: Findings) -> list[str]:
 def _suggestions(side: Side) -> "Sequence[Suggestion]":
     from commonweight.verdicts.suggest import suggest
 
-    names = [name for name in side.owners.values() if side.entries[name].readable and side.entries[name].nbytes]
-    shapes = {name: side.entries[name].shape for name in names}
-    return suggest(shapes, side.read, {name: side.contents[name] for name in names})
+    entries = side.entries
+    names = [name for name in side.owners.values() if entries[name].readable and entries[name].nbytes]
+    shapes = {name: entries[name].shape for name in names}
+    found = suggest(shapes, side.read, {name: side.contents[name] for name in names})
+    # A buffer can be shared with its module, not by itself.
+    return [one for one in found if one.kind == "layers" or all(entries[name].weight for name in one.names)]

@@ -51,14 +51,15 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
 
 
 def _differing(subject: Side, other: Side, names: Sequence[str]) -> list[Problem]:
-    from commonweight.verdicts.grading import gap
+    from commonweight.verdicts.grading import Grader
 
+    grader = Grader(lambda: (subject.release(), other.release()))
     bits = {name: (_bits(subject, name), _bits(other, name)) for name in names}
     unequal = [name for name, pair in bits.items() if None not in pair and pair[0] != pair[1]]
     deltas = {}
     for name in unequal:
         if subject.entries[name].readable and other.entries[name].readable:
-            deltas[name] = gap(subject.read(name), other.read(name))
+            deltas[name] = grader.gap(subject.read(name), other.read(name))
     differing = sorted((name for name in unequal if deltas.get(name) != 0), key=lambda name: -deltas.get(name, 0.0))
     if not differing:
         return []
@@ -105,12 +106,13 @@ def before(subject: Side, earlier: Side, tied: Iterable[str]) -> list[Problem]:
 
 
 def _still_rows(subject: Side, earlier: Side, name: str) -> list[Problem]:
-    from commonweight.verdicts.grading import still_rows
+    from commonweight.verdicts.grading import Grader
 
     pair = [side.entries[name] for side in (subject, earlier)]
     if pair[0].shape != pair[1].shape or len(pair[0].shape) < 2 or not (pair[0].readable and pair[1].readable):
         return []
-    rows = still_rows(earlier.read(name), subject.read(name))
+    grader = Grader(lambda: (subject.release(), earlier.release()))
+    rows = grader.still_rows(earlier.read(name), subject.read(name))
     if not rows:
         return []
     span = f"rows {rows[0]:,} to {rows[-1]:,}" if len(rows) > 1 else f"row {rows[0]:,}"

@@ -23,12 +23,14 @@ class Intent:
         says: who declared it, as a part of a sentence, with details in brackets.
         settles: what to do when the values contradict it, as a sentence.
         tied: whether the two are to be one.
+        fact: nobody declared it, but something else has the two as one.
     """
 
     equation: Equation
     says: str
     settles: str
     tied: bool = True
+    fact: bool = False
 
     @property
     def by(self) -> str:

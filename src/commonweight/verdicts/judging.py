@@ -1,6 +1,6 @@
 """What is wrong, and what is merely equal: intent and reality of each tie brought together."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -84,7 +84,7 @@ def of_facts(side: Side, found: Iterable[Found]) -> list[Intent]:
     shared = (Verdict.SAME_OBJECT, Verdict.SAME_STORAGE)
     settles = "Tie them there too, or give both a weight of their own here."
     return [
-        Intent(equation, f"{side.label} ({one.text})", settles)
+        Intent(equation, f"{side.label} ({one.text})", settles, fact=True)
         for one in found
         if one.verdict in shared
         for equation in one.equations
@@ -95,14 +95,17 @@ def _once(intents: Iterable[Intent]) -> list[Intent]:
     """Each tie once, whoever declared it; `a = b` and `b = a` are one."""
     kept: dict[object, Intent] = {}
     for intent in intents:
-        equation = intent.equation
-        pair: object = frozenset((equation.alias, equation.source)) if not equation.transforms else equation
-        known = kept.get((pair, intent.tied))
+        known = kept.get(key := (_pair(intent.equation), intent.tied))
         if known is None:
-            kept[pair, intent.tied] = intent
-        elif intent.says not in known.says:
-            kept[pair, intent.tied] = replace(known, says=f"{known.says}, {intent.says}")
+            kept[key] = intent
+        elif not intent.fact and intent.says not in known.says:
+            kept[key] = replace(known, says=f"{known.says} and {intent.says}")
     return list(kept.values())
+
+
+def _pair(equation: Equation) -> Hashable:
+    """Equal for `a = b` and `b = a`."""
+    return frozenset((equation.alias, equation.source)) if not equation.transforms else equation
 
 
 def _state(intent: Intent, side: Side) -> State:
@@ -191,12 +194,13 @@ def _problem(intent: Intent, side: Side, state: State) -> Problem | None:
     """What is wrong with a declared tie on one side, if anything is."""
     if state.holds is not False:
         return None
-    if state.verdict is Verdict.MISSING and intent not in side.intents:
-        return None  # a tie of the other side, between tensors that this one has not
     equation = intent.equation
+    own = {_pair(one.equation) for one in side.intents}
+    if state.verdict is Verdict.MISSING and _pair(equation) not in own:
+        return None  # a tie of the other side, between tensors that this one has not
     if not intent.tied:
         return _no_head(intent, side)
-    declared = f"{intent.says} declares `{equation}`"
+    declared = f"`{equation}` {'holds in' if intent.fact else 'is declared by'} {intent.says}"
     if state.verdict is Verdict.SAME_STORAGE:
         return _two_parameters(f"{declared}, and {side.label} has it", equation)
     code, fact, remedy = _broken(intent, side, state)

@@ -110,6 +110,7 @@ class Side:
         untied: ties that were given up on purpose.
         unsaved: names that are never saved, since their values are computed.
         hashes: what the contents of a file's tensors were when it was saved, as its manifest says.
+        release: gives back the memory that tensors mapped from a file have taken.
     """
 
     label: str
@@ -123,6 +124,7 @@ class Side:
     untied: tuple[Equation, ...] = ()
     unsaved: frozenset[str] = frozenset()
     hashes: Mapping[str, str] = field(default_factory=dict)
+    release: Callable[[], object] = lambda: None
 
     @cached_property
     def owners(self) -> dict[Hashable, str]:
@@ -188,15 +190,16 @@ class Side:
         """The state of two different tensors, by their shapes and then by their values."""
         fits = shape_after(equation.transforms, source.shape) == alias.shape
         may_fit = alias.shape[1:] == source.shape[1:] or sorted(alias.shape) == sorted(source.shape)
-        if not fits and (equation.transforms or not may_fit):
+        comparable = self.values and alias.readable and source.readable
+        if not fits and (equation.transforms or not may_fit or not comparable):
             return State(Verdict.DIVERGED, None, f"shapes {alias.shape} and {source.shape}", False)
         if fits and self._same_bits(equation):
             return State(Verdict.EQUAL_BITS, 0.0, "two equal copies", True)
-        if self.values and alias.readable and source.readable:
-            from commonweight.verdicts.grading import grade
+        if comparable:
+            from commonweight.verdicts.grading import Grader
 
-            return grade(equation, self.read(equation.alias), self.read(equation.source))
-        if not fits or (equation.alias in self.contents and not equation.transforms):
+            return Grader(self.release).grade(equation, self.read(equation.alias), self.read(equation.source))
+        if equation.alias in self.contents and not equation.transforms:
             return State(Verdict.DIVERGED, None, "two, not equal", False)
         return State(Verdict.UNREAD, None, "two, not compared", None)
 
@@ -237,9 +240,10 @@ class Side:
                 yield Found(Verdict.EQUAL_BITS, aliases, f"{len(names)} equal copies")
         once = [names[0] for names in alike.values() if self.entries[names[0]].readable]
         if once:
-            from commonweight.verdicts.grading import turned_pairs
+            from commonweight.verdicts.grading import Grader
 
-            for equation in turned_pairs({name: self.entries[name].shape for name in once}, self.read):
+            shapes = {name: self.entries[name].shape for name in once}
+            for equation in Grader(self.release).turned_pairs(shapes, self.read):
                 yield Found(Verdict.TRANSFORMED, (equation,), "two, equal when turned")
 
 
@@ -273,7 +277,16 @@ def of_checkpoint(checkpoint: Checkpoint, values: bool) -> Side:
         return contents(checkpoint, names)
 
     hashes = {} if ours is None else ours.tensors
-    return Side(checkpoint.path.name, entries, intents, checkpoint.read, digest, values, hashes=hashes)
+    return Side(
+        checkpoint.path.name,
+        entries,
+        intents,
+        checkpoint.read,
+        digest,
+        values,
+        hashes=hashes,
+        release=checkpoint.release,
+    )
 
 
 def row_major(shape: Shape) -> Shape:
