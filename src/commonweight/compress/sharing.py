@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from commonweight import kernels
-from commonweight.codebook import learn
+from commonweight.compress.nearest import Per, nearest, rows_of
 from commonweight.compress.report import Line, Report, errors
 from commonweight.compress.weight import SharedWeight, Sharing, put
 from commonweight.equations import record
@@ -18,11 +17,7 @@ from commonweight.files import layout
 from commonweight.notation import Equation
 from commonweight.tied import Tied
 
-Per = Literal["row", "tensor"] | int
-
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Tied)
-AT_ONCE = 1 << 20
-"""Elements whose codebooks are learned at once, where several codebooks can be: bounds the memory."""
 
 
 @dataclass
@@ -40,6 +35,7 @@ def share(
     per: Per = "row",
     keep: Sequence[str] = (),
     importance: Mapping[str, Tensor] | None = None,
+    shadows: bool = False,
 ) -> Report:
     """Replace the weights of linear and convolutional layers, and of `Tied` ones, by codebooks, in place.
 
@@ -55,6 +51,7 @@ def share(
             dealt out evenly: 4 of 10 rows are 4, 4 and 2, and 6 of 10 are 5 and 5).
         keep: layers or weights that stay as they are: names, or "first" and "last" in the order of the modules.
         importance: of each element by the name of its weight, see `learn`; None for 1 each.
+        shadows: keep each weight beside its codebooks, so that `train.finetune` can change codes, too.
 
     Returns:
         What it cost and saved. A weight that would not become smaller, or that cannot be shared, is left alone, and
@@ -89,6 +86,7 @@ def share(
         line, shared = _learned(one.name, one.weight.detach(), k, per, given, why)
         lines.append(line)
         if shared is not None:
+            shared.shadow = nn.Parameter(one.weight.detach()) if shadows else None
             for module in one.places.values():
                 put(module, shared)
     _rename_ties(model)
@@ -140,26 +138,6 @@ def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
         if isinstance(module, Sharing):
             found.setdefault(id(module.shared), (f"{path}.weight".removeprefix("."), module.shared))
     return dict(found.values())
-
-
-def nearest(weight: Tensor, k: int, per: Per, importance: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Codes (O, I), uint8, and codebooks (codebooks, k) that are nearest to a weight (O, …), in parts."""
-    rows, columns = rows_of(len(weight), per), weight[0].numel()
-    step = rows * max(1, AT_ONCE // (rows * columns))
-    codes, values = [], []
-    for first in range(0, len(weight), step):
-        part = weight[first : first + step]
-        of_part = None if importance is None else importance[first : first + step]
-        pattern, found = learn(part, k, min(rows, len(part)), of_part)
-        codes.append(torch.from_numpy(pattern.codes.astype("uint8")))
-        values.append(found)
-    return torch.cat(codes).to(weight.device), torch.cat(values)
-
-
-def rows_of(n_out: int, per: Per) -> int:
-    """How many neighbouring rows share a codebook, dealt out evenly."""
-    rows = {"row": 1, "tensor": n_out}[per] if isinstance(per, str) else min(per, n_out)
-    return -(-n_out // -(-n_out // rows))
 
 
 def packed_bytes(n: int, bits: int) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import kernels
+from commonweight.compress.nearest import nearest
 
 
 class SharedWeight(nn.Module):
@@ -71,6 +72,14 @@ class SharedWeight(nn.Module):
             return F.linear(x, self(), bias)
         values, bias = self.values.to(x.dtype), None if bias is None else bias.to(x.dtype)
         return kernels.codebook_product(x, self.words, values, bias, bits=self.bits)
+
+    @torch.no_grad()
+    def follow_shadow(self) -> None:
+        """Let codes and values be the nearest to the shadow."""
+        if self.shadow is not None:
+            codes, values = nearest(self.shadow.detach(), self.values.shape[1], self.rows)
+            self.words.copy_(kernels.pack(codes, self.bits))
+            self.values.copy_(values)
 
     def extra_repr(self) -> str:
         """Shape and codebooks."""
