@@ -79,7 +79,7 @@ def save_tensors(
         coded.append(Coded(name, weight.shape, weight.bits, of_codes, of_values))
     hashes = {name: content_of(tensor).sha256 for name, tensor in stored.items()}
     manifest = Manifest(hashes, tuple(ties), tuple(coded))
-    write_tensors(Path(path), stored, {"format": "pt", KEY: str(manifest)})
+    write_tensors(Path(path), stored, {KEY: str(manifest)})  # one entry: safetensors orders several at random
 
 
 def open_shared(path: str | Path, model: Model) -> Model:

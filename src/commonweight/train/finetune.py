@@ -17,12 +17,11 @@ from commonweight.errors import TrainError
 from commonweight.train.objective import Part, evaluate, loss_function
 from commonweight.train.settings import choose_settings
 
-REASSIGNMENTS = 8  # of codes in the first half of the steps
 FISHER_BATCH = 16
 FISHER_SAMPLES = 1024
 
 
-def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 1e-3, seed: int = 0) -> None:
+def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, seed: int = 0) -> None:
     """Train a net that `compress.share` compressed, in place: shared values, biases and norms, by Adam.
 
     A shared value θ is a parameter, and its gradient is the sum over the elements that use it: ∂L/∂θ = Σ ∂L/∂W[o, i].
@@ -30,8 +29,8 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 1e-3, see
 
     Codes stay, unless the weights have shadows (`compress.share(..., shadows=True)`): each element then has a number of
     its own that takes the gradient of the element, while the net computes with shared values; in the first half of the
-    steps, codes and values become the nearest to the shadows eight times. After that the shadows are dropped, and the
-    values are trained as above.
+    steps, codes and values become the nearest to the shadows after each step. (Seldom is worse than never: the shadows
+    run away from what the net computes with.) Then the shadows are dropped, and the values are trained as above.
 
     Args:
         model: takes normalised samples of the data.
@@ -98,6 +97,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 1e-3, see
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+    _reassign(model, steps, steps)  # where there was one step only
     model.eval()
 
 
@@ -157,13 +157,13 @@ def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def _reassign(model: nn.Module, step: int, steps: int) -> bool:
-    """Bring codes and values up to their shadows when it is time; whether that was the last time."""
+    """Bring codes and values up to their shadows in the first half of the steps; whether that was the last time."""
     with_shadow = [weight for weight in shared_weights(model).values() if weight.shadow is not None]
-    half = max(1, steps // 2)
-    if not with_shadow or not step or (step % max(1, half // REASSIGNMENTS) and step < half):
+    if not with_shadow or not step:
         return False
+    last = step >= steps // 2
     for weight in with_shadow:
         weight.follow_shadow()
-        if step >= half:
+        if last:
             weight.shadow = None
-    return step >= half
+    return last
