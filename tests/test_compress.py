@@ -1,4 +1,4 @@
-"""Compressing: counts and bytes by hand, the same answers as the weights written out, ties that survive, and refusals."""
+"""Compressing: bytes by hand, the answers of the weights written out, ties that survive, and what is refused."""
 
 import copy
 import hashlib
@@ -276,7 +276,10 @@ def test_shadows_pass_the_gradient_of_each_element():
         ({"k": 2.0}, "A codebook has 1 to 256 values; got 2.0"),
         ({"k": 4, "per": "column"}, "per 'row', 'tensor', or per so many rows, from 1 on; got 'column'"),
         ({"k": 4, "per": 0}, "per so many rows, from 1 on; got 0"),
-        ({"k": 4, "keep": ["nothing"]}, r"no weight 'nothing' to keep; there are 0.weight, 4.weight, 6.weight, 7.weight"),
+        (
+            {"k": 4, "keep": ["nothing"]},
+            r"no weight 'nothing' to keep; there are 0.weight, 4.weight, 6.weight, 7.weight",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for(arguments, says):
@@ -290,7 +293,13 @@ def test_what_cannot_be_asked_for(arguments, says):
 
 def test_files_are_compressed_without_their_net(tmp_path):
     table = seeded(lambda: torch.randn(40, 32))
-    state = {"a": table, "b": table, "half": table.half() * 2, "ids": torch.arange(99).view(3, 33), "norm": torch.ones(32)}
+    state = {
+        "a": table,
+        "b": table,
+        "half": table.half() * 2,
+        "ids": torch.arange(99).view(3, 33),
+        "norm": torch.ones(32),
+    }
     torch.save(state, tmp_path / "m.pt")
     cw.save(seeded(mixed), tmp_path / "net.safetensors")
     report = compress.share_file(tmp_path / "m.pt", tmp_path / "packed.safetensors", 16, "tensor", ["half"])
@@ -307,10 +316,10 @@ def test_files_are_compressed_without_their_net(tmp_path):
     assert len(filled[4].weight.unique()) == 4
     with pytest.raises(CompressError, match="does not say which of its tensors is the first one; keep it by its name"):
         compress.share_file(tmp_path / "m.pt", tmp_path / "x.safetensors", 16, keep=["first"])
+    save_file({"0.weight": torch.ones(2, 2)}, tmp_path / "net.safetensors")
+    index = {"weight_map": {"0.weight": "net.safetensors"}}
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(FileError, match="is folder; give a state dict in one file"):
-        index = {"weight_map": {"0.weight": "net.safetensors"}}
-        save_file({"0.weight": torch.ones(2, 2)}, tmp_path / "net.safetensors")
-        (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
         compress.share_file(tmp_path / "m.safetensors.index.json", tmp_path / "x.safetensors", 16)
     assert not (tmp_path / "x.safetensors").exists()
 
@@ -333,7 +342,9 @@ def test_codebooks_of_a_weight_that_no_module_has(tmp_path):
     tensors = {"matrix": seeded(lambda: torch.randn(8, 64))}
     _, shared = compress.share_tensors(tensors, 2, "tensor")
     compress.save_tensors(tensors, shared, (), tmp_path / "m.safetensors")
-    with pytest.raises(FileError, match="codebooks for `matrix`, which is the `weight` of no module; load it written out"):
+    with pytest.raises(
+        FileError, match="codebooks for `matrix`, which is the `weight` of no module; load it written out"
+    ):
         compress.open_shared(tmp_path / "m.safetensors", Bare())
 
 

@@ -92,7 +92,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
             loss = loss_of(outputs, part.targets[chosen])
             if not bool(loss.isfinite()):
                 raise TrainError(
-                    f"The loss became {float(loss)} in step {step} of {steps}: lower lr, which was {lr:g}."
+                    f"The loss became {loss.item()} in step {step} of {steps}: lower lr, which was {lr:g}."
                 )
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
