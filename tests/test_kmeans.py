@@ -168,6 +168,18 @@ def test_both_kernels_agree_where_trying_all_is_too_much(monkeypatch, kind, n, k
         torch.testing.assert_close(found[0].centres, found[1].centres, rtol=1e-12, atol=1e-14)
 
 
+def test_many_clusters_of_known_points_are_found():
+    """So many cells that no memory is taken for them: the cuts are found half by half."""
+    generator = np.random.default_rng(0)
+    alone = 10.0 * np.arange(2900)
+    beside = generator.choice(2900, 100, replace=False)
+    gaps = generator.uniform(0.1, 1, 100)
+    points = generator.permutation(np.concatenate([alone, alone[beside] + gaps]))
+    found = kmeans(torch.from_numpy(points), 2900)
+    assert found.codes.tolist() == (points // 10).astype(int).tolist()
+    assert found.cost.item() == pytest.approx((gaps**2 / 2).sum(), rel=1e-9)
+
+
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 40), st.sampled_from(HERE))
 @settings(max_examples=50, deadline=None)
 def test_rows_are_clustered_each_by_itself(seed, n_rows, n, name):

@@ -41,8 +41,8 @@ def kmeans(points: Tensor, k: int, weights: Tensor | None = None) -> Clusters:
         Centres, codes and costs, without gradients. Where fewer than k distinct values have weight, the cost is 0 and
         centres repeat: the points of a cluster are shared out, in their order, until each of the k clusters has one.
 
-    The optimum is that of real numbers up to rounding in double precision: the cost found exceeds it by less than about
-    k · 2⁻⁵² · Σ w (x - mean)².
+    The optimum is that of real numbers, but for rounding in double precision: the cost found exceeds it by a few times
+    k · 2⁻⁵² · Σ w (x - mean)² at most.
 
     Source: dynamic programming over sorted points (Wang, Song 2011, "Ckmeans.1d.dp"), with row minima of Monge matrices
     (Grønlund et al. 2017, arXiv:1701.07204). Deviation: cuts that bounds show to be worse than a clustering that is

@@ -124,7 +124,7 @@ std::vector<Float> thresholds(const Distinct<Float>& points, const Measured& it)
 template <class Float>
 void assign(const Float* points, std::int64_t n, const std::vector<Float>& thresholds, std::int32_t* codes,
             int threads) {
-  parallel(n, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+  parallel(n, piece, n < (1 << 20) ? 1 : threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
     if (thresholds.size() > 32) {
       for (std::ptrdiff_t i = first; i < last; ++i)
         codes[i] = std::upper_bound(thresholds.begin(), thresholds.end(), points[i]) - thresholds.begin();

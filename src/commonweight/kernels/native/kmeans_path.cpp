@@ -21,8 +21,9 @@ namespace commonweight {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr std::int32_t division = 8;             // cells into which a cell is divided
-constexpr std::int64_t cells_at_least = 1 << 20;  // that may be kept, however few points there are
+constexpr std::int64_t cells_at_first = 16;      // of a cut, for each cluster
+constexpr std::int64_t cells_for_threads = 1 << 18;
+constexpr std::int64_t cells_at_least = 1 << 23;  // that memory is taken for, and twice as many as there are points
 
 // Σ w (y - mean)² of the points between two cuts; 0 where there are none, or the second cut is before the first.
 inline double cost(const Sums& from, const Sums& to) {
@@ -52,7 +53,6 @@ void row_minima(std::int32_t row, std::int32_t rows_end, std::int32_t left, std:
 // The cells that one cut may be in.
 struct Stage {
   std::vector<std::int32_t> first, last;  // cuts
-  std::vector<Sums> head, tail;           // at the first and the last cut
   std::vector<double> floor;              // what the points within the cell cost at least, in one run or the other
   std::vector<double> before, after;      // the least cost of all before the cell, with the floor; of all after it
   std::vector<std::int32_t> from;         // the cell before, on the cheapest path
@@ -65,60 +65,109 @@ class Search {
  public:
   Search(const Line<Float>& line, std::int32_t k) : line_(line), k_(k), stages_(k + 1), lowest_(k), highest_(k) {
     const Sums& all = line.sums[line.n];
+    of_points_ = 1.0 / line.n, of_weight_ = 1 / all.weight, of_square_ = all.second > 0 ? 1 / all.second : 0.0;
     slack_ = 16.0 * k * std::numeric_limits<double>::epsilon() * (all.second + cost(line.sums[0], all));
   }
 
   // False if more cells would have to be kept than memory is given for.
-  bool run(Cuts& best) {
-    std::int64_t size = 1;
-    while (line_.n / (size * division) >= 16 * std::int64_t(k_)) size *= division;
-    if (!affordable((line_.n / size + 1) * k_)) return false;
-    start(size);
+  bool run(Cuts& best, int threads) {
+    const std::int64_t cells = std::min<std::int64_t>(line_.n + 1, cells_at_first * k_);
+    if (!affordable(cells * k_)) return false;
+    start(cells);
     while (true) {
-      for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
-      const Cuts path = cheapest();
-      if (size == 1) return best = path, true;
-      least_ = std::min(least_, improved(path));
-      for (std::int32_t t = k_; t-- > 0;) backwards(stages_[t], stages_[t + 1]);
-      for (Stage& stage : stages_) drop(stage);
-      size /= division;
       std::int64_t count = 0;
-      for (const Stage& stage : stages_) count += std::int64_t(stage.size()) * division;
-      if (!affordable(count)) return false;
+      bool single = true;  // cells of one cut each
+      for (const Stage& stage : stages_) count += stage.size(), single = single && stage.first == stage.last;
+      const int team = count < cells_for_threads ? 1 : threads;
+      parallel(single ? 1 : 2, 1, team, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+        if (first == 0)
+          for (std::int32_t t = 1; t <= k_; ++t) forwards(stages_[t - 1], stages_[t]);
+        if (last == 2)
+          for (std::int32_t t = k_; t-- > 0;) backwards(stages_[t], stages_[t + 1]);
+      });
+      const Cuts path = cheapest();
+      if (single) return best = path, true;
+      least_ = std::min(least_, improved(path));
+      for (Stage& stage : stages_) drop(stage);
+      const std::int32_t parts = affordable(divided(4)) ? 4 : 2;
+      if (!affordable(divided(parts))) return false;
       bound_means();
-      for (std::int32_t t = 0; t <= k_; ++t) divide(t, size);
+      for (std::int32_t t = 0; t <= k_; ++t) divide(t, parts);
     }
   }
 
  private:
-  bool affordable(std::int64_t cells) const { return cells <= std::max<std::int64_t>(cells_at_least, line_.n / 4); }
+  bool affordable(std::int64_t cells) const { return cells <= cells_at_least + 2 * std::int64_t(line_.n); }
 
   const Sums& sums(std::int32_t cut) const { return line_.sums[cut]; }
 
   void add(Stage& stage, std::int32_t first, std::int32_t last) const {
     stage.first.push_back(first), stage.last.push_back(last);
-    stage.head.push_back(sums(first)), stage.tail.push_back(sums(last));
     stage.floor.push_back(0.0);
   }
 
-  void start(std::int64_t size) {
+  // How many cells there would be, each divided into so many.
+  std::int64_t divided(std::int32_t parts) const {
+    std::int64_t count = 0;
+    for (const Stage& stage : stages_)
+      for (std::int32_t cell = 0; cell < stage.size(); ++cell)
+        count += std::min(parts, stage.last[cell] - stage.first[cell] + 1);
+    return count;
+  }
+
+  // What cells have equal parts of: points, weight and square, so that those far away are not many in a cell.
+  double share(std::int32_t cut) const {
+    return cut * of_points_ + sums(cut).weight * of_weight_ + sums(cut).second * of_square_;
+  }
+
+  // The cuts first … last in at most so many cells.
+  void add_parts(Stage& stage, std::int32_t first, std::int32_t last, std::int64_t parts) const {
+    if (last - first < parts) {
+      for (; first <= last; ++first) add(stage, first, first);
+      return;
+    }
+    const double begin = share(first), step = (share(last) - begin) / parts;
+    for (std::int64_t part = 1; part < parts && first < last; ++part) {
+      std::int32_t low = first + 1, high = last;  // where the next cell begins
+      while (low < high) {
+        const std::int32_t half = low + (high - low) / 2;
+        share(half) < begin + part * step ? low = half + 1 : high = half;
+      }
+      add(stage, first, low - 1);
+      first = low;
+    }
+    add(stage, first, last);
+  }
+
+  void start(std::int64_t cells) {
+    Stage all;
+    add_parts(all, 0, line_.n, cells);
     for (std::int32_t t = 0; t <= k_; ++t) {
-      const std::int64_t least = t == k_ ? line_.n : t, most = t == 0 ? 0 : line_.n - (k_ - t);
-      for (std::int64_t first = least; first <= most; first += size)
-        add(stages_[t], first, std::min(most, first + size - 1));
+      const std::int32_t least = t == k_ ? line_.n : t, most = t == 0 ? 0 : line_.n - (k_ - t);
+      for (std::int32_t cell = 0; cell < all.size(); ++cell)
+        if (all.last[cell] >= least && all.first[cell] <= most)
+          add(stages_[t], std::max(least, all.first[cell]), std::min(most, all.last[cell]));
     }
     stages_[0].before = {0.0}, stages_[k_].after = {0.0}, stages_[0].from = {0};
+  }
+
+  // The sums at some cuts, side by side.
+  std::vector<Sums> gathered(const std::vector<std::int32_t>& cuts) const {
+    std::vector<Sums> found(cuts.size());
+    std::transform(cuts.begin(), cuts.end(), found.begin(), [&](std::int32_t cut) { return sums(cut); });
+    return found;
   }
 
   void forwards(const Stage& columns, Stage& rows) const {
     std::vector<std::int32_t> ends(rows.size());
     for (std::int32_t row = 0, end = 0; row < rows.size(); ends[row++] = end)
       while (end < columns.size() && columns.first[end] < rows.last[row]) ++end;
+    const std::vector<Sums> tails = gathered(columns.last), heads = gathered(rows.first);
     rows.before.resize(rows.size()), rows.from.resize(rows.size());
     row_minima(
         0, rows.size(), 0, columns.size() - 1,
         [&](std::int32_t row, std::int32_t column) {
-          return columns.before[column] + cost(columns.tail[column], rows.head[row]);
+          return columns.before[column] + cost(tails[column], heads[row]);
         },
         [](std::int32_t) { return 0; }, [&](std::int32_t row) { return ends[row]; },
         [&](std::int32_t row, double least, std::int32_t at) {
@@ -130,11 +179,12 @@ class Search {
     std::vector<std::int32_t> begins(rows.size());
     for (std::int32_t row = 0, begin = 0; row < rows.size(); begins[row++] = begin)
       while (begin < columns.size() && columns.last[begin] <= rows.first[row]) ++begin;
+    const std::vector<Sums> tails = gathered(rows.last), heads = gathered(columns.first);
     rows.after.resize(rows.size());
     row_minima(
         0, rows.size(), 0, columns.size() - 1,
         [&](std::int32_t row, std::int32_t column) {
-          return columns.after[column] + columns.floor[column] + cost(rows.tail[row], columns.head[column]);
+          return columns.after[column] + columns.floor[column] + cost(tails[row], heads[column]);
         },
         [&](std::int32_t row) { return begins[row]; }, [&](std::int32_t) { return columns.size(); },
         [&](std::int32_t row, double least, std::int32_t) { rows.after[row] = least; });
@@ -204,14 +254,14 @@ class Search {
     return std::max({0.0, lowest_[run] - y, y - highest_[run]});
   }
 
-  void divide(std::int32_t t, std::int64_t size) {
+  void divide(std::int32_t t, std::int32_t parts) {
     Stage fine;
     const Stage& coarse = stages_[t];
     for (std::int32_t cell = 0; cell < coarse.size(); ++cell)
-      for (std::int64_t first = coarse.first[cell]; first <= coarse.last[cell]; first += size)
-        add(fine, first, std::min<std::int64_t>(coarse.last[cell], first + size - 1));
-    // Where this cut and the one before may change places, the points between would be counted twice.
-    if (t > 0 && t < k_ && size > 1 && stages_[t - 1].last.back() <= fine.first.front())
+      add_parts(fine, coarse.first[cell], coarse.last[cell], parts);
+    // The points of a cell are in the run before it or in the run after it, if no other cut can lie among them.
+    if (t > 0 && t < k_ && stages_[t - 1].last.back() <= fine.first.front() &&
+        fine.last.back() <= stages_[t + 1].first.front())
       for (std::int32_t cell = 0; cell < fine.size(); ++cell) {
         if (fine.first[cell] == fine.last[cell]) continue;
         const double low = line_.at(fine.first[cell]), high = line_.at(fine.last[cell] - 1);
@@ -220,7 +270,7 @@ class Search {
           const bool apart = high < lowest_[run] || low > highest_[run];
           nearest = std::min(nearest, apart ? std::min(distance(low, run), distance(high, run)) : 0.0);
         }
-        fine.floor[cell] = (fine.tail[cell].weight - fine.head[cell].weight) * nearest * nearest;
+        fine.floor[cell] = (sums(fine.last[cell]).weight - sums(fine.first[cell]).weight) * nearest * nearest;
       }
     fine.before = t == 0 ? std::vector<double>{0.0} : std::vector<double>{};
     fine.after = t == k_ ? std::vector<double>{0.0} : std::vector<double>{};
@@ -234,6 +284,7 @@ class Search {
   std::vector<double> lowest_, highest_;  // of each run's mean
   double least_ = infinity;               // the cost of the best cuts that are known
   double slack_;                          // for rounding
+  double of_points_, of_weight_, of_square_;
 };
 
 // The same where bounds drop too little: the middle cut from the costs on both sides of it, then each half by itself
@@ -304,7 +355,7 @@ template <class Float>
 Cuts best_cuts(const Line<Float>& line, std::int32_t k, int threads) {
   Cuts cuts(k + 1, 0);
   cuts[k] = line.n;
-  if (k > 1 && !Search<Float>(line, k).run(cuts)) {
+  if (k > 1 && !Search<Float>(line, k).run(cuts, threads)) {
     cuts[0] = 0, cuts[k] = line.n;
     Halves(line.sums, cuts, threads).run(0, k);
   }

@@ -61,7 +61,7 @@ void sort_by_key(std::vector<Item>& items, int threads) {
     return;
   }
   const int digit = n < (1 << 15) ? 8 : 11, buckets = 1 << digit, width = 8 * sizeof(Item::key);
-  const int parts = n < (1 << 17) ? 1 : std::max(1, threads);
+  const int parts = n < (1 << 20) ? 1 : std::max(1, threads);
   const std::int64_t size = (n + parts - 1) / parts;
   std::vector<Item> other(n);
   std::vector<std::int64_t> places(std::int64_t(parts) * buckets);
