@@ -24,7 +24,7 @@ LEVELS = [
     {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},
-    {"nets", "measure", "verdicts", "export", "parallel"},
+    {"nets", "measure", "verdicts", "export", "parallel", "compress"},
     {"train", "claims"},
     {"cli"},
 ]
@@ -40,6 +40,7 @@ NEEDS_NO_NET = {
     "verdicts",
     "export",
     "parallel",
+    "compress",
 }
 
 

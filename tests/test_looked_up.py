@@ -134,3 +134,11 @@ def test_what_cannot_be_is_refused(make, sentence):
 def test_a_codebook_that_no_kernel_takes_is_a_matrix():
     pattern = codebook(np.arange(600).reshape(20, 30) % 300, k=300, rows=20)
     assert lower(pattern).rule == "matrix"
+
+
+@pytest.mark.parametrize(("n_rows", "rows"), [(10, 6), (12, 5), (12, 7), (10, 4), (5, 3)])
+def test_rows_that_the_codebooks_do_not_share_out_evenly(n_rows, rows):
+    codes = np.arange(n_rows * 8).reshape(n_rows, 8) % 4
+    layer = Tied(codebook(codes, k=4, rows=rows), bias="none", generator=torch.Generator().manual_seed(0))
+    expected = layer.weight[torch.arange(n_rows) // rows].gather(1, torch.from_numpy(codes))
+    torch.testing.assert_close(layer(torch.eye(8)), expected.t())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commonweight.errors import CommonweightError, TrainError
+from commonweight.errors import CommonweightError, CompressError, TrainError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,6 +201,44 @@ def audit(
     print(json.dumps(found.to_json()) if as_json else found)
     if not found.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def share(
+    path: Annotated[Path, typer.Argument(help="A run folder, or a state dict: .safetensors, .pt, .pth.")],
+    codebook: Annotated[int, typer.Option(help="Values in a codebook: 16 are 4 bits for a weight.")] = 16,
+    per: Annotated[str, typer.Option(help="Who has a codebook: row, tensor, or a number of rows.")] = "row",
+    calibrate: Annotated[
+        str | None, typer.Option(help="Data by which elements are weighed, instead of the run's own for the rest too.")
+    ] = None,
+    finetune: Annotated[int, typer.Option(help="Epochs of training the shared values afterwards.", min=0)] = 0,
+    keep: Annotated[str, typer.Option(help="Layers to leave alone, by commas: first, last, or names.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder or file to write; by default the name with -shared behind it.")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the order of samples.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compress a trained network: its weights become a few shared values, with packed codes that say which."""
+    from commonweight.compress import share_file
+    from commonweight.train.compressing import share_run
+
+    kept = [word.strip() for word in keep.split(",") if word.strip()]
+    rows: Any = int(per) if per.isdecimal() else per
+    if (path / "run.json").is_file():
+        target = out or path.with_name(f"{path.name}-shared")
+        given: dict[str, Any] = {"calibrate": calibrate, "epochs": finetune, "seed": seed, "net": net}
+        report = share_run(path, target, codebook, rows, kept, **given)
+    elif calibrate or finetune or net:
+        raise CompressError(f"{path} is no run folder; a file of tensors has no net to calibrate or to train.")
+    else:
+        target = out or path.with_name(f"{path.stem}-shared.safetensors")
+        report = share_file(path, target, codebook, rows, kept)
+    if as_json:
+        print(json.dumps({"out": str(target), **report.to_json()}))
+    else:
+        print(f"{report}\nwritten: {target}")
 
 
 @app.command()

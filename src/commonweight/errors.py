@@ -43,3 +43,7 @@ class ClaimError(CommonweightError):
 
 class KernelError(CommonweightError):
     """Tensors that a kernel cannot take, or kernels that this machine cannot run."""
+
+
+class CompressError(CommonweightError):
+    """Codebooks that cannot be had: numbers of values or rows, or layers to keep, that do not exist."""

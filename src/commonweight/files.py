@@ -8,7 +8,7 @@ was not saved, and no tie gets lost or made up between a model, its file and the
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeVar, overload
+from typing import BinaryIO, NamedTuple, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from commonweight.checkpoints.bounded import damaged, opened, read_at, shown
 from commonweight.checkpoints.dtypes import SAFETENSORS, TORCH
 from commonweight.equations import check, record
 from commonweight.equations.sameness import difference, same_storage
-from commonweight.errors import FileError, TieError
+from commonweight.errors import FileError, KernelError, TieError
+from commonweight.kernels.flat import written_out
 from commonweight.manifest import KEY, LONGEST, Manifest, declared, find
 from commonweight.notation import Equation
 
@@ -83,7 +84,8 @@ def load(path: str | Path, model: Model | None = None, *, expand: bool = False) 
     """Read a safetensors file with its ties: as a state dict, or into a model.
 
     Ties are those of the manifest, or of the metadata that `safetensors.torch.save_model` and Hugging Face write. Of a
-    file with a manifest every tensor is checked against its SHA-256. Nothing stays connected to the file.
+    file with a manifest every tensor is checked against its SHA-256. A weight that is stored as codes and codebooks
+    (`commonweight.compress`) is written out. Nothing stays connected to the file.
 
     Args:
         path: of a file by `save` or any other safetensors file.
@@ -97,8 +99,8 @@ def load(path: str | Path, model: Model | None = None, *, expand: bool = False) 
         The state dict, sorted by name; or the model.
 
     Raises:
-        FileError: not a whole safetensors file; not the bytes that were saved; names, shapes or data types that are
-            not the model's.
+        FileError: not a whole safetensors file; not the bytes that were saved; codes without a value; names, shapes or
+            data types that are not the model's.
         TieError: the file has a tie that the model has not (and `expand` is False), or different values where the
             model has a tie. The model is unchanged.
 
@@ -112,10 +114,10 @@ def load(path: str | Path, model: Model | None = None, *, expand: bool = False) 
         True
     """
     path = Path(path)
-    tensors, ties = _read(path)
+    read = _read(path)
     if model is None:
-        return _state(path, tensors, ties, expand)
-    _fill(path, model, tensors, ties, expand)
+        return _state(path, read, expand)
+    _fill(path, model, read, expand)
     return model
 
 
@@ -184,8 +186,15 @@ def _sha256(tensor: Tensor) -> str:
     return content_of(tensor, threads=2 if tensor.nbytes > _LARGE else 1).sha256
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], list[Equation]]:
-    """The tensors that a file stores, checked, and the ties that it declares, each to one of them."""
+class _Read(NamedTuple):
+    """The tensors that a file holds, checked; the ties that it declares, each to one of them; bytes that it stores."""
+
+    tensors: dict[str, Tensor]
+    ties: list[Equation]
+    nbytes: int
+
+
+def _read(path: Path) -> _Read:
     checkpoint = open_checkpoint(path)
     if checkpoint.format != "safetensors":
         raise FileError(f"{path} is no safetensors file, which load reads, but {checkpoint.format}; audit reads it.")
@@ -204,7 +213,14 @@ def _read(path: Path) -> tuple[dict[str, Tensor], list[Equation]]:
             if manifest and _sha256(tensors[name]) != manifest.tensors[name]:
                 remedy = "take another copy, or save anew if a program changed it on purpose"
                 raise damaged(path, f"{shown(name)} is not what was saved: its SHA-256 is another one", remedy)
-    return tensors, _single(path, tensors, ties)
+    n_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    for one in manifest.coded if manifest else ():
+        codes, values = tensors.pop(one.codes), tensors.pop(one.values)
+        try:
+            tensors[one.name] = written_out(codes, values, one.shape, one.bits)
+        except KernelError as error:
+            raise damaged(path, f"{shown(one.name)} cannot be made of its codebooks ({error})") from error
+    return _Read(tensors, _single(path, tensors, ties), n_bytes)
 
 
 def _tensor(file: BinaryIO, stored: Stored) -> Tensor:
@@ -235,9 +251,10 @@ def _single(path: Path, tensors: dict[str, Tensor], ties: list[Equation]) -> lis
     return ties
 
 
-def _state(path: Path, tensors: Mapping[str, Tensor], ties: list[Equation], expand: bool) -> dict[str, Tensor]:
+def _state(path: Path, read: _Read, expand: bool) -> dict[str, Tensor]:
     """The state dict, sorted by name; as a rule a file of some bytes fills some bytes of memory, whatever it ties."""
-    room = _ROOM + _COPIES * sum(tensor.nbytes for tensor in tensors.values())
+    tensors, ties, n_bytes = read
+    room = _ROOM + _COPIES * n_bytes
     state = dict(tensors)
     for tie in ties:
         source = tensors[tie.source]
@@ -256,9 +273,9 @@ def _state(path: Path, tensors: Mapping[str, Tensor], ties: list[Equation], expa
     return dict(sorted(state.items()))
 
 
-def _fill(path: Path, model: nn.Module, tensors: Mapping[str, Tensor], ties: list[Equation], expand: bool) -> None:
+def _fill(path: Path, model: nn.Module, read: _Read, expand: bool) -> None:
     own, own_ties = layout(model)
-    state = _state(path, tensors, ties, expand)
+    state, ties = _state(path, read, expand), read.ties
     _refuse_misfit(path, own, state)
     _complete(own_ties, state)
     if missing := sorted(own.keys() - state.keys()):

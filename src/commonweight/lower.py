@@ -291,7 +291,12 @@ def _connected(it: _Subject) -> Plan | None:
 
 
 def _codebook(it: _Subject) -> Plan | None:
-    return coded.codebook(it.pattern) if isinstance(it.pattern, Codebook) and it.pattern.k <= 256 else None
+    if not isinstance(it.pattern, Codebook) or it.pattern.k > 256:
+        return None
+    n_rows, n_codebooks = len(it.pattern.codes), it.pattern.weight_shape[0]
+    if it.pattern.rows != -(-n_rows // n_codebooks):  # the kernel deals rows out evenly: 6 of 10 would be 5 and 5
+        return None
+    return coded.codebook(it.pattern)
 
 
 def _hashed(it: _Subject) -> Plan | None:

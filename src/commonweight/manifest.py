@@ -3,15 +3,16 @@
     {"sha256": ..., "tensors": {name: sha256}, "ties": [{"alias": ..., "source": ..., "transform": ...}], "version": 1}
 
 Under `tensors` stands every tensor of the file, under `ties` every further name, with the tensor that owns its weights
-and the transform in the notation of ties. docs/manifest.md describes it for other programs, and the conventions of
-others that `declared` reads too.
+and the transform in the notation of ties. A file of shared values has a field `codebooks` too: for each weight that is
+looked up, which tensors hold its codes and its values. docs/manifest.md describes it for other programs, and the
+conventions of others that `declared` reads too.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from commonweight.checkpoints.bounded import each_once, shown
@@ -24,9 +25,30 @@ VERSION = 1
 LONGEST = 1 << 24
 """Characters of a manifest, about 100,000 tensors."""
 _FIELDS = {"sha256", "tensors", "ties", "version"}
+_CODED_FIELDS = {"bits": int, "codes": str, "name": str, "shape": list, "values": str}
+_MOST_AXES = 8
 _PARTS = ('{"sha256":"', '"ties":[')
 _LONGEST_TRANSFORM = 1000
 _DIGEST = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A weight that a file stores as codes and codebooks.
+
+    Attributes:
+        name: of the weight.
+        shape: of the weight, (O, …).
+        bits: of a code.
+        codes: the tensor with the codes of all elements, as `kernels.pack` lays out one row: int32, (1, words).
+        values: the tensor with the codebooks: (codebooks, k); codebook c serves ⌈O / codebooks⌉ rows from there on.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    bits: int
+    codes: str
+    values: str
 
 
 @dataclass(frozen=True)
@@ -35,7 +57,8 @@ class Manifest:
 
     Attributes:
         tensors: every tensor that it stores, by name, with the SHA-256 of its content (`checkpoints.contents`).
-        ties: its further names, each as an equation whose source is one of the tensors.
+        ties: its further names, each as an equation whose source is one of the tensors, or a weight of `coded`.
+        coded: the weights that it stores as codes and codebooks.
 
     Example:
         >>> print(Manifest({}, ()))
@@ -44,9 +67,16 @@ class Manifest:
 
     tensors: Mapping[str, str]
     ties: tuple[Equation, ...]
+    coded: tuple[Coded, ...] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """Of the model's tensors that the file holds, in one way or the other; the ties add further ones."""
+        parts = {name for one in self.coded for name in (one.codes, one.values)}
+        return (self.tensors.keys() - parts) | {one.name for one in self.coded}
 
     def __str__(self) -> str:
-        fields = {
+        fields: dict[str, Any] = {
             "version": VERSION,
             "tensors": dict(self.tensors),
             "ties": [
@@ -54,6 +84,8 @@ class Manifest:
                 for tie in self.ties
             ],
         }
+        if self.coded:
+            fields["codebooks"] = [asdict(one) for one in self.coded]
         return _canonical({**fields, "sha256": _sha256(fields)})
 
 
@@ -93,9 +125,26 @@ def parse(text: str) -> Manifest:
     _refuse_other_form(fields)
     if fields.pop("sha256") != _sha256(fields):
         raise FileError("The manifest does not have the SHA-256 that it states: it was changed after it was written.")
-    manifest = Manifest(fields["tensors"], tuple(_equation(**tie) for tie in fields["ties"]))
-    refuse_impossible(manifest.ties, manifest.tensors)
+    coded = tuple(Coded(**{**one, "shape": tuple(one["shape"])}) for one in fields.get("codebooks", ()))
+    manifest = Manifest(fields["tensors"], tuple(_equation(**tie) for tie in fields["ties"]), coded)
+    _refuse_impossible_codebooks(coded, manifest.tensors)
+    refuse_impossible(manifest.ties, manifest.names)
     return manifest
+
+
+def _refuse_impossible_codebooks(coded: Collection[Coded], stored: Collection[str]) -> None:
+    """Do nothing if each weight has a name of its own, and two stored tensors that serve nothing else."""
+    used: set[str] = set()
+    for one in coded:
+        for name in (one.codes, one.values):
+            if name not in stored or name in used:
+                why = "another weight has too" if name in used else "the file does not store"
+                raise FileError(f"The manifest makes {shown(one.name)} of {shown(name)}, which {why}.")
+            used.add(name)
+    names = [one.name for one in coded]
+    for name in names:
+        if name in stored or names.count(name) > 1:
+            raise FileError(f"The manifest makes {shown(name)} of codebooks, and has that name for something else too.")
 
 
 def refuse_impossible(ties: Collection[Equation], stored: Collection[str]) -> None:
@@ -122,7 +171,8 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
 
     Three conventions are read: the manifest, which then speaks alone; the entries `alias: name that is stored` of
     `safetensors.torch.save_model`; and the same entries beside `"format": "pt"`, as Hugging Face writes and Keras Hub
-    reads them. Any other entry is no tie. A manifest never ties a name that is stored; the others may.
+    reads them. Any other entry is no tie. A manifest never ties a name that is stored; the others may. Ties to a weight
+    that is stored as codebooks are left out: there is no tensor under that name.
 
     Args:
         metadata: of one file, or of all the shards of one checkpoint.
@@ -138,8 +188,9 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
     manifest = find(metadata)
     stored = set(names)
     if manifest is not None:
-        refuse_impossible(manifest.ties, stored)
-        return list(manifest.ties)
+        coded = {one.name for one in manifest.coded}
+        refuse_impossible(manifest.ties, stored | coded)
+        return [tie for tie in manifest.ties if tie.source not in coded]
     entries = sorted(metadata.items())
     pairs = {alias: kept for alias, kept in entries if kept in stored and alias not in ("format", kept)}
     for alias, kept in pairs.items():
@@ -153,7 +204,7 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
 
 def _refuse_other_form(fields: dict[str, Any]) -> None:
     """Everything that the types of version 1 do not allow."""
-    if fields.keys() != _FIELDS:
+    if fields.keys() - {"codebooks"} != _FIELDS:
         names = ", ".join(sorted(_FIELDS))
         raise FileError(f"The manifest has the fields {shown(sorted(fields))}; expected {names}.")
     tensors, ties = fields["tensors"], fields["ties"]
@@ -166,6 +217,20 @@ def _refuse_other_form(fields: dict[str, Any]) -> None:
         texts = tie.values() if isinstance(tie, dict) and tie.keys() == {"alias", "source", "transform"} else [None]
         if not all(isinstance(text, str) for text in texts):
             raise FileError(f"The manifest has the tie {shown(tie)}; expected the texts alias, source and transform.")
+    if not isinstance(fields.get("codebooks", []), list):
+        raise FileError("The manifest needs a list under `codebooks`.")
+    for one in fields.get("codebooks", []):
+        typed = isinstance(one, dict) and {name: type(value) for name, value in one.items()} == _CODED_FIELDS
+        if not typed or not _possible_shape(one["shape"]):
+            raise FileError(
+                f"The manifest has the codebooks {shown(one)}; expected the texts name, codes and values, a whole "
+                f"number of bits, and a shape of 2 to {_MOST_AXES} sizes from 1 on."
+            )
+
+
+def _possible_shape(shape: list[Any]) -> bool:
+    sizes = all(type(size) is int and 1 <= size < 1 << 48 for size in shape)
+    return sizes and 2 <= len(shape) <= _MOST_AXES
 
 
 def _equation(alias: str, source: str, transform: str) -> Equation:

@@ -2,7 +2,8 @@
 
 run.json                 settings, versions, seed, fingerprint of the data, normalisation, results
 records.jsonl            one line for each check (see `commonweight.measure.records`)
-weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save
+weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save, or
+                         of commonweight.compress.save in a run that `commonweight share` made
 checkpoint.safetensors   from which `--resume` goes on, bit for bit
 report.html              the run for people
 """
@@ -16,9 +17,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from commonweight import files, nets
+from commonweight import nets
 from commonweight.atomic import read_text, write_text
 from commonweight.census import Census
+from commonweight.compress import open_shared
 from commonweight.data.normalise import Normalisation
 from commonweight.errors import FileError, TrainError
 from commonweight.measure.records import Record, read_records
@@ -97,6 +99,8 @@ class Run:
     def load(folder: str | Path, *, net: str | None = None) -> "Run":
         """Read a finished or unfinished run; its network is built anew from its name and filled with its weights.
 
+        The weights of a compressed run stay codebooks, and run by the kernels.
+
         Args:
             folder: the run folder.
             net: file.py:factory of a net of the user's own. That file is run only because it is named here: the folder
@@ -108,7 +112,7 @@ class Run:
         folder = Path(folder)
         description = read_description(folder)
         model = build_net(folder, description, net)
-        files.load(folder / WEIGHTS, model)
+        open_shared(folder / WEIGHTS, model)
         return Run(model.eval(), description, read_records(folder / RECORDS), folder)
 
 

@@ -1,9 +1,11 @@
 """From names to a run: what `commonweight train` starts, or takes up again."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from commonweight import data, nets
+from commonweight.data.dataset import Data
 from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
 from commonweight.train.loop import fit, resume
@@ -36,6 +38,10 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
         raise TrainError(
             f"{folder} was begun with data made in Python: go on with it there, by `resume` of train.loop."
         )
+    return resume(folder, model, load_data(source, about, description["seed"]))
+
+
+def load_data(source: str, about: Mapping[str, Any], seed: int) -> Data:
+    """The data of a run again, from where it had them or from elsewhere: with its target, its task and its split."""
     task = about["task"] if Path(source).suffix.lower() in WITH_TASK else None
-    loaded = data.load(source, target=about["target"] or None, task=task, seed=description["seed"])
-    return resume(folder, model, loaded)
+    return data.load(source, target=about["target"] or None, task=task, seed=seed)

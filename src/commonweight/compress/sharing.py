@@ -1,0 +1,247 @@
+"""Which weights of a model become codebooks, and how: one at a time, each in its place."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from commonweight import kernels
+from commonweight.compress.nearest import Per, nearest, rows_of
+from commonweight.compress.report import Line, Report, errors
+from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.equations import record
+from commonweight.equations.living import Living, computed
+from commonweight.errors import CompressError
+from commonweight.files import layout
+from commonweight.notation import Equation
+from commonweight.tied import Tied
+
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Tied)
+
+
+@dataclass
+class Candidate:
+    """A weight that a layer has, by the name in that layer, and by name every module that holds it."""
+
+    name: str
+    weight: nn.Parameter
+    places: dict[str, nn.Module]
+
+
+def share(
+    model: nn.Module,
+    k: int,
+    per: Per = "row",
+    keep: Sequence[str] = (),
+    importance: Mapping[str, Tensor] | None = None,
+    shadows: bool = False,
+) -> Report:
+    """Replace the weights of linear and convolutional layers, and of `Tied` ones, by codebooks, in place.
+
+    A weight counts as a matrix (O, product of the rest), so that a row is what leads to one output or channel. Its
+    codebooks are the nearest that there are (`commonweight.codebook.learn`), and become the parameters of the layer.
+    Biases, norms, embeddings, statistics and vectors of weights are left alone. A weight with several names is shared
+    once and all its users use it, an embedding among them; an alias that is computed from it by a tie stays computed.
+
+    Args:
+        model: any module on any device; it needs no gradient. Learning takes memory for one weight at a time.
+        k: values in a codebook, 1 … 256: 16 are 4 bits for a weight.
+        per: "row", a codebook for each row; "tensor", one for the weight; a number of rows that share one (rows are
+            dealt out evenly: 4 of 10 rows are 4, 4 and 2, and 6 of 10 are 5 and 5).
+        keep: layers or weights that stay as they are: names, or "first" and "last" in the order of the modules.
+        importance: of each element by the name of its weight, see `learn`; None for 1 each.
+        shadows: keep each weight beside its codebooks, so that `train.finetune` can change codes, too.
+
+    Returns:
+        What it cost and saved. A weight that would not become smaller, or that cannot be shared, is left alone, and
+        its line says why.
+
+    Raises:
+        CompressError: k or per out of range, or a name in `keep` that no such layer has; nothing has changed.
+        TieError, FileError: a tie of the model does not hold, or a tensor cannot be stored.
+
+    Source: Han, Mao, Dally 2015, "Deep Compression" (arXiv:1510.00149), section 3.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> report = share(net, k=16, per="tensor", keep=["last"])
+        >>> report.bytes_before, report.bytes_after  # 512 weights of 4 bytes become 4 bits each and 16 values
+        (2152, 424)
+        >>> net[0].shared
+        SharedWeight((8, 64), 1 codebooks of 16)
+    """
+    _refuse_impossible(k, per)
+    state, ties = layout(model)
+    aliases = {tie.alias for tie in ties}
+    total = sum(tensor.nbytes for name, tensor in state.items() if name not in aliases)
+    del state  # which would keep weights in memory that are replaced
+    found = list(_candidates(model))
+    kept = _kept(keep, [one.name for one in found])
+    lines: list[Line] = []
+    while found:
+        one = found.pop(0)
+        why = "it was to be kept" if one.name in kept else _why_not_here(model, one, ties)
+        given = None if importance is None else importance.get(one.name)
+        line, shared = _learned(one.name, one.weight.detach(), k, per, given, why)
+        lines.append(line)
+        if shared is not None:
+            shared.shadow = nn.Parameter(one.weight.detach()) if shadows else None
+            for module in one.places.values():
+                put(module, shared)
+    _rename_ties(model)
+    return Report(lines, total - sum(line.bytes_before for line in lines))
+
+
+def share_tensors(
+    tensors: dict[str, Tensor], k: int, per: Per = "row", keep: Sequence[str] = ()
+) -> tuple[Report, dict[str, SharedWeight]]:
+    """Take out of a state dict all floating tensors of two axes or more, and give them back as codebooks.
+
+    Nothing but names and shapes says what these tensors are: embeddings are shared, too.
+
+    Args:
+        tensors: each weight under one name. Those that are shared are taken out.
+        k, per: see `share`.
+        keep: names of tensors that stay; or of modules, for all below them.
+
+    Raises:
+        CompressError: k or per out of range, or a name in `keep` that is not there.
+
+    Example:
+        >>> state = {"weight": torch.randn(8, 64), "bias": torch.zeros(8)}
+        >>> report, shared = share_tensors(state, k=4, per="tensor")
+        >>> list(state), shared, report.bytes_after  # 512 codes of 2 bits, 4 values, and the bias
+        (['bias'], {'weight': SharedWeight((8, 64), 1 codebooks of 4)}, 176)
+    """
+    _refuse_impossible(k, per)
+    names = [name for name, tensor in tensors.items() if tensor.ndim > 1 and tensor.is_floating_point()]
+    if ordered := {"first", "last"} & set(keep) - {name.partition(".")[0] for name in tensors}:
+        raise CompressError(f"A file does not say which of its tensors is the {min(ordered)} one; keep it by its name.")
+    kept = _kept(keep, names)
+    total = sum(tensor.nbytes for tensor in tensors.values())
+    lines: list[Line] = []
+    found: dict[str, SharedWeight] = {}
+    for name in names:
+        line, shared = _learned(name, tensors[name], k, per, None, "it was to be kept" if name in kept else "")
+        lines.append(line)
+        if shared is not None:
+            del tensors[name]
+            found[name] = shared
+    return Report(lines, total - sum(line.bytes_before for line in lines)), found
+
+
+def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
+    """The weights of a model that are codebooks, each under the first of its names."""
+    found: dict[int, tuple[str, SharedWeight]] = {}
+    for path, module in model.named_modules():
+        if isinstance(module, Sharing):
+            found.setdefault(id(module.shared), (f"{path}.weight".removeprefix("."), module.shared))
+    return dict(found.values())
+
+
+def packed_bytes(n: int, bits: int) -> int:
+    """Bytes of n codes, one after another in words of 32 bits, as `compress.save` writes them."""
+    return 4 * kernels.codes.Layout(n, bits).blocks * kernels.codes.WORDS
+
+
+def _learned(
+    name: str, weight: Tensor, k: int, per: Per, importance: Tensor | None, why: str
+) -> tuple[Line, SharedWeight | None]:
+    """The line of the report, and the weight as codebooks unless there is a reason why not."""
+    shape, before = tuple(weight.shape), weight.nbytes
+    why = why or _why_not(weight, k, per)
+    if why:
+        return Line(name, shape, 0, 0, 0.0, 0.0, before, before, why), None
+    codes, values = nearest(weight, k, per, importance)
+    shared = SharedWeight(codes, values, shape)
+    with torch.no_grad():
+        error, largest = errors(weight, shared())
+    after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
+    return Line(name, shape, k, len(values), error, largest, before, after), shared
+
+
+def _why_not(weight: Tensor, k: int, per: Per) -> str:
+    """Why a weight is better left alone, if it is."""
+    if weight.ndim < 2:
+        return "it is a vector"
+    if weight.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        return f"its elements are {weight.dtype}"
+    n = weight.numel()
+    rows = rows_of(len(weight), per)
+    codebooks = -(-len(weight) // rows)
+    after = packed_bytes(n, kernels.bits_for(k)) + codebooks * k * weight.element_size()
+    fewest = (len(weight) - (codebooks - 1) * rows) * (n // len(weight)) if n else 0
+    if after >= weight.nbytes or fewest < k:
+        return f"{codebooks:,} codebooks of {k} values for {n:,} elements would save nothing"
+    if not bool(weight.isfinite().all()):
+        return "it has elements that are not finite"
+    return ""
+
+
+def _candidates(model: nn.Module) -> Iterator[Candidate]:
+    """The weights of the layers that are shared, each once, in the order of the modules."""
+    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, LAYERS)]
+    done: set[int] = set()
+    for path, layer in layers:
+        weight = layer._parameters.get("weight")
+        if weight is None or id(weight) in done or not weight.numel():
+            continue
+        done.add(id(weight))
+        places = {
+            f"{at}.{leaf}".removeprefix("."): module
+            for at, module in model.named_modules()
+            for leaf, parameter in module._parameters.items()
+            if parameter is weight
+        }
+        yield Candidate(f"{path}.weight".removeprefix("."), weight, places)
+
+
+def _why_not_here(model: nn.Module, one: Candidate, ties: Sequence[Equation]) -> str:
+    """Why the ties of a weight would not survive, if they would not."""
+    for name, module in one.places.items():
+        if name.rpartition(".")[2] != "weight" or isinstance(module, Living):
+            return f"`{name}` uses it too, and cannot read it from codebooks"
+    for tie in ties:
+        for name, other in ((tie.alias, tie.source), (tie.source, tie.alias)):
+            one_parameter = record.parameter(model, other) is one.weight
+            if name in one.places and not one_parameter and not computed(model, other):
+                return f"`{other}` lies in its memory"
+    return ""
+
+
+def _rename_ties(model: nn.Module) -> None:
+    """Let declared ties of weights that are one `SharedWeight` now speak of that: `b.shared = a.shared`."""
+    for prefix, owner in record.records(model):
+        owner.declared = [_renamed(model, prefix, equation) for equation in owner.declared]
+
+
+def _renamed(model: nn.Module, prefix: str, equation: Equation) -> Equation:
+    alias, source = (
+        record.submodule(model, (prefix + name).rpartition(".")[0]) for name in (equation.alias, equation.source)
+    )
+    both = isinstance(alias, Sharing) and isinstance(source, Sharing) and alias.shared is source.shared
+    leaves = {name.rpartition(".")[2] for name in (equation.alias, equation.source)}
+    if not both or leaves != {"weight"} or equation.transforms:
+        return equation
+    return Equation(f"{equation.alias[: -len('weight')]}shared", f"{equation.source[: -len('weight')]}shared")
+
+
+def _refuse_impossible(k: int, per: Per) -> None:
+    if not isinstance(k, int) or not 1 <= k <= 256:
+        raise CompressError(f"A codebook has 1 to 256 values; got {k!r}.")
+    if per not in ("row", "tensor") and not (isinstance(per, int) and per >= 1):
+        raise CompressError(f"A codebook is per 'row', 'tensor', or per so many rows, from 1 on; got {per!r}.")
+
+
+def _kept(keep: Sequence[str], names: Sequence[str]) -> set[str]:
+    """The weights that stay, by the names of weights or modules, or by their order."""
+    kept: set[str] = set()
+    for word in keep:
+        ordered = {"first": names[:1], "last": names[-1:]}.get(word, [])
+        chosen = [name for name in names if name == word or name.startswith(f"{word}.")] or list(ordered)
+        if not chosen:
+            known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise CompressError(f"There is no weight {word!r} to keep; there are {known or 'none that can be shared'}.")
+        kept.update(chosen)
+    return kept

@@ -1,0 +1,121 @@
+"""The packed file: each codebook once, codes without gaps, everything else as `commonweight.save` has it."""
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from commonweight.atomic import write_tensors
+from commonweight.checkpoints import content_of, open_checkpoint
+from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.equations import record
+from commonweight.errors import FileError
+from commonweight.files import layout, load
+from commonweight.kernels.flat import flat_codes, flat_words
+from commonweight.manifest import KEY, Coded, Manifest, find
+from commonweight.notation import Equation
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Write a model with shared weights to a packed safetensors file.
+
+    It holds the names that the model had before: `commonweight.load(path)` gives its state dict with every weight
+    written out, and `commonweight.load(path, model)` fills a model that was not compressed. The same model gives the
+    same bytes.
+
+    Raises:
+        TieError: a declared tie does not hold.
+        FileError: an entry that safetensors cannot hold, or the file cannot be written.
+
+    Example:
+        >>> import commonweight as cw
+        >>> from commonweight.compress import share
+        >>> net = nn.Linear(64, 8)
+        >>> _ = share(net, k=16, per="tensor")
+        >>> save(net, "packed.safetensors")
+        >>> {name: tuple(tensor.shape) for name, tensor in cw.load("packed.safetensors").items()}
+        {'bias': (8,), 'weight': (8, 64)}
+    """
+    state, plain = layout(model)
+    shared: dict[str, SharedWeight] = {}
+    owners: dict[int, str] = {}
+    ties: dict[str, Equation] = {}
+    for at, module in model.named_modules(remove_duplicate=False):
+        if not isinstance(module, Sharing):
+            continue
+        prefix = f"{at}." if at else ""
+        for name in module.shared.state_dict():
+            state.pop(f"{prefix}shared.{name}")
+        name = f"{prefix}weight"
+        owner = owners.setdefault(id(module.shared), name)
+        if owner == name:
+            shared[name] = module.shared
+        else:
+            ties[name] = Equation(name, owner)
+    for tie in [*plain, *record.by_tensor(model, record.declared(model))]:
+        source = ties[tie.source].source if tie.source in ties else tie.source
+        if tie.alias in state and (source in state or source in shared):
+            ties.setdefault(tie.alias, Equation(tie.alias, source, tie.transforms))
+    save_tensors({name: t.detach() for name, t in state.items() if name not in ties}, shared, ties.values(), path)
+
+
+def save_tensors(
+    tensors: Mapping[str, Tensor], shared: Mapping[str, SharedWeight], ties: Iterable[Equation], path: str | Path
+) -> None:
+    """Write tensors, weights that are codebooks, and ties, each of a further name to one of these.
+
+    Raises:
+        FileError: a tensor that safetensors cannot hold, or the file cannot be written.
+    """
+    stored = {name: tensor.cpu().clone() for name, tensor in tensors.items()}
+    coded = []
+    for name, weight in shared.items():
+        of_codes, of_values = _free(f"{name}.codes", stored), _free(f"{name}.codebooks", stored)
+        stored[of_codes] = flat_words(weight.codes().cpu(), weight.bits)
+        stored[of_values] = weight.values.detach().cpu().clone()
+        coded.append(Coded(name, weight.shape, weight.bits, of_codes, of_values))
+    hashes = {name: content_of(tensor).sha256 for name, tensor in stored.items()}
+    manifest = Manifest(hashes, tuple(ties), tuple(coded))
+    write_tensors(Path(path), stored, {KEY: str(manifest)})  # one entry: safetensors orders several at random
+
+
+def open_shared(path: str | Path, model: Model) -> Model:
+    """Fill a model that was not compressed from a packed file, and let its weights be codebooks, which run by kernels.
+
+    Raises:
+        FileError, TieError: what `commonweight.load(path, model)` refuses; a weight that no module holds as `weight`.
+
+    Example:
+        >>> from commonweight.compress import share
+        >>> net = nn.Linear(64, 8)
+        >>> _ = share(net, k=16, per="tensor")
+        >>> save(net, "packed.safetensors")
+        >>> open_shared("packed.safetensors", nn.Linear(64, 8)).shared
+        SharedWeight((8, 64), 1 codebooks of 16)
+    """
+    load(path, model)
+    checkpoint = open_checkpoint(path)
+    manifest = find(checkpoint.metadata)
+    for one in manifest.coded if manifest else ():
+        values = checkpoint.read(one.values).clone()
+        codes = flat_codes(checkpoint.read(one.codes), values, one.shape, one.bits)
+        weight = record.parameter(model, one.name)
+        users = [module for module in model.modules() if module._parameters.get("weight") is weight]
+        if weight is None or not users:
+            raise FileError(
+                f"{path} has codebooks for `{one.name}`, which is the `weight` of no module; load it written out."
+            )
+        shared = SharedWeight(codes, values, one.shape).to(weight.device)
+        for module in users:
+            put(module, shared)
+    return model
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, or the first that is not taken of those with underscores behind it."""
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,139 @@
+"""`SharedWeight`: a weight that is its codebooks and its codes, and how it takes the place of a module's `weight`."""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from commonweight import kernels
+from commonweight.compress.nearest import nearest
+
+
+class SharedWeight(nn.Module):
+    """A weight of which each element is a value of its codebook: W[o, i] = values[⌊o / rows⌋, code[o, i]].
+
+    Args:
+        codes: which value each element is, shape (O, I), whole numbers below k.
+        values: the codebooks, shape (codebooks, k), with k at most 256; codebook c serves the rows from c · rows on,
+            with rows = ⌈O / codebooks⌉.
+        shape: of the weight, (O, …), whose rows have I elements.
+
+    Attributes:
+        values: the parameter, trained by the adjoint: the gradient of a value is the sum over the elements that use it.
+        words: the codes as `kernels.pack` lays them out, int32; a buffer.
+        shadow: while codes are being trained, a parameter of the shape of the weight; see `train.finetune`.
+
+    Example:
+        >>> weight = SharedWeight(torch.tensor([[0, 1, 1], [1, 0, 0]]), torch.tensor([[-1.0, 2.0]]), (2, 3))
+        >>> weight()
+        tensor([[-1.,  2.,  2.],
+                [ 2., -1., -1.]], grad_fn=<ViewBackward0>)
+    """
+
+    words: Tensor
+    shadow: nn.Parameter | None
+
+    def __init__(self, codes: Tensor, values: Tensor, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.bits, self.shape = kernels.bits_for(values.shape[1]), tuple(shape)
+        self.values = nn.Parameter(values)
+        self.register_buffer("words", kernels.pack(codes, self.bits))
+        self.register_parameter("shadow", None)
+
+    @property
+    def columns(self) -> int:
+        """Elements of a row."""
+        return torch.Size(self.shape[1:]).numel()
+
+    @property
+    def rows(self) -> int:
+        """Neighbouring rows that share a codebook."""
+        return -(-self.shape[0] // len(self.values))
+
+    def codes(self) -> Tensor:
+        """Which value each element is, shape (O, I), int32."""
+        return kernels.unpack(self.words, self.columns, self.bits)
+
+    def forward(self) -> Tensor:
+        """The weight written out, differentiable by the values; by the shadow too, element by element, if it has one.
+
+        The shadow adds 0 and takes the gradient of the element: the straight-through estimator (Bengio, Léonard,
+        Courville 2013, arXiv:1308.3432).
+        """
+        matrix: Tensor = _WrittenOut.apply(self.words, self.values, self.columns, self.bits)  # type: ignore[no-untyped-call]
+        weight = matrix.view(self.shape)
+        return weight if self.shadow is None else weight + (self.shadow - self.shadow.detach())
+
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x Wᵀ + b without writing W out."""
+        if self.shadow is not None:
+            return F.linear(x, self(), bias)
+        values, bias = self.values.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        return kernels.codebook_product(x, self.words, values, bias, bits=self.bits)
+
+    @torch.no_grad()
+    def follow_shadow(self) -> None:
+        """Let codes and values be the nearest to the shadow."""
+        if self.shadow is not None:
+            codes, values = nearest(self.shadow.detach(), self.values.shape[1], self.rows)
+            self.words.copy_(kernels.pack(codes, self.bits))
+            self.values.copy_(values)
+
+    def extra_repr(self) -> str:
+        """Shape and codebooks."""
+        return f"{self.shape}, {len(self.values)} codebooks of {self.values.shape[1]}"
+
+
+class _WrittenOut(torch.autograd.Function):
+    """The matrix (O, I) of words and values; on the way back, for each value the sum over the elements that use it."""
+
+    @staticmethod
+    def forward(ctx: Any, words: Tensor, values: Tensor, columns: int, bits: int) -> Tensor:
+        ctx.save_for_backward(words)
+        ctx.codebooks, ctx.bits = values.shape, bits
+        matrix: Tensor = torch.ops.commonweight.codebook_matrix(words, values, columns, bits)
+        return matrix.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None, None]:
+        (words,) = ctx.saved_tensors
+        return None, torch.ops.commonweight.codebook_sums(grads[0], words, *ctx.codebooks, ctx.bits), None, None
+
+
+class Sharing(nn.Module):
+    """What is added to the class of a module whose `weight` is a `SharedWeight`, kept as its part `shared`."""
+
+    shared: SharedWeight
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight written out, at each access."""
+        weight: Tensor = self.shared()
+        return weight
+
+
+class _SharingLinear(Sharing):
+    bias: nn.Parameter | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (*lead, I) -> (*lead, O), by the kernel for codebooks."""
+        return self.shared.product(x, self.bias)
+
+
+def put(module: nn.Module, shared: SharedWeight) -> None:
+    """Make a weight the `weight` of a module, in the place of its Parameter.
+
+    The module stays the object that it is; its class becomes a subclass of the same name. `torch.nn.Linear` multiplies
+    by the kernel from now on; any other module sees the weight written out.
+    """
+    del module._parameters["weight"]
+    module.__class__ = _sharing(type(module))  # type: ignore[arg-type]  # mypy takes the class for an instance
+    module.shared = shared
+
+
+@cache
+def _sharing(base: type[nn.Module]) -> type[nn.Module]:
+    first = _SharingLinear if base.forward is nn.Linear.forward else Sharing
+    return type(base.__name__, (first, base), {"__module__": base.__module__, "__doc__": base.__doc__})

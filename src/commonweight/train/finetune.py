@@ -1,0 +1,169 @@
+"""Training of a compressed net: the shared values by their gradient, and which weight uses which value.
+
+`finetune` trains, `importance` says before compressing which elements the loss depends on.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from commonweight.compress import shared_weights
+from commonweight.data.dataset import Data
+from commonweight.errors import TrainError
+from commonweight.train.objective import Part, evaluate, loss_function
+from commonweight.train.settings import choose_settings
+
+FISHER_BATCH = 16
+FISHER_SAMPLES = 1024
+
+
+def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, seed: int = 0) -> None:
+    """Train a net that `compress.share` compressed, in place: shared values, biases and norms, by Adam.
+
+    A shared value θ is a parameter, and its gradient is the sum over the elements that use it: ∂L/∂θ = Σ ∂L/∂W[o, i].
+    The rate falls straight from `lr` to 0. The same seed gives the same weights.
+
+    Codes stay, unless the weights have shadows (`compress.share(..., shadows=True)`): each element then has a number of
+    its own that takes the gradient of the element, while the net computes with shared values; in the first half of the
+    steps, codes and values become the nearest to the shadows after each step. (Seldom is worse than never: the shadows
+    run away from what the net computes with.) Then the shadows are dropped, and the values are trained as above.
+
+    Args:
+        model: takes normalised samples of the data.
+        data: its training part is used.
+        epochs: passes over it, at least 1.
+        lr: largest learning rate.
+        seed: of the order of samples, and of dropout.
+
+    Sources: trained values, Han, Mao, Dally 2015 (arXiv:1510.00149), section 3.3. Shadows and the straight gradient,
+    Courbariaux, Bengio, David 2015, "BinaryConnect" (arXiv:1511.00363). Deviation: the nearest values are found anew
+    by k-means that is exact.
+
+    Raises:
+        TrainError: no whole number of epochs, a rate that is not above 0, or a loss that is no longer finite.
+
+    Example:
+        >>> from commonweight import data, nets
+        >>> from commonweight.compress import share
+        >>> iris = data.load("iris")
+        >>> net = nets.build("mlp", iris.in_shape, iris.n_outputs)
+        >>> _ = share(net, k=4, per="tensor")
+        >>> finetune(net, iris, epochs=60)
+        >>> score(net, iris)["accuracy"] > 0.6
+        True
+    """
+    settings = choose_settings(
+        model,
+        data,
+        epochs=epochs,
+        goal=None,
+        optimizer="adam",
+        lr=lr,
+        batch_size=None,
+        precision="auto",
+        device="cpu",
+        seed=seed,
+    )
+    size, part = settings.batch_size, _part(data, data.train)
+    in_epoch = len(part) // size
+    steps = epochs * in_epoch
+    loss_of = loss_function(model, data, settings.label_smoothing)
+    of_bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
+    precision = of_bfloat16 if settings.precision == "bfloat16" else nullcontext
+    optimizer = _optimizer(model, lr)
+    model.train()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(steps):
+            epoch, batch = divmod(step, in_epoch)
+            if batch == 0:
+                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(part)))
+            if _reassign(model, step, steps):
+                optimizer = _optimizer(model, lr)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 - step / steps)
+            chosen = order[batch * size : (batch + 1) * size]
+            with precision():
+                outputs = model(part.inputs[chosen])
+            loss = loss_of(outputs, part.targets[chosen])
+            if not bool(loss.isfinite()):
+                raise TrainError(
+                    f"The loss became {loss.item()} in step {step} of {steps}: lower lr, which was {lr:g}."
+                )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    _reassign(model, steps, steps)  # where there was one step only
+    model.eval()
+
+
+def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tensor]:
+    """How much the loss depends on each element of each parameter: the mean of the squared gradients of small batches.
+
+        importance = E[g²] + mean(E[g²]) / 100
+
+    for gradients g over batches of 16, from at most 1,024 samples of the training part: an estimate of the diagonal of
+    the Fisher matrix, which stands for the second derivative. The second term lets no element count for nothing. Takes
+    memory for two more models.
+
+    Source: Choi, El-Khamy, Lee 2017 (arXiv:1612.01543). Deviation: squared gradients for the Hessian, as in the
+    optimisers that they point to in section 3.4.
+
+    Returns:
+        A tensor for each parameter, by every name that it has; those that get no gradient are left out.
+    """
+    part = _part(data, data.train)
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(part)))[:FISHER_SAMPLES]
+    loss_of = loss_function(model, data, 0.0)
+    squares: dict[nn.Parameter, Tensor] = {}
+    model.eval()
+    for chosen in order.split(FISHER_BATCH):  # type: ignore[no-untyped-call]
+        model.zero_grad()
+        loss_of(model(part.inputs[chosen]), part.targets[chosen]).backward()  # type: ignore[no-untyped-call]
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                squares.setdefault(parameter, torch.zeros_like(parameter.detach())).addcmul_(*[parameter.grad] * 2)
+    model.zero_grad()
+    named = model.named_parameters(remove_duplicate=False)
+    return {
+        name: squares[parameter] + squares[parameter].mean() / 100
+        for name, parameter in named
+        if parameter in squares and bool(squares[parameter].any())
+    }
+
+
+def score(model: nn.Module, data: Data) -> dict[str, float]:
+    """Scores on the test part, in float32: loss and accuracy, or loss, rmse and r2."""
+    full: Callable[[], AbstractContextManager[object]] = nullcontext
+    return evaluate(model, _part(data, data.test), loss_function(model, data, 0.0), data, full)
+
+
+def _part(data: Data, index: Tensor) -> Part:
+    inputs = data.normalisation.apply(data.x[index])
+    if inputs.ndim == 4:
+        inputs = inputs.to(memory_format=torch.channels_last)
+    return Part(inputs, data.normalisation.apply_target(data.y[index]))
+
+
+def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
+    """Adam on everything that is trained now: of a weight with a shadow, that."""
+    for weight in shared_weights(model).values():
+        weight.values.requires_grad_(weight.shadow is None)
+    return torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=lr, fused=True)
+
+
+def _reassign(model: nn.Module, step: int, steps: int) -> bool:
+    """Bring codes and values up to their shadows in the first half of the steps; whether that was the last time."""
+    with_shadow = [weight for weight in shared_weights(model).values() if weight.shadow is not None]
+    if not with_shadow or not step:
+        return False
+    last = step >= steps // 2
+    for weight in with_shadow:
+        weight.follow_shadow()
+        if last:
+            weight.shadow = None
+    return last
