@@ -26,7 +26,9 @@ from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.equations import Level, record, tie, ties
 from commonweight.errors import FileError, TieError
 from commonweight.notation import Equation
-from commonweight.operators.plan import Run
+from commonweight.operators.plan import Run, fit
+from commonweight.operators.products import linear
+from commonweight.operators.spread import Spread, numbers
 from commonweight.tied import Tied
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
@@ -89,6 +91,7 @@ def to_onnx(
         expected = _tensors(single(*given))
     apart = _tie_equals(single)
     _widen_transforms(single)
+    _replace_kernels(single)
     weights = {name for name, _ in single.named_parameters()}
     program = _traced(single, given, dynamic_shapes)
     _merge_names(program.model.graph, single)
@@ -134,6 +137,16 @@ def _in_double(run: Run) -> Run:
         return run(x.double(), weight.double(), None if bias is None else bias.double()).to(x.dtype)
 
     return widened
+
+
+def _replace_kernels(model: nn.Module) -> None:
+    """Run looked-up weights by operators that ONNX has: the matrix, gathered, and one product."""
+    for module in model.modules():
+        if isinstance(module, Tied) and module.operator.rule in ("codebook", "hashed"):
+            pattern, bias = module.pattern, module.bias
+            plan = linear(Spread((pattern.n_out, pattern.n_in), numbers(pattern)))
+            run = fit(plan, pattern, None if bias is None else tuple(bias.shape)).run
+            module.operator = replace(module.operator, run=run)
 
 
 def _refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
