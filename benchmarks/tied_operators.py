@@ -13,7 +13,6 @@ Result    benchmarks/results/tied_operators.md, with versions, hardware, date an
 """
 
 import argparse
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
+from machine import processor
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -364,15 +364,6 @@ def measure_thresholds(rounds: int) -> list[str]:
             rows.append(f"| {reason} | `{name}` | {batch} | {shown_times} | {fastest} | {lower(pattern).rule} |")
             print(rows[-1], flush=True)
     return rows
-
-
-def processor() -> str:
-    """The name of the processor, as Linux or Python knows it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def main() -> None:

@@ -1,8 +1,28 @@
-"""One thread a test process, and no clock: the tests are many small operators, run in several processes at once."""
+"""One thread a test process and no clock, since the tests are many small operators; and how a test runs a command."""
 
+import sys
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from commonweight import cli
 
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+
+
+@pytest.fixture
+def say(monkeypatch, capsys, tmp_path):
+    """Run a command in an empty folder; returns its exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["commonweight", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run

@@ -10,23 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from commonweight import atomic, cli, data, nets
+from commonweight import atomic, data, nets
 from commonweight.train import loop
-
-
-@pytest.fixture
-def say(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; returns its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["commonweight", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """`commonweight share`: its table, the files it writes, the same bytes each time, one sentence for what is wrong."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +10,12 @@ from PIL import Image
 from torch import nn
 
 import commonweight as cw
-from commonweight import cli, compress, data, nets
+from commonweight import compress, data, nets
 from commonweight.errors import CompressError, TrainError
 from commonweight.train import loop
 from commonweight.train.compressing import share_run
 from commonweight.train.finetune import finetune, importance, score
 from commonweight.train.run import Run
-
-
-@pytest.fixture
-def say(monkeypatch, capsys, tmp_path):
-    """Run a command in an empty folder; returns its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["commonweight", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    return run
 
 
 @pytest.fixture(scope="module")
