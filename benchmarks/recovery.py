@@ -1,4 +1,4 @@
-"""What `suggest` says of dense matrices that hide a pattern: exactly, below noise, and with their units in another order.
+"""What `suggest` says of dense matrices that hide a pattern: exactly, below noise, and with units in another order.
 
 What      A random pattern of a family, random weights, written out as a float32 matrix under no name -> the suggestion.
 Against   No peer is known; the target is absolute: 95 % of each family right where the units are in order.
@@ -22,8 +22,6 @@ from machine import setting, write_result
 from commonweight import patterns as p
 from commonweight.checkpoints import content_of
 from commonweight.patterns import Pattern
-from commonweight.recognise import recognise
-from commonweight.tiemap import TieMap
 from commonweight.verdicts.suggest import suggest
 
 NOISE = 0.01

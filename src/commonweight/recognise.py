@@ -150,7 +150,8 @@ def _swaps_fit(ours: TieMap, sizes: Index, one: Index, other: Index) -> NDArray[
     # Signs multiply. Where the four use the same weights in pairs, it does not matter what sign a weight itself has.
     weights = np.sort(ours.weight[np.stack(swapped)], axis=0), np.sort(ours.weight[[one, other]], axis=0)[:, None]
     even = ours.sign[swapped[0]] * ours.sign[swapped[1]] == ours.sign[one] * ours.sign[other]
-    return fits & (even | (weights[0] != weights[1]).any(0)).all(1)
+    fits &= (even | (weights[0] != weights[1]).any(0)).all(1)
+    return fits
 
 
 def _counts_multiply(ours: TieMap, size: Size) -> bool:

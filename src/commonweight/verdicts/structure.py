@@ -24,6 +24,7 @@ from commonweight.verdicts.support import by_support, fitted
 
 _LARGEST = 1 << 25  # cells of a matrix that is looked at
 _WRITTEN_OUT = 1 << 18  # cells of one whose equal values are given to `recognise`
+_FEW = 32  # weights, of which the quartiles can be anywhere
 _PROBES = (128, 4096)  # cells that are tested, before all
 
 Home = Callable[[Index, Index], tuple[Index, Index]]
@@ -77,7 +78,7 @@ def named(bits: Bits) -> tuple[Pattern, float] | None:
     found = [one for one in (_first_that_holds(bits), _written_out(bits)) if one]
     if bits.size <= _WRITTEN_OUT:
         values = bits.values()
-        found += [one for one in (_one_weight(values), by_support(values)) if one]
+        found += [one for one in (_one_weight(values), _few_weights(values), by_support(values)) if one]
         found += [finer for one in found if (finer := _with_finer_parts(bits, one[0]))]
     return min(found, key=lambda one: one[0].n_weights, default=None)
 
@@ -90,9 +91,19 @@ def _one_weight(values: Values) -> tuple[Pattern, float] | None:
     return patterns.single(values.shape[1], values.shape[0]), error
 
 
+def _few_weights(values: Values) -> tuple[Pattern, float] | None:
+    """The first pattern that holds, of so few weights that a sample says little of their scale."""
+    few = (one.pattern for one in hypotheses(*values.shape) if one.pattern.n_weights <= _FEW)
+    for pattern in sorted(few, key=lambda one: one.n_weights):
+        if (error := fitted(values, pattern)) is not None:
+            return pattern, error
+    return None
+
+
 def _with_finer_parts(bits: Bits, pattern: Pattern) -> tuple[Pattern, float] | None:
     """Parts side by side of which some are more than dense."""
     values = bits.values()
+    finer: Pattern | None
     if isinstance(pattern, Copies):
         mean = np.mean(_parts(values, [pattern.a] * pattern.n), axis=0)
         found = named(Bits.of(torch.from_numpy(mean)))

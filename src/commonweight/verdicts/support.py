@@ -39,7 +39,7 @@ def by_support(values: Values) -> tuple[Pattern, float] | None:
             if best and pattern.n_weights >= best[0].n_weights:
                 break
             if (error := fitted(values, pattern)) is not None:
-                best = pattern, error
+                best = recognise(pattern.tiemap()) or pattern, error
     return best
 
 
@@ -53,13 +53,12 @@ def fitted(values: Values, pattern: Pattern) -> float | None:
     error = float(np.abs(rest).max())
     if error <= CLOSE * scale_of(on):
         return error
-    # The quartiles of a few weights say little of their spread. Where each is used again, their deviation says it, and
-    # so that one large weight does not make all others close, the typical error is small beside that of most of them.
+    # The quartiles of a few weights say little of their spread. Where each is used again, their deviation says it, but
+    # for that of the largest: one large weight does not make all others close.
     apart = np.abs(mean - np.median(mean))
     most = mean[apart <= np.quantile(apart, _MOST)]
-    typical = float(np.sqrt(np.mean(rest[tiemap.cells] ** 2)))
     shared = 2 * tiemap.n_weights <= tiemap.n_connections
-    return error if shared and error <= CLOSE * mean.std() and typical <= 2 * CLOSE * most.std() else None
+    return error if shared and error <= CLOSE * min(mean.std(), 2 * most.std()) else None
 
 
 def _supports(values: Values) -> Iterator[Mask]:
@@ -96,7 +95,10 @@ def _blocks(connected: Mask) -> Iterator[Mask]:
     if not len(cuts):
         return
     mask = np.zeros_like(connected)
-    ends = [0, *rows[cuts].tolist(), len(connected)], [0, *np.minimum.accumulate(first[::-1])[::-1][cuts].tolist(), connected.shape[1]]
+    ends = (
+        [0, *rows[cuts].tolist(), len(connected)],
+        [0, *np.minimum.accumulate(first[::-1])[::-1][cuts].tolist(), connected.shape[1]],
+    )
     for part in zip(*(map(slice, side[:-1], side[1:]) for side in ends), strict=True):
         names = ((block, _untied(block)) for block in _completed(connected[part], _AXES))
         mask[part] = next((block for block, name in names if name and not isinstance(name, patterns.Table)), False)
@@ -114,7 +116,7 @@ def _factors(connected: Mask) -> Iterator[tuple[Mask, Mask]]:
     for m, k in product(_divisors(n_out), _divisors(n_in)):
         if 1 < m * k < n_out * n_in:
             blocks = connected.reshape(n_out // m, m, n_in // k, k)
-            outer, inner = blocks.any((1, 3)), blocks.any((0, 2))
+            outer, inner = (np.asarray(blocks.any(axes)) for axes in ((1, 3), (0, 2)))
             if count >= _FILLED * outer.sum() * inner.sum():
                 yield outer, inner
 
