@@ -71,14 +71,17 @@ def structure(weights: Weights, name: str) -> Candidate | None:
     return Candidate(Suggestion("pattern", (name,), str(pattern), error, saved), (name,))
 
 
-def named(bits: Bits) -> tuple[Pattern, float] | None:
-    """The pattern of a matrix that is not constant, with max |Δ| to the nearest matrix of this pattern."""
+def named(bits: Bits, close: float = CLOSE) -> tuple[Pattern, float] | None:
+    """The pattern of a matrix that is not constant, with max |Δ| to the nearest matrix of this pattern.
+
+    A part of a larger matrix, which is judged again as a whole, may be off by more of its own scale.
+    """
     if min(bits.shape) < 2 or bits.size > _LARGEST:
         return None
     found = [one for one in (_first_that_holds(bits), _written_out(bits)) if one]
     if bits.size <= _WRITTEN_OUT:
         values = bits.values()
-        found += [one for one in (_one_weight(values), _few_weights(values), by_support(values)) if one]
+        found += [one for one in (_one_weight(values), _few_weights(values, close), by_support(values)) if one]
         found += [finer for one in found if (finer := _with_finer_parts(bits, one[0]))]
     return min(found, key=lambda one: one[0].n_weights, default=None)
 
@@ -91,11 +94,11 @@ def _one_weight(values: Values) -> tuple[Pattern, float] | None:
     return patterns.single(values.shape[1], values.shape[0]), error
 
 
-def _few_weights(values: Values) -> tuple[Pattern, float] | None:
+def _few_weights(values: Values, close: float) -> tuple[Pattern, float] | None:
     """The first pattern that holds, of so few weights that a sample says little of their scale."""
     few = (one.pattern for one in hypotheses(*values.shape) if one.pattern.n_weights <= _FEW)
     for pattern in sorted(few, key=lambda one: one.n_weights):
-        if (error := fitted(values, pattern)) is not None:
+        if (error := fitted(values, pattern, close)) is not None:
             return pattern, error
     return None
 
@@ -110,7 +113,7 @@ def _with_finer_parts(bits: Bits, pattern: Pattern) -> tuple[Pattern, float] | N
         finer = patterns.copies(pattern.n, found[0]) if found else None
     else:
         parts = _side_by_side(pattern)
-        each = [named(Bits.of(torch.from_numpy(part.copy()))) for part in _parts(values, parts)]
+        each = [named(Bits.of(torch.from_numpy(part.copy())), 2 * CLOSE) for part in _parts(values, parts)]
         named_parts = [found[0] if found else part for found, part in zip(each, parts, strict=True)]
         finer = recognise(patterns.block(*named_parts).tiemap()) if any(each) else None
     error = fitted(values, finer) if finer else None

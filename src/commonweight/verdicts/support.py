@@ -22,6 +22,7 @@ Mask = NDArray[np.bool_]
 
 _FILLED = 0.75  # part of a window that has to be there for the rest to be filled in
 _SPARSE = 0.9  # part of a matrix that is not small, where what is small may be zero
+_WORTH = 16  # zeros are at least one part in so many
 _MOST = 0.75  # part of the weights that are not taken for large ones
 _AXES = 3  # products of so many windows are looked for
 _PERIOD = 4  # positions after which a kernel may repeat
@@ -33,7 +34,8 @@ def by_support(values: Values) -> tuple[Pattern, float] | None:
     supports = {support.tobytes(): support for support in _supports(values)}
     best: tuple[Pattern, float] | None = None
     for support in supports.values():
-        if support.size - support.sum() < EVIDENCE or (untied := _untied(support)) is None:
+        used = support[support.any(1)][:, support.any(0)]  # a row of zeros is no window
+        if used.size - used.sum() < max(EVIDENCE, used.size / _WORTH) or (untied := _untied(support)) is None:
             continue
         for pattern in _tightest_first(untied):
             if best and pattern.n_weights >= best[0].n_weights:
@@ -43,7 +45,7 @@ def by_support(values: Values) -> tuple[Pattern, float] | None:
     return best
 
 
-def fitted(values: Values, pattern: Pattern) -> float | None:
+def fitted(values: Values, pattern: Pattern, close: float = CLOSE) -> float | None:
     """max |Δ| to the nearest matrix of a pattern, None if that is more than close."""
     tiemap = pattern.tiemap()
     on, signs = values.reshape(-1)[tiemap.cells], tiemap.signs
@@ -51,20 +53,22 @@ def fitted(values: Values, pattern: Pattern) -> float | None:
     rest = values.copy().reshape(-1)
     rest[tiemap.cells] -= signs * mean[tiemap.weight]
     error = float(np.abs(rest).max())
-    if error <= CLOSE * scale_of(on):
+    if error <= close * scale_of(on):
         return error
     # The quartiles of a few weights say little of their spread. Where each is used again, their deviation says it, but
     # for that of the largest: one large weight does not make all others close.
     apart = np.abs(mean - np.median(mean))
     most = mean[apart <= np.quantile(apart, _MOST)]
     shared = 2 * tiemap.n_weights <= tiemap.n_connections
-    return error if shared and error <= CLOSE * min(mean.std(), 2 * most.std()) else None
+    return error if shared and error <= close * min(mean.std(), 2 * most.std()) else None
 
 
 def _supports(values: Values) -> Iterator[Mask]:
     """What may be the connections: all that is not zero, or else what is not small, with the gaps filled."""
     size = np.abs(values)
-    yield size > 0
+    if np.count_nonzero(size == 0) >= EVIDENCE:  # zeros are as they were: there is no noise
+        yield size > 0
+        return
     least = float(size.max()) / 8
     while (lower := CLOSE * float(np.sqrt(np.mean(size[size > least] ** 2)))) < least:
         least = lower
