@@ -81,7 +81,7 @@ def named(bits: Bits, close: float = CLOSE) -> tuple[Pattern, float] | None:
     found = [one for one in (_first_that_holds(bits), _written_out(bits)) if one]
     if bits.size <= _WRITTEN_OUT:
         values = bits.values()
-        found += [one for one in (_one_weight(values), _few_weights(values, close), by_support(values)) if one]
+        found += [one for one in (_one_weight(values), _few_weights(values, close), *by_support(values, close)) if one]
         found += [finer for one in found if (finer := _with_finer_parts(bits, one[0]))]
     return min(found, key=lambda one: one[0].n_weights, default=None)
 

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from commonweight import patterns
-from commonweight.patterns import Block, Conv, Dense, Pattern, Transpose
+from commonweight.patterns import Block, Conv, Dense, Pattern, Table, Transpose
 from commonweight.recognise import recognise
 from commonweight.tiemap import TieMap
 from commonweight.verdicts.bits import CLOSE, EVIDENCE, Values, scale_of
 
 Mask = NDArray[np.bool_]
 
-_FILLED = 0.75  # part of a window that has to be there for the rest to be filled in
+_FILLED = 0.6  # part of a window that has to be there for the rest to be filled in
 _SPARSE = 0.9  # part of a matrix that is not small, where what is small may be zero
 _WORTH = 16  # zeros are at least one part in so many
 _MOST = 0.75  # part of the weights that are not taken for large ones
@@ -29,20 +29,24 @@ _PERIOD = 4  # positions after which a kernel may repeat
 _PER_AXIS = ("kernel", "stride", "padding", "dilation")
 
 
-def by_support(values: Values) -> tuple[Pattern, float] | None:
-    """The pattern of fewest weights among those with the connections of this matrix, and max |Δ| to its nearest."""
-    supports = {support.tobytes(): support for support in _supports(values)}
-    best: tuple[Pattern, float] | None = None
-    for support in supports.values():
+def by_support(values: Values, close: float = CLOSE) -> list[tuple[Pattern, float]]:
+    """The patterns of fewest weights with the connections of this matrix: one of its parts side by side, one of all.
+
+    With each, max |Δ| to its nearest matrix.
+    """
+    best: dict[int, tuple[Pattern, float]] = {}
+    for support in {support.tobytes(): support for support in _supports(values)}.values():
         used = support[support.any(1)][:, support.any(0)]  # a row of zeros is no window
-        if used.size - used.sum() < max(EVIDENCE, used.size / _WORTH) or (untied := _untied(support)) is None:
+        missed = not (support.any(0).all() or support.any(1).all())  # by a weight that is near zero
+        if missed or used.size - used.sum() < max(EVIDENCE, used.size / _WORTH):
             continue
-        for pattern in _tightest_first(untied):
-            if best and pattern.n_weights >= best[0].n_weights:
-                break
-            if (error := fitted(values, pattern)) is not None:
-                best = recognise(pattern.tiemap()) or pattern, error
-    return best
+        for parted, untied in enumerate((_untied(support), _side_by_side(support))):
+            for pattern in _tightest_first(untied) if untied else ():
+                if parted in best and pattern.n_weights >= best[parted][0].n_weights:
+                    break
+                if (error := fitted(values, pattern, close)) is not None:
+                    best[parted] = pattern if parted else recognise(pattern.tiemap()) or pattern, error
+    return list(best.values())
 
 
 def fitted(values: Values, pattern: Pattern, close: float = CLOSE) -> float | None:
@@ -55,12 +59,11 @@ def fitted(values: Values, pattern: Pattern, close: float = CLOSE) -> float | No
     error = float(np.abs(rest).max())
     if error <= close * scale_of(on):
         return error
-    # The quartiles of a few weights say little of their spread. Where each is used again, their deviation says it, but
-    # for that of the largest: one large weight does not make all others close.
+    # The quartiles of few weights, or of connections of which many use one weight, say little. The deviation of the
+    # weights says it too, but for that of the largest quarter: a large weight does not make the others close.
     apart = np.abs(mean - np.median(mean))
     most = mean[apart <= np.quantile(apart, _MOST)]
-    shared = 2 * tiemap.n_weights <= tiemap.n_connections
-    return error if shared and error <= close * min(mean.std(), 2 * most.std()) else None
+    return error if error <= close * min(mean.std(), 3 * most.std()) else None
 
 
 def _supports(values: Values) -> Iterator[Mask]:
@@ -93,20 +96,34 @@ def _completed(connected: Mask, axes: int) -> Iterator[Mask]:
 
 def _blocks(connected: Mask) -> Iterator[Mask]:
     """Blocks on the diagonal, each filled as far as it takes to have a name."""
-    rows = np.flatnonzero(connected.any(1))
-    first, last = connected.argmax(1)[rows], connected.shape[1] - connected[:, ::-1].argmax(1)[rows]
-    cuts = np.flatnonzero(np.maximum.accumulate(last)[:-1] <= np.minimum.accumulate(first[::-1])[::-1][1:]) + 1
-    if not len(cuts):
-        return
-    mask = np.zeros_like(connected)
-    ends = (
-        [0, *rows[cuts].tolist(), len(connected)],
-        [0, *np.minimum.accumulate(first[::-1])[::-1][cuts].tolist(), connected.shape[1]],
-    )
-    for part in zip(*(map(slice, side[:-1], side[1:]) for side in ends), strict=True):
-        names = ((block, _untied(block)) for block in _completed(connected[part], _AXES))
-        mask[part] = next((block for block, name in names if name and not isinstance(name, patterns.Table)), False)
-    yield mask
+    parts = _parts(connected)
+    if len(parts) > 1:
+        mask = np.zeros_like(connected)
+        for part in parts:
+            names = ((block, _untied(block)) for block in _completed(connected[part], _AXES))
+            whole = bool(connected[part].mean() >= _FILLED)
+            mask[part] = next((block for block, name in names if name and not isinstance(name, Table)), whole)
+        yield mask
+
+
+def _parts(connected: Mask) -> list[tuple[slice, slice]]:
+    """Where the blocks on the diagonal are, if all units are connected."""
+    if not (connected.any(0).all() and connected.any(1).all()):
+        return []
+    (n_out, n_in), first = connected.shape, connected.argmax(1)
+    highest = np.maximum.accumulate(n_in - connected[:, ::-1].argmax(1))
+    lowest = np.minimum.accumulate(first[::-1])[::-1]
+    rows = np.flatnonzero(highest[:-1] <= lowest[1:]) + 1
+    ends = [0, *rows.tolist(), n_out], [0, *lowest[rows].tolist(), n_in]
+    return list(zip(*(map(slice, side[:-1], side[1:]) for side in ends), strict=True))
+
+
+def _side_by_side(support: Mask) -> Pattern | None:
+    """Blocks on the diagonal as parts, each by its own name."""
+    parts = _parts(support)
+    names = [_untied(support[part]) for part in parts] if len(parts) < len(support) else []
+    each = [name for name in names if name and not isinstance(name, Table)]
+    return patterns.block(*each) if 1 < len(parts) == len(each) else None
 
 
 def _untied(support: Mask) -> Pattern | None:
@@ -161,7 +178,7 @@ def _tied(untied: Pattern) -> Iterator[Pattern]:
         yield untied
         if untied.is_stack:
             yield patterns.copies(len(untied.parts), untied.parts[0])
-    elif not isinstance(untied, Dense | patterns.Table):
+    elif not isinstance(untied, Dense | Table):
         yield untied
 
 
