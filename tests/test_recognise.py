@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import patterns, recognisables, shuffled, tiemaps
 
 from commonweight import patterns as P
+from commonweight import recognise as recognition
 from commonweight.recognise import recognise
 from commonweight.tiemap import TieMap
 
@@ -223,6 +224,26 @@ def test_signs_tell_patterns_apart():
     flipped = np.where(np.arange(9) == 5, -1, 1)
     assert recognise(TieMap(3, 3, 6, symmetric.out, symmetric.inp, symmetric.weight, flipped)) is None
     assert recognise(TieMap.from_matrix([[0, 1]], [[-1, 1]])) == P.dense(2, 1)  # a sign of a weight used once is a name
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_weight_of_random_signs_has_no_factors_to_try(seed):
+    sign = np.random.default_rng(seed).choice([-1, 1], (24, 24))
+    tiemap = TieMap.from_matrix(np.zeros((24, 24), dtype=int), sign).canonical()
+    assert recognition._inner_sizes(tiemap) == []
+    assert recognise(tiemap) is None
+
+
+@pytest.mark.parametrize("odd", [-1, 1])
+def test_one_odd_cell_leaves_no_factors_to_try(odd):
+    index = np.zeros((60, 60), dtype=int)
+    index[30, 20] = odd
+    assert recognition._inner_sizes(TieMap.from_matrix(index).canonical()) == []
+
+
+def test_signs_of_a_product_are_kept_apart_from_its_weights():
+    product = P.kron(P.antisymmetric(3), P.antisymmetric(4))
+    assert recognise(renamed(product.tiemap())) == product
 
 
 def test_a_million_connections_are_named():

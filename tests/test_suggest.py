@@ -287,8 +287,22 @@ def with_noise(pattern):
     return matrix + 0.01 * theta.std() * noise(*matrix.shape, seed=5)
 
 
-# One weight has no scale to be close to; convolutions, and patterns within copies, are found exactly or not at all.
-@pytest.mark.parametrize("pattern", [p for p in PATTERNS[:-2] if p.n_weights > 8], ids=str)
+BELOW_NOISE = [
+    *(pattern for pattern in PATTERNS if pattern.n_weights > 1),  # one weight alone has no deviation
+    P.conv1d((1, 20), 1, kernel=5, padding=2),
+    P.conv1d((2, 12), 3, kernel=3, padding=1, padding_mode="circular"),
+    P.conv2d((2, 9, 8), 3, kernel=3, stride=2, padding=1),
+    P.conv2d((4, 8, 8), 4, kernel=3, groups=2),
+    P.local((2, 8, 7), 3, kernel=3),
+    P.tiled((2, 12), 3, kernel=3, period=2),
+    P.transpose(P.conv1d((3, 9), 2, kernel=3, stride=2)),
+    P.copies(3, P.conv1d((2, 9), 3, kernel=3)),
+    P.block(P.dense(8, 5), P.circulant(9), P.symmetric(10), P.conv1d((2, 10), 2, kernel=3)),
+    P.block(*[P.circulant(8)] * 3),
+]
+
+
+@pytest.mark.parametrize("pattern", BELOW_NOISE, ids=str)
 def test_patterns_are_found_below_one_percent_of_noise(pattern):
     matrix, tiemap = with_noise(pattern), pattern.tiemap()
     found = one({"a": matrix})
@@ -297,8 +311,39 @@ def test_patterns_are_found_below_one_percent_of_noise(pattern):
     assert found.error == pytest.approx(float((matrix.double() - nearest).abs().max()), rel=1e-9)
 
 
-def test_below_noise_copies_of_a_pattern_are_copies():
-    assert one({"a": with_noise(P.copies(3, P.circulant(8)))}).text == "copies(3, dense(8, 8))"
+def test_a_locally_connected_layer_is_found():
+    pattern = P.local((2, 8, 7), 3, kernel=3)  # shares nothing, but leaves much out
+    found = one({"a": tied(pattern)})
+    assert (found.text, found.error) == (str(pattern), 0.0)
+
+
+def test_few_weights_with_close_quartiles_are_found_below_noise():
+    pattern, theta = P.conv1d((1, 20), 1, kernel=5), torch.tensor([0.6, -2.0, 0.5, 2.0, 0.7])
+    matrix = pattern.tiemap().expand(theta)
+    assert one({"a": matrix + 0.01 * theta.std() * noise(*matrix.shape)}).text == str(pattern)
+
+
+def test_one_large_weight_makes_no_others_close():
+    pattern, matrix = P.conv1d((1, 40), 1, kernel=5), noise(36, 40)
+    matrix = torch.where(torch.from_numpy(pattern.index()) >= 0, matrix, 0.0)
+    matrix[torch.arange(36), torch.arange(36) + 2] = 1000.0
+    assert one({"a": matrix}).text == "local((1, 40), 1, kernel=5)"
+
+
+def test_one_value_below_noise_is_single():
+    constant = 0.5 + 0.005 * noise(8, 6)
+    found = one({"a": constant})
+    assert found.text == "single(6, 8)"
+    assert found.error == pytest.approx(float((constant - constant.double().mean()).abs().max()))
+    assert told({"a": 0.5 + 0.05 * noise(8, 6)}) == []
+
+
+def test_a_mask_of_noise_is_no_window():
+    for seed in range(20):
+        draw = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(24, 20, generator=draw)
+        matrix[torch.rand(24, 20, generator=draw) < 0.2 + 0.03 * seed] *= 0.01
+        assert told({"a": matrix}) == []
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (6, 9), (12, 8), (7, 5), (2, 16), (16, 16)])

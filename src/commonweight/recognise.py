@@ -13,6 +13,7 @@ from math import gcd
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from commonweight.patterns import (
     Antisymmetric,
@@ -124,21 +125,45 @@ def _table(ours: TieMap) -> Pattern:
 
 
 def _inner_sizes(ours: TieMap) -> list[Size]:
-    """Sizes that an inner factor may have, the smallest first: those that no sampled pair of connections rules out."""
+    """Sizes that an inner factor may have, the smallest first: those that no sample and no count rules out."""
     divisors = ([d for d in range(1, n + 1) if n % d == 0] for n in (ours.n_out, ours.n_in))
     sizes = np.array(sorted(product(*divisors), key=lambda size: (size[0] * size[1], size))[1:-1]).reshape(-1, 2)
     first, second = _pairs(ours)
-    cells, tied = ours.cells, ours.weight[first] == ours.weight[second]
     for chunk in np.split(np.arange(len(first)), [6, 60]):  # few pairs rule out most sizes
-        n_out, n_in = sizes[:, :1], sizes[:, 1:]
-        for one, other in ((first[chunk], second[chunk]), (second[chunk], first[chunk])):
-            out = ours.out[one] // n_out * n_out + ours.out[other] % n_out
-            cell = out * ours.n_in + ours.inp[one] // n_in * n_in + ours.inp[other] % n_in
-            place = np.minimum(np.searchsorted(cells, cell), len(cells) - 1)
-            fits = (cells[place] == cell) & (~tied[chunk] | (ours.weight[place] == ours.weight[one]))
-            keep = fits.all(1)
-            sizes, n_out, n_in = sizes[keep], n_out[keep], n_in[keep]
-    return [(int(n_out), int(n_in)) for n_out, n_in in sizes]
+        sizes = sizes[_swaps_fit(ours, sizes, first[chunk], second[chunk])]
+    return [(int(n_out), int(n_in)) for n_out, n_in in sizes if _counts_multiply(ours, (int(n_out), int(n_in)))]
+
+
+def _swaps_fit(ours: TieMap, sizes: Index, one: Index, other: Index) -> NDArray[np.bool_]:
+    """For each size, whether all pairs of connections find the two that swap their inner places, tied as they are."""
+    n_out, n_in = sizes[:, :1], sizes[:, 1:]
+    fits, swapped = np.ones(len(sizes), dtype=bool), []
+    tied = ours.weight[one] == ours.weight[other]
+    for a, b in ((one, other), (other, one)):
+        out = ours.out[a] // n_out * n_out + ours.out[b] % n_out
+        cell = out * ours.n_in + ours.inp[a] // n_in * n_in + ours.inp[b] % n_in
+        place = np.minimum(np.searchsorted(ours.cells, cell), ours.n_connections - 1)
+        fits &= ((ours.cells[place] == cell) & (~tied | (ours.weight[place] == ours.weight[a]))).all(1)
+        swapped.append(place)
+    if ours.sign is None:
+        return fits
+    # Signs multiply. Where the four use the same weights in pairs, it does not matter what sign a weight itself has.
+    weights = np.sort(ours.weight[np.stack(swapped)], axis=0), np.sort(ours.weight[[one, other]], axis=0)[:, None]
+    even = ours.sign[swapped[0]] * ours.sign[swapped[1]] == ours.sign[one] * ours.sign[other]
+    fits &= (even | (weights[0] != weights[1]).any(0)).all(1)
+    return fits
+
+
+def _counts_multiply(ours: TieMap, size: Size) -> bool:
+    """Whether the factors have what a product of this map's counts and signs needs: samples miss one odd cell."""
+    inner, outer = _inner(ours, size), _outer(ours, size)
+    counts = ("n_connections", "n_weights")
+    if any(getattr(inner, n) * getattr(outer, n) != getattr(ours, n) for n in counts):
+        return False
+    if not np.array_equal(np.sort(np.outer(outer.uses, inner.uses), axis=None), np.sort(ours.uses)):
+        return False
+    every = np.arange(ours.n_connections)
+    return ours.sign is None or bool(_swaps_fit(ours, np.array([size]), np.zeros_like(every), every)[0])
 
 
 def _pairs(ours: TieMap) -> tuple[Index, Index]:

@@ -5,22 +5,26 @@ W[o, i] = θ[(o - i) mod n] it is row (o - i) mod n of column 0. A matrix withou
 few sampled cells. What passes is compared whole with the least-squares tied matrix, the mean over each weight's cells.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
+import torch
 
 from commonweight import patterns
-from commonweight.patterns import Copies, Pattern
+from commonweight.patterns import Block, Copies, Diagonal, Kron, Pattern
 from commonweight.recognise import recognise
 from commonweight.tiemap import TieMap
 from commonweight.verdicts.bits import CLOSE, EVIDENCE, Bits, Values, Weights, blocks, scale_of
 from commonweight.verdicts.lines import Index
 from commonweight.verdicts.suggestion import Candidate, Suggestion
+from commonweight.verdicts.support import by_support, fitted
 
 _LARGEST = 1 << 25  # cells of a matrix that is looked at
 _WRITTEN_OUT = 1 << 18  # cells of one whose equal values are given to `recognise`
+_FEW = 32  # weights, of which the quartiles can be anywhere
 _PROBES = (128, 4096)  # cells that are tested, before all
 
 Home = Callable[[Index, Index], tuple[Index, Index]]
@@ -67,21 +71,68 @@ def structure(weights: Weights, name: str) -> Candidate | None:
     return Candidate(Suggestion("pattern", (name,), str(pattern), error, saved), (name,))
 
 
-def named(bits: Bits) -> tuple[Pattern, float] | None:
-    """The pattern of a matrix that is not constant, with max |Δ| to the nearest matrix of this pattern."""
+def named(bits: Bits, close: float = CLOSE) -> tuple[Pattern, float] | None:
+    """The pattern of a matrix that is not constant, with max |Δ| to the nearest matrix of this pattern.
+
+    A part of a larger matrix, which is judged again as a whole, may be off by more of its own scale.
+    """
     if min(bits.shape) < 2 or bits.size > _LARGEST:
         return None
-    found = _first_that_holds(bits)
-    if found is not None and found[1] > 0:
-        return found
-    written_out = _written_out(bits)
-    if written_out and (found is None or written_out.n_weights < found[0].n_weights):
-        found = written_out, 0.0
-    pattern = found and found[0]
-    if isinstance(pattern, Copies) and isinstance(pattern.a, patterns.Dense):  # a part can be more than dense
-        part = named(Bits(bits.array[: pattern.a.n_out, : pattern.a.n_in], bits.dtype))
-        return (patterns.copies(pattern.n, part[0]), part[1]) if part else found
-    return found
+    found = [one for one in (_first_that_holds(bits), _written_out(bits)) if one]
+    if bits.size <= _WRITTEN_OUT:
+        values = bits.values()
+        found += [one for one in (_one_weight(values), _few_weights(values, close), *by_support(values, close)) if one]
+        found += [finer for one in found if (finer := _with_finer_parts(bits, one[0]))]
+    return min(found, key=lambda one: one[0].n_weights, default=None)
+
+
+def _one_weight(values: Values) -> tuple[Pattern, float] | None:
+    """A matrix that is one value up to noise; the scale of a single weight is its size."""
+    error = float(np.abs(values - values.mean()).max())
+    if values.size < EVIDENCE or error > CLOSE * abs(values.mean()):
+        return None
+    return patterns.single(values.shape[1], values.shape[0]), error
+
+
+def _few_weights(values: Values, close: float) -> tuple[Pattern, float] | None:
+    """The first pattern that holds, of so few weights that a sample says little of their scale."""
+    few = (one.pattern for one in hypotheses(*values.shape) if one.pattern.n_weights <= _FEW)
+    for pattern in sorted(few, key=lambda one: one.n_weights):
+        if (error := fitted(values, pattern, close)) is not None:
+            return pattern, error
+    return None
+
+
+def _with_finer_parts(bits: Bits, pattern: Pattern) -> tuple[Pattern, float] | None:
+    """Parts side by side of which some are more than dense."""
+    values = bits.values()
+    finer: Pattern | None
+    if isinstance(pattern, Copies):
+        mean = np.mean(_parts(values, [pattern.a] * pattern.n), axis=0)
+        found = named(Bits.of(torch.from_numpy(mean)))
+        finer = patterns.copies(pattern.n, found[0]) if found else None
+    else:
+        parts = _side_by_side(pattern)
+        each = [named(Bits.of(torch.from_numpy(part.copy())), 2 * CLOSE) for part in _parts(values, parts)]
+        named_parts = [found[0] if found else part for found, part in zip(each, parts, strict=True)]
+        finer = recognise(patterns.block(*named_parts).tiemap()) if any(each) else None
+    error = fitted(values, finer) if finer else None
+    return (finer, error) if finer is not None and error is not None else None
+
+
+def _side_by_side(pattern: Pattern) -> list[Pattern]:
+    """The parts of which nothing is shared between."""
+    if isinstance(pattern, Block):
+        return list(pattern.parts)
+    if isinstance(pattern, Kron) and isinstance(pattern.a, Diagonal):
+        return [pattern.b] * pattern.a.n_in
+    return []
+
+
+def _parts(values: Values, parts: Sequence[Pattern]) -> list[Values]:
+    """The blocks of a matrix, on its diagonal, that are parts of these sizes."""
+    ends = [np.cumsum([0, *(getattr(part, n) for part in parts)]).tolist() for n in ("n_out", "n_in")]
+    return [values[slice(*o), slice(*i)] for o, i in zip(*map(pairwise, ends), strict=True)]
 
 
 def _first_that_holds(bits: Bits) -> tuple[Pattern, float] | None:
@@ -97,7 +148,7 @@ def _first_that_holds(bits: Bits) -> tuple[Pattern, float] | None:
     return None
 
 
-def _written_out(bits: Bits) -> Pattern | None:
+def _written_out(bits: Bits) -> tuple[Pattern, float] | None:
     """What `recognise` says of the ties between cells of equal values, if there are enough of them to be no chance."""
     if bits.size > _WRITTEN_OUT or bits.dtype.itemsize < 4:  # 16 bits have equal values without a tie
         return None
@@ -108,7 +159,9 @@ def _written_out(bits: Bits) -> Pattern | None:
     if len(different) < 2 or len(weight) < 2 * len(different) or len(weight) - len(different) < EVIDENCE:
         return None
     n_out, n_in = bits.shape
-    return recognise(TieMap(n_out, n_in, len(different), out, inp, weight, np.sign(connected).astype(np.int8)))
+    signs = np.sign(connected).astype(np.int8)
+    pattern = recognise(TieMap(n_out, n_in, len(different), out, inp, weight, signs))
+    return (pattern, 0.0) if pattern else None
 
 
 def hypotheses(n_out: int, n_in: int) -> Iterator[Hypothesis]:
