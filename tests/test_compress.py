@@ -268,6 +268,23 @@ def test_shadows_pass_the_gradient_of_each_element():
     assert torch.equal(net.weight, weight.sign() * 3)
 
 
+@pytest.mark.parametrize(("k", "per"), [(1, "row"), (2, 3), (3, "row"), (16, "tensor"), (256, "tensor")])
+def test_codebooks_follow_their_shadows_by_a_step_of_lloyd(k, per):
+    net = seeded(lambda: nn.Linear(130, 8))
+    compress.share(net, k, per, shadows=True)
+    shared, shadow = net.shared, net.shared.shadow.detach()
+    shadow += seeded(lambda: torch.randn(8, 130)) / 50
+    values = shared.values.detach().clone()
+    shared.follow_shadow()
+    for group in range(len(values)):
+        part = shadow[group * shared.rows : (group + 1) * shared.rows].flatten()
+        codes = (part[:, None] - values[group]).abs().argmin(1)
+        assert torch.equal(shared.codes()[group * shared.rows : (group + 1) * shared.rows].flatten().long(), codes)
+        for code in range(k):
+            expected = part[codes == code].mean() if bool((codes == code).any()) else values[group, code]
+            torch.testing.assert_close(shared.values[group, code].detach(), expected)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

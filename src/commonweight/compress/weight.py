@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import kernels
-from commonweight.compress.nearest import nearest
 
 
 class SharedWeight(nn.Module):
@@ -75,11 +74,21 @@ class SharedWeight(nn.Module):
 
     @torch.no_grad()
     def follow_shadow(self) -> None:
-        """Let codes and values be the nearest to the shadow."""
-        if self.shadow is not None:
-            codes, values = nearest(self.shadow.detach(), self.values.shape[1], self.rows)
-            self.words.copy_(kernels.pack(codes, self.bits))
-            self.values.copy_(values)
+        """Give each element the value that is nearest to its shadow, and make each value the mean of its shadows.
+
+        One step of Lloyd's algorithm, from values in rising order to values in rising order; a value that no element
+        takes stays as it is.
+        """
+        if self.shadow is None:
+            return
+        shadow = self.shadow.detach().flatten(1)
+        between = (self.values[:, 1:] + self.values[:, :-1]) / 2
+        owners = torch.arange(len(shadow), device=shadow.device) // self.rows
+        self.words.copy_(kernels.pack(torch.searchsorted(between[owners], shadow), self.bits))
+        size = (*self.values.shape, self.bits)
+        sums = torch.ops.commonweight.codebook_sums(shadow, self.words, *size)
+        uses = torch.ops.commonweight.codebook_sums(torch.ones_like(shadow), self.words, *size)
+        self.values.copy_(torch.where(uses > 0, sums / uses.clamp(min=1), self.values))
 
     def extra_repr(self) -> str:
         """Shape and codebooks."""

@@ -29,8 +29,9 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
 
     Codes stay, unless the weights have shadows (`compress.share(..., shadows=True)`): each element then has a number of
     its own that takes the gradient of the element, while the net computes with shared values; in the first half of the
-    steps, codes and values become the nearest to the shadows after each step. (Seldom is worse than never: the shadows
-    run away from what the net computes with.) Then the shadows are dropped, and the values are trained as above.
+    steps, codes and values follow the shadows after each step, by one step of Lloyd's algorithm. (Seldom is worse than
+    never: the shadows run away from what the net computes with.) Then the shadows are dropped, and the values are
+    trained as above.
 
     Args:
         model: takes normalised samples of the data.
@@ -40,8 +41,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
         seed: of the order of samples, and of dropout.
 
     Sources: trained values, Han, Mao, Dally 2015 (arXiv:1510.00149), section 3.3. Shadows and the straight gradient,
-    Courbariaux, Bengio, David 2015, "BinaryConnect" (arXiv:1511.00363). Deviation: the nearest values are found anew
-    by k-means that is exact.
+    Courbariaux, Bengio, David 2015, "BinaryConnect" (arXiv:1511.00363), there with the two values ±1.
 
     Raises:
         TrainError: no whole number of epochs, a rate that is not above 0, or a loss that is no longer finite.
