@@ -26,8 +26,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from commonweight.nets import CNN, GroupCNN
+from commonweight.nets.cnn import CNN
 from commonweight.nets.equivariant import P4M
+from commonweight.nets.group_cnn import GroupCNN
 
 TRAIN, BATCH, EPOCHS, RATE = 1000, 50, 40, 3e-3
 MARGINS = {"upright to turned": 20.0, "turned to turned": 1.0}

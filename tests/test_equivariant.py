@@ -18,7 +18,8 @@ import commonweight as cw
 from commonweight import patterns as P
 from commonweight.errors import NetError, PatternError
 from commonweight.lower import lower
-from commonweight.nets import CNN, DeepSets, GroupCNN
+from commonweight.nets.cnn import CNN
+from commonweight.nets.deep_sets import DeepSets
 from commonweight.nets.equivariant import (
     P1,
     P4,
@@ -30,6 +31,7 @@ from commonweight.nets.equivariant import (
     plain,
     reversal_conv1d,
 )
+from commonweight.nets.group_cnn import GroupCNN
 from commonweight.tied import Tied
 
 GROUPS = [(P1, p1_conv2d), (P4, p4_conv2d), (P4M, p4m_conv2d)]

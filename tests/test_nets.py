@@ -14,7 +14,10 @@ import commonweight as cw
 from commonweight import nets, patterns
 from commonweight.errors import NetError
 from commonweight.nets import lenet
+from commonweight.nets.cnn import CNN
 from commonweight.nets.lenet import FixedCodes, GreyImage, LeNet5, LeNet1989, ScaledTanh, digit_codes
+from commonweight.nets.locally_connected import LocallyConnected
+from commonweight.nets.mlp import MLP
 from commonweight.tied import Tied
 
 LENET5 = {  # LeCun et al. 1998, section II.B: weights, connections
@@ -37,7 +40,8 @@ PUBLISHED = [
     (LeNet1989, (1, 16, 16), LENET1989, (9_760, 64_660)),
 ]
 PUBLISHED_IDS = ["lenet5", "lenet1989"]
-BUILT = [(entry, shape) for entry in nets.entries() for shape in ((1, 8, 8), (3, 28, 20), (1, 32, 32))]
+BY_GRADIENTS = [entry for entry in nets.entries() if "image" in entry.inputs and not entry.estimators]
+BUILT = [(entry, shape) for entry in BY_GRADIENTS for shape in ((1, 8, 8), (3, 28, 20), (1, 32, 32))]
 
 
 # What the papers say
@@ -234,7 +238,7 @@ def test_every_net_maps_a_batch_to_outputs_and_learns_with_every_weight(entry, i
         assert parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("name", nets.names())
+@pytest.mark.parametrize("name", [entry.name for entry in BY_GRADIENTS])
 def test_a_seed_makes_the_same_weights_and_leaves_the_random_state_alone(name):
     before = torch.get_rng_state()
     one, same, other = (nets.build(name, (1, 8, 8), 3, seed=seed) for seed in (5, 5, 6))
@@ -245,7 +249,7 @@ def test_a_seed_makes_the_same_weights_and_leaves_the_random_state_alone(name):
     assert one.built_as == name
 
 
-@pytest.mark.parametrize("name", nets.names())
+@pytest.mark.parametrize("name", [entry.name for entry in BY_GRADIENTS])
 def test_every_net_learns_a_few_images_by_heart(name):
     generator = torch.Generator().manual_seed(0)
     x, targets = torch.randn(12, 1, 8, 8, generator=generator), torch.arange(12) % 3
@@ -259,7 +263,7 @@ def test_every_net_learns_a_few_images_by_heart(name):
     assert torch.equal(net.eval()(x).argmax(1), targets)
 
 
-@pytest.mark.parametrize("entry", nets.entries(), ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", BY_GRADIENTS, ids=lambda entry: entry.name)
 def test_entries_describe_what_is_built(entry):
     assert nets.natural_shape(entry.name) == entry.natural_shape
     assert entry.summary
@@ -282,7 +286,7 @@ def test_names_are_those_of_the_entries_in_order():
 
 
 def test_mlp_is_what_its_formula_says():
-    net = nets.MLP((2, 3), 2, hidden=(5, 4), activation=nn.Tanh)
+    net = MLP((2, 3), 2, hidden=(5, 4), activation=nn.Tanh)
     weights = [parameter.detach().double().numpy() for parameter in net.parameters()]
     x = np.random.default_rng(0).normal(size=(7, 2, 3))
     state = x.reshape(7, 6)
@@ -293,7 +297,7 @@ def test_mlp_is_what_its_formula_says():
 
 
 def test_mlp_without_hidden_layers_is_linear():
-    assert [type(module) for module in nets.MLP((4,), 3, hidden=())] == [nn.Flatten, nn.Linear]
+    assert [type(module) for module in MLP((4,), 3, hidden=())] == [nn.Flatten, nn.Linear]
 
 
 # The two twins
@@ -301,7 +305,7 @@ def test_mlp_without_hidden_layers_is_linear():
 
 def test_locally_connected_is_cnn_with_a_kernel_for_each_position():
     in_shape = (3, 17, 12)
-    shared, unshared = nets.CNN(in_shape, 4, width=5), nets.LocallyConnected(in_shape, 4, width=5)
+    shared, unshared = CNN(in_shape, 4, width=5), LocallyConnected(in_shape, 4, width=5)
     assert [name for name, _ in shared.named_modules()] == [name for name, _ in unshared.named_modules()]
     x = torch.randn(2, *in_shape, generator=torch.Generator().manual_seed(0))
     counts = [{layer.name: layer for layer in cw.count(net, x).layers} for net in (shared, unshared)]
@@ -313,7 +317,7 @@ def test_locally_connected_is_cnn_with_a_kernel_for_each_position():
 
 def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does():
     in_shape = (2, 9, 8)
-    shared, unshared = nets.CNN(in_shape, 4, width=3), nets.LocallyConnected(in_shape, 4, width=3)
+    shared, unshared = CNN(in_shape, 4, width=3), LocallyConnected(in_shape, 4, width=3)
     for layer in (module for module in shared.children() if isinstance(module, nn.Conv2d)):
         name = next(name for name, module in shared.named_children() if module is layer)
         twin = unshared.get_submodule(name)
@@ -337,11 +341,11 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.natural_shape("mine.py:net"), r"Only you know what mine.py:net was made for: say the shape"),
         (
             lambda: nets.build("lenet5", (13,), 3),
-            r"lenet5 takes images of shape .*; got samples of shape \(13,\): use mlp",
+            r"lenet5 takes images of shape .*; got samples of shape \(13,\): use .*mlp",
         ),
         (
-            lambda: nets.build("mlp", (3, 4), 3),
-            r"mlp takes images .* or rows .*; got samples of shape \(3, 4\): no net",
+            lambda: nets.build("mlp", (2, 3, 4, 5), 3),
+            r"mlp takes images .* or series .* or rows .*; got samples of shape \(2, 3, 4, 5\): no net",
         ),
         (
             lambda: nets.build("lenet5", (1, 8, 8), 1, task="regression"),
@@ -352,7 +356,7 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.build("lenet5", (1, 28, 28), 26), r"tells 2 to 10 classes apart; got 26: use the net cnn"),
         (lambda: nets.build("lenet5", (1, 28, 28), 1), r"tells 2 to 10 classes apart; got 1"),
         (lambda: nets.build("lenet1989", (1, 28, 28), 1), r"lenet1989 tells two or more classes apart; got 1"),
-        (lambda: nets.MLP((4,), 2, hidden=(8, 0)), r"Every hidden layer of an mlp needs at least 1 unit; got \(8, 0\)"),
+        (lambda: MLP((4,), 2, hidden=(8, 0)), r"Every hidden layer of an mlp needs at least 1 unit; got \(8, 0\)"),
     ],
 )
 def test_what_cannot_be_built_is_refused_in_one_sentence(call, sentence):

@@ -1,129 +1,39 @@
-"""Networks by name: what there is, what it is for, and `build`, which makes one with a seed.
+"""Networks by name: `build` makes one with a seed, `estimator` one that learns by a rule of its own.
 
 Every net takes samples (B, *in_shape), normalised to mean 0 and deviation 1, and gives (B, n_outputs): logits for
-classification, values for regression. One whose paper prescribes a loss has a method `loss(outputs, targets)`.
+classification, values for regression. One whose paper prescribes a loss has a method `loss(outputs, targets)`; one that
+has more to show than its kernels has a method `views` (see `commonweight.views`).
+
+A family is imported when it is asked for.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import nn
 
 from commonweight.errors import NetError
-from commonweight.nets.cnn import CNN
-from commonweight.nets.deep_sets import DeepSets
-from commonweight.nets.group_cnn import P4CNN, P4MCNN, GroupCNN
-from commonweight.nets.lenet import LeNet5, LeNet1989
-from commonweight.nets.locally_connected import LocallyConnected
-from commonweight.nets.mlp import MLP
-from commonweight.nets.own import Factory, Shape, load_factory
+from commonweight.nets.catalogue import ENTRIES, Entry
+from commonweight.nets.own import Shape, load_factory
 
-__all__ = ["CNN", "MLP", "DeepSets", "Entry", "GroupCNN", "LeNet5", "LeNet1989", "LocallyConnected", "build"]
-__all__ += ["entries", "load_factory", "names", "natural_shape"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A network that can be built by name.
-
-    Attributes:
-        name: what `build` and the command line call it.
-        summary: what it is, in a few words.
-        source: the paper it comes from.
-        tasks: what it learns, of "classification" and "regression".
-        inputs: what it takes, of "image" and "table".
-        natural_shape: the shape of a sample it was made for, which `commonweight count` takes by default.
-        factory: makes one from in_shape and n_outputs.
-    """
-
-    name: str
-    summary: str
-    source: str
-    tasks: tuple[str, ...]
-    inputs: tuple[str, ...]
-    natural_shape: Shape
-    factory: Factory
-
-
-_BOTH = ("classification", "regression")
-_ENTRIES = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            "cnn",
-            "small convolutional net, default for images",
-            "Ioffe & Szegedy 2015",
-            _BOTH,
-            ("image",),
-            (1, 28, 28),
-            CNN,
-        ),
-        Entry(
-            "lenet1989",
-            "zip code reader: kernels shared, biases not",
-            "LeCun et al. 1989",
-            ("classification",),
-            ("image",),
-            (1, 16, 16),
-            LeNet1989,
-        ),
-        Entry(
-            "lenet5",
-            "digit reader, exact: answers are drawings",
-            "LeCun et al. 1998",
-            ("classification",),
-            ("image",),
-            (1, 32, 32),
-            LeNet5,
-        ),
-        Entry(
-            "locally_connected",
-            "twin of cnn with a kernel for each position",
-            "Le Cun 1989",
-            _BOTH,
-            ("image",),
-            (1, 28, 28),
-            LocallyConnected,
-        ),
-        Entry(
-            "mlp",
-            "fully connected layers, default for tables",
-            "Rumelhart et al. 1986",
-            _BOTH,
-            ("image", "table"),
-            (1, 28, 28),
-            MLP,
-        ),
-        Entry(
-            "p4_cnn",
-            "twin of cnn that quarter turns leave alone",
-            "Cohen & Welling 2016",
-            _BOTH,
-            ("image",),
-            (1, 28, 28),
-            P4CNN,
-        ),
-        Entry(
-            "p4m_cnn",
-            "twin of cnn that turns and mirrors leave alone",
-            "Cohen & Welling 2016",
-            _BOTH,
-            ("image",),
-            (1, 28, 28),
-            P4MCNN,
-        ),
-    )
+__all__ = ["Entry", "build", "entries", "estimator", "load_factory", "names", "natural_shape"]
+_ENTRIES = {entry.name: entry for entry in ENTRIES}
+_SHAPES = {
+    "image": "images of shape (channels, height, width)",
+    "series": "series of shape (channels, length)",
+    "table": "rows of shape (features,)",
 }
-_SHAPES = {"image": "images of shape (channels, height, width)", "table": "rows of shape (features,)"}
-_AXES = {"image": 3, "table": 1}
+_AXES = {"image": 3, "series": 2, "table": 1}
 
 
 def names() -> tuple[str, ...]:
     """The names that `build` knows, in alphabetical order.
 
-    >>> names()
-    ('cnn', 'lenet1989', 'lenet5', 'locally_connected', 'mlp', 'p4_cnn', 'p4m_cnn')
+    >>> names()[:3]
+    ('cnn', 'lenet1989', 'lenet5')
     """
     return tuple(_ENTRIES)
 
@@ -133,15 +43,25 @@ def entries() -> list[Entry]:
     return list(_ENTRIES.values())
 
 
-def build(name: str, in_shape: Shape, n_outputs: int, *, task: str = "classification", seed: int = 0) -> nn.Module:
+def build(
+    name: str,
+    in_shape: Shape,
+    n_outputs: int,
+    *,
+    task: str = "classification",
+    seed: int = 0,
+    structure: Mapping[str, Any] | None = None,
+) -> nn.Module:
     """Make a network; the same arguments make the same weights. Torch's own random state stays as it was.
 
     Args:
         name: one of `names()`, or file.py:factory for a net of your own (see `load_factory`).
-        in_shape: of one sample: (channels, height, width) of an image, (features,) of a row of a table.
+        in_shape: of one sample: (channels, height, width) of an image, (channels, length) of a series, (features,) of a
+            row of a table.
         n_outputs: number of classes or of values, at least 1.
         task: "classification" or "regression", to refuse nets that cannot learn it.
         seed: of the first weights, a whole number from 0.
+        structure: further arguments of the family, such as the sizes that an estimator found (its `structure_`).
 
     Returns:
         The net, with `name` as its attribute `built_as`.
@@ -159,12 +79,36 @@ def build(name: str, in_shape: Shape, n_outputs: int, *, task: str = "classifica
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
     is_own = ":" in name or name.endswith(".py")
-    factory = load_factory(name) if is_own else _entry_for(name, in_shape, task).factory
+    factory = load_factory(name) if is_own else _found(_entry_for(name, in_shape, task).factory)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        net = factory(in_shape, n_outputs)
+        net: nn.Module = factory(in_shape, n_outputs, **(structure or {}))
     net.built_as = name  # type: ignore[assignment]  # a plain word, neither module nor tensor
     return net
+
+
+def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None:
+    """Make the estimator of a family that learns by a rule of its own, by scikit-learn's conventions.
+
+    Args:
+        name: one of `names()`, or a net of your own.
+        in_shape: of one sample; rows of a table are handed to the estimator flat.
+        task: "classification" or "regression".
+        seed: its `random_state`.
+
+    Returns:
+        The estimator, not yet fitted; None for nets that are trained by gradients, by `commonweight.fit`.
+
+    Raises:
+        NetError: an unknown name, or a family that does not learn the task or does not take such samples.
+
+    >>> estimator("cnn", (1, 8, 8), task="classification", seed=0) is None
+    True
+    """
+    if ":" in name:
+        return None
+    path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
+    return None if path is None else _found(path)(random_state=seed)
 
 
 def natural_shape(name: str) -> Shape:
@@ -179,6 +123,12 @@ def natural_shape(name: str) -> Shape:
     if ":" in name:
         raise NetError(f"Only you know what {name} was made for: say the shape of one input, such as 3x32x32.")
     return _entry(name).natural_shape
+
+
+def _found(path: str) -> Any:
+    """The class or function of a family, such as cnn:CNN."""
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(f"commonweight.nets.{module}"), attribute)
 
 
 def _entry(name: str) -> Entry:

@@ -1,20 +1,17 @@
 """The training loop: batches, steps, checks, and a run folder from which training goes on after any interruption."""
 
 import math
-import platform
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-import commonweight
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
@@ -30,12 +27,12 @@ from commonweight.train.objective import Part, error_sum, evaluate, loss_functio
 from commonweight.train.optimise import make_optimizer, rate_at
 from commonweight.train.run import (
     CHECKPOINT,
-    FORMAT,
     RECORDS,
     REPORT,
     WEIGHTS,
     Run,
     begin_folder,
+    describe,
     read_description,
     write_description,
 )
@@ -103,7 +100,7 @@ def fit(
         seed=seed,
     )
     net = net or getattr(model, "built_as", None)
-    description = describe(net, data, settings)
+    description = describe(net, data, asdict(settings))
     name = f"{data.name}-{net or type(model).__name__}"
     folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
     return _train(model, data, settings, Run(model, description, [], folder), progress)
@@ -131,37 +128,6 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
             f"give the same data and seed."
         )
     return _train(model, data, settings, Run(model, description, [], folder), progress)
-
-
-def describe(net: str | None, data: Data, settings: Settings) -> dict[str, Any]:
-    """The contents of run.json at the start."""
-    about = {
-        "name": data.name,
-        "source": data.source,
-        "task": data.task,
-        "in_shape": list(data.in_shape),
-        "n_outputs": data.n_outputs,
-        "classes": list(data.classes),
-        "features": list(data.features),
-        "target": data.target,
-        "sizes": [len(data.train), len(data.validation), len(data.test)],
-        "fingerprint": data.fingerprint(),
-    }
-    versions = {
-        "commonweight": commonweight.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
-    return {
-        "format": FORMAT,
-        "net": net,
-        "seed": settings.seed,
-        "data": about,
-        "normalisation": data.normalisation.to_json(),
-        "settings": asdict(settings),
-        "versions": versions,
-        "results": {},
-    }
 
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:

@@ -10,17 +10,22 @@ report.html              the run for people
 
 import itertools
 import json
+import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+import commonweight
 from commonweight import nets
 from commonweight.atomic import read_text, write_text
 from commonweight.census import Census
 from commonweight.compress import open_shared
+from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.errors import FileError, TrainError
 from commonweight.measure.records import Record, read_records
@@ -66,20 +71,23 @@ class Run:
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
-        device = next(self.model.parameters()).device
+        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
         return self.normalisation.restore_target(outputs)
 
     def summary(self) -> str:
         """The outcome in a few lines for a person."""
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
-        n_epochs, seconds = f"{results['epochs']:.3g} epochs", f"{results['train_seconds']:.1f} s"
-        why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
+        seconds, stopped = f"{results['train_seconds']:.1f} s", results["stopped"]
         scored = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
-        lines = [
-            f"{self.name}: {n_epochs} in {seconds} ({why[results['stopped']]})",
-            f"trained on {n_train:,} samples, chosen by {n_validation:,}, tested once on {n_test:,}: {scored}",
-        ]
+        if stopped == "rule":
+            lines = [f"{self.name}: learned in {seconds} by a rule of its own"]
+            chosen = f"held back {n_validation:,}"
+        else:
+            why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
+            lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]})"]
+            chosen = f"chosen by {n_validation:,}"
+        lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")
         if self.folder is not None:
             lines.append(f"run: {self.folder}   report: {self.folder / REPORT}")
         return "\n".join(lines)
@@ -131,7 +139,39 @@ def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.
     if net is None and began_with not in nets.names():
         raise FileError(f"{folder} was begun with a net of your own: say --net {began_with} to run that file again.")
     shape, n_outputs = tuple(data["in_shape"]), data["n_outputs"]
-    return nets.build(began_with, shape, n_outputs, task=data["task"], seed=description["seed"])
+    given = {"task": data["task"], "seed": description["seed"], "structure": description.get("structure")}
+    return nets.build(began_with, shape, n_outputs, **given)
+
+
+def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of run.json at the start."""
+    about = {
+        "name": data.name,
+        "source": data.source,
+        "task": data.task,
+        "in_shape": list(data.in_shape),
+        "n_outputs": data.n_outputs,
+        "classes": list(data.classes),
+        "features": list(data.features),
+        "target": data.target,
+        "sizes": [len(data.train), len(data.validation), len(data.test)],
+        "fingerprint": data.fingerprint(),
+    }
+    versions = {
+        "commonweight": commonweight.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return {
+        "format": FORMAT,
+        "net": net,
+        "seed": settings["seed"],
+        "data": about,
+        "normalisation": data.normalisation.to_json(),
+        "settings": dict(settings),
+        "versions": versions,
+        "results": {},
+    }
 
 
 def new_folder(out: str | Path, name: str) -> Path:

@@ -8,6 +8,7 @@ from commonweight import data, nets
 from commonweight.data.dataset import Data
 from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
+from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
 from commonweight.train.run import Run, build_net, read_description
 
@@ -16,9 +17,16 @@ DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
 
 
 def start_run(name: str, *, net: str | None, target: str | None, task: str | None, seed: int, **settings: Any) -> Run:
-    """Load data by name or path, build a net for it, and fit it. Further settings are those of `fit`."""
+    """Load data by name or path, build a net for it, and fit it. Further settings are those of `fit`.
+
+    Raises:
+        TrainError: a setting that the net has no use for, because it learns by a rule of its own.
+    """
     loaded = data.load(name, target=target, task=task, seed=seed)
     net = net or DEFAULT_NET[loaded.is_image]
+    estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
+    if estimator is not None:
+        return fit_estimator(estimator, loaded, net=net, seed=seed, **settings)
     model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, seed=seed)
     return fit(model, loaded, net=net, seed=seed, **settings)
 
@@ -27,10 +35,13 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
     """Take up an interrupted run with the data and the net it began with.
 
     Raises:
-        TrainError: another net was asked for, or the data was not loaded by name or path.
+        TrainError: another net was asked for, the net learns by a rule of its own, or the data was not loaded by name
+            or path.
         FileError: no run there, or a net that cannot be built again.
     """
     description = read_description(folder)
+    if "structure" in description:
+        raise TrainError(f"{folder} was learned in one piece by the rule of {description['net']}: train it anew.")
     model = build_net(folder, description, net)
     about = description["data"]
     source = name or about["source"]

@@ -20,6 +20,7 @@ from commonweight.measure.report.numerals import duration, number, percent, shor
 from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.report.outcome import outcome
 from commonweight.measure.report.plane import plane
+from commonweight.measure.report.views import views
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -27,6 +28,7 @@ _ENDED = {
     "epochs": "all epochs were done",
     "goal": "the goal was reached",
     "patience": "the validation part had not got better for long",
+    "rule": "the net's own learning rule had come to its end",
 }
 
 _OPTIONS = ("epochs", "goal", "optimizer", "lr", "batch_size", "precision", "device")
@@ -91,6 +93,7 @@ def _sections(
         "mistakes": mistakes(answers, data),
         "ladder": ladder(census) if census and census.connections else None,
         "kernels": first_kernels(model, order, data),
+        "views": views(model, data),
         "through": through,
         "weights": spread(model),
     }
@@ -104,6 +107,7 @@ _CALLED = {
     "mistakes": "Mistakes",
     "ladder": "Shared weights",
     "kernels": "Kernels",
+    "views": "What it shows",
     "through": "One sample",
     "weights": "Weights",
     "run": "The run",

@@ -1,0 +1,148 @@
+"""The catalogue: every family of networks, what it is for, and where its code is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A family of networks that is known by name.
+
+    Attributes:
+        name: what `build` and the command line call it.
+        summary: what it is, in a few words.
+        source: the paper it comes from.
+        tasks: what it learns, of "classification" and "regression".
+        inputs: what it takes, of "image", "series" and "table".
+        natural_shape: the shape of a sample it was made for, which `commonweight count` takes by default.
+        factory: where what makes one from in_shape and n_outputs is, in `commonweight.nets`: such as cnn:CNN.
+        estimators: for a family that learns by a rule of its own, where its estimator for each task is.
+    """
+
+    name: str
+    summary: str
+    source: str
+    tasks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    natural_shape: tuple[int, ...]
+    factory: str
+    estimators: Mapping[str, str] = field(default_factory=dict)
+
+
+_BOTH = ("classification", "regression")
+_ANY = ("image", "series", "table")
+ENTRIES = (
+    Entry(
+        "cnn",
+        "small convolutional net, default for images",
+        "Ioffe & Szegedy 2015",
+        _BOTH,
+        ("image",),
+        (1, 28, 28),
+        "cnn:CNN",
+    ),
+    Entry(
+        "lenet1989",
+        "zip code reader: kernels shared, biases not",
+        "LeCun et al. 1989",
+        ("classification",),
+        ("image",),
+        (1, 16, 16),
+        "lenet:LeNet1989",
+    ),
+    Entry(
+        "lenet5",
+        "digit reader, exact: answers are drawings",
+        "LeCun et al. 1998",
+        ("classification",),
+        ("image",),
+        (1, 32, 32),
+        "lenet:LeNet5",
+    ),
+    Entry(
+        "locally_connected",
+        "twin of cnn with a kernel for each position",
+        "Le Cun 1989",
+        _BOTH,
+        ("image",),
+        (1, 28, 28),
+        "locally_connected:LocallyConnected",
+    ),
+    Entry(
+        "logistic",
+        "logistic regression, of scikit-learn",
+        "Cox 1958",
+        ("classification",),
+        _ANY,
+        (64,),
+        "comparators:unfitted",
+        {"classification": "comparators:logistic"},
+    ),
+    Entry(
+        "mlp",
+        "fully connected layers, default for tables",
+        "Rumelhart et al. 1986",
+        _BOTH,
+        _ANY,
+        (1, 28, 28),
+        "mlp:MLP",
+    ),
+    Entry(
+        "naive_bayes",
+        "naive Bayes with Gaussians, of scikit-learn",
+        "Maron 1961",
+        ("classification",),
+        _ANY,
+        (64,),
+        "comparators:unfitted",
+        {"classification": "comparators:naive_bayes"},
+    ),
+    Entry(
+        "p4_cnn",
+        "twin of cnn that quarter turns leave alone",
+        "Cohen & Welling 2016",
+        _BOTH,
+        ("image",),
+        (1, 28, 28),
+        "group_cnn:P4CNN",
+    ),
+    Entry(
+        "p4m_cnn",
+        "twin of cnn that turns and mirrors leave alone",
+        "Cohen & Welling 2016",
+        _BOTH,
+        ("image",),
+        (1, 28, 28),
+        "group_cnn:P4MCNN",
+    ),
+    Entry(
+        "ridge",
+        "linear regression with a penalty, of scikit-learn",
+        "Hoerl & Kennard 1970",
+        ("regression",),
+        _ANY,
+        (64,),
+        "comparators:unfitted",
+        {"regression": "comparators:ridge"},
+    ),
+    Entry(
+        "svm",
+        "support vectors, of scikit-learn",
+        "Cortes & Vapnik 1995",
+        _BOTH,
+        _ANY,
+        (64,),
+        "comparators:unfitted",
+        {"classification": "comparators:svm_classifier", "regression": "comparators:svm_regressor"},
+    ),
+    Entry(
+        "tree",
+        "decision tree, of scikit-learn",
+        "Breiman et al. 1984",
+        _BOTH,
+        _ANY,
+        (64,),
+        "comparators:unfitted",
+        {"classification": "comparators:tree_classifier", "regression": "comparators:tree_regressor"},
+    ),
+)

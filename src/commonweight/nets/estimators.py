@@ -1,0 +1,125 @@
+"""What families with a learning rule of their own have in common: scikit-learn's conventions around a torch module.
+
+`fit` learns a module, `module_`, which takes samples, flat or not, and gives a score for each class or a value for each
+target. Everything else works on that module: `predict`, `cw.save`, `cw.count`, the report. `structure_` holds what
+beside in_shape and n_outputs is needed to build an empty one, such as the number of centres.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+Array = NDArray[Any]
+
+
+class ModuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """Scores of a fitted module for rows of a table.
+
+    Attributes:
+        module_: the net that was fitted.
+        structure_: keyword arguments with which the factory of the net makes an empty one of the same shape.
+        n_features_in_: width of a row.
+    """
+
+    module_: nn.Module
+    structure_: dict[str, Any]
+    n_features_in_: int
+
+    @torch.no_grad()
+    def scores(self, X: ArrayLike) -> Tensor:
+        """What the module says: shape (N, n_outputs).
+
+        Args:
+            X: shape (N, n_features_in_).
+
+        Raises:
+            sklearn.exceptions.NotFittedError: before `fit`.
+            ValueError: another width, or values that are not finite.
+        """
+        check_is_fitted(self, "module_")
+        x = validate_data(self, X, reset=False, dtype=np.float32)
+        outputs: Tensor = self.module_.eval()(torch.from_numpy(np.ascontiguousarray(x)))
+        return outputs
+
+
+class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
+    """A classifier: labels of any kind in, labels out.
+
+    Attributes:
+        classes_: the labels, sorted; the order of the outputs of the module.
+    """
+
+    classes_: Array
+
+    def encode(self, X: ArrayLike, y: ArrayLike) -> tuple[Tensor, Tensor]:
+        """Check samples and labels, and note the classes.
+
+        Returns:
+            Samples as float32, shape (N, F), and the index of the class of each, int64 of shape (N,).
+
+        Raises:
+            ValueError: values that are not finite, labels that are no classes, or only one class.
+        """
+        x, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"{type(self).__name__} tells classes apart, but y has only one class, {self.classes_[0]!r}: give "
+                f"samples of two at least."
+            )
+        return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(index.astype(np.int64))
+
+    def decision_function(self, X: ArrayLike) -> Array:
+        """Scores of the classes, shape (N, C); with two classes their difference, shape (N,)."""
+        scores = self.scores(X).numpy()
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    def predict_proba(self, X: ArrayLike) -> Array:
+        """softmax of the scores, shape (N, C)."""
+        return self.scores(X).double().softmax(1).numpy()
+
+    def predict(self, X: ArrayLike) -> Array:
+        """The class of the largest score, shape (N,)."""
+        index = self.scores(X).argmax(1).numpy()
+        return np.asarray(self.classes_[index])
+
+
+class ModuleRegressor(RegressorMixin, ModuleEstimator):  # type: ignore[misc]
+    """A regressor: one target or several."""
+
+    def encode(self, X: ArrayLike, y: ArrayLike) -> tuple[Tensor, Tensor]:
+        """Check samples and targets.
+
+        Returns:
+            float32 of shapes (N, F) and (N, T).
+
+        Raises:
+            ValueError: values that are not finite, or lengths that differ.
+        """
+        x, y = validate_data(self, X, y, dtype=np.float32, multi_output=True, y_numeric=True)
+        values: Array = np.asarray(y, dtype=np.float32)
+        self._is_flat = values.ndim == 1
+        targets = torch.from_numpy(values.reshape(len(x), -1))
+        return torch.from_numpy(np.ascontiguousarray(x)), targets
+
+    def predict(self, X: ArrayLike) -> Array:
+        """Values of the targets, of the shape that `y` had."""
+        values = self.scores(X).numpy()
+        return values[:, 0] if self._is_flat else values
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """A seed for torch from scikit-learn's `random_state`.
+
+    >>> seed_of(3) == seed_of(3)
+    True
+    """
+    return int(check_random_state(random_state).randint(2**31 - 1))

@@ -1,0 +1,129 @@
+"""Families that learn by a rule of their own: fitted in one piece, scored and stored as any other run."""
+
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from commonweight.atomic import write_text
+from commonweight.census import count
+from commonweight.data.dataset import Data
+from commonweight.errors import TrainError
+from commonweight.files import save
+from commonweight.measure.records import Record, to_lines
+from commonweight.measure.report import write_report
+from commonweight.train.objective import Part, evaluate, loss_function
+from commonweight.train.run import RECORDS, REPORT, WEIGHTS, Run, begin_folder, describe, write_description
+
+NOT_GIVEN = (None, "auto")
+
+
+def fit_estimator(
+    estimator: Any, data: Data, *, net: str, seed: int, out: str | Path | None = "auto", **settings: Any
+) -> Run:
+    """Fit an estimator to the training part and score it on the test part.
+
+    Args:
+        estimator: see `commonweight.nets.estimators`; it is handed normalised samples, flat.
+        data: what to learn from.
+        net: the name it was made by.
+        seed: of the split and of the estimator.
+        out: the run folder, as in `fit`.
+        settings: those of `fit`. Of these an estimator knows at most the number of epochs, as `max_iter`.
+
+    Returns:
+        The run, with the fitted module as its model.
+
+    Raises:
+        TrainError: a setting that it has no use for, or samples that it cannot learn from.
+        FileError: the run folder cannot be written, or already holds a run.
+    """
+    parameters = _set(estimator, net, settings)
+    description = describe(net, data, {**parameters, "seed": seed})
+    folder = None if out is None else begin_folder(out, f"{data.name}-{net}", description)
+    started = time.perf_counter()
+    x = data.normalisation.apply(data.x[data.train]).flatten(1).numpy()
+    y = data.normalisation.apply_target(data.y[data.train]).numpy()
+    try:
+        estimator.fit(x, y)
+    except ValueError as error:
+        raise TrainError(f"{net} cannot learn {data.name}: {error}") from error
+    seconds = time.perf_counter() - started
+    model = estimator.module_.eval()
+    model.built_as = net
+    description["structure"] = dict(estimator.structure_)
+    run = Run(model, description, [], folder)
+    _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
+    if folder is not None:
+        _write(run, folder, data)
+    return run
+
+
+def _set(estimator: Any, net: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Hand the number of epochs to the estimator; refuse everything else. Returns the parameters it has then.
+
+    Raises:
+        TrainError: a setting that it has no use for.
+    """
+    given = {name: value for name, value in settings.items() if value not in NOT_GIVEN}
+    if "epochs" in given and "max_iter" in estimator.get_params():
+        estimator.set_params(max_iter=given.pop("epochs"))
+    if given:
+        others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise TrainError(f"{net} learns by a rule of its own, which has no use for {others}: leave that out.")
+    parameters: dict[str, Any] = estimator.get_params()
+    return {name: value for name, value in parameters.items() if name != "random_state"}
+
+
+def _score(run: Run, data: Data, epochs: int, seconds: float) -> None:
+    """Note the scores on all three parts, and the weights and connections."""
+    model = run.model
+    loss = loss_function(model, data, label_smoothing=0.0)
+    scores = {}
+    for name, index in (("train", data.train), ("validation", data.validation), ("test", data.test)):
+        inputs = data.normalisation.apply(data.x[index])
+        part = Part(inputs, data.normalisation.apply_target(data.y[index]))
+        scores[name] = evaluate(model, part, loss, data, nullcontext)
+    metric = "accuracy" if data.task == "classification" else "rmse"
+    train, validation = scores["train"], scores["validation"]
+    run.records.append(
+        Record(
+            step=epochs,
+            epoch=epochs,
+            seconds=seconds,
+            rate=0.0,
+            loss=train["loss"],
+            metric=train[metric],
+            validation_loss=validation["loss"],
+            validation_metric=validation[metric],
+            layers=(),
+        )
+    )
+    run.census = count(model, torch.zeros(1, *data.in_shape))
+    run.description["results"] = {
+        "epochs": epochs,
+        "train_seconds": seconds,
+        "goal_seconds": None,
+        "stopped": "rule",
+        "best_epoch": epochs,
+        "test": scores["test"],
+        "weights": run.census.weights,
+        "connections": run.census.connections,
+    }
+
+
+def _write(run: Run, folder: Path, data: Data) -> None:
+    """Write weights, records, report and description."""
+    save(run.model, folder / WEIGHTS)
+    write_text(folder / RECORDS, to_lines(run.records))
+    write_report(
+        folder / REPORT,
+        description=run.description,
+        records=run.records,
+        census=run.census,
+        model=run.model,
+        data=data,
+    )
+    write_description(folder, run.description)

@@ -1,0 +1,64 @@
+"""Families with a rule of their own in `commonweight train`: scores, run folders, and what is refused."""
+
+import pytest
+from sklearn.metrics import r2_score
+from sklearn.svm import SVC
+
+from commonweight import data, nets
+from commonweight.errors import NetError, TrainError
+from commonweight.measure.records import read_records
+from commonweight.train.run import Run
+from commonweight.train.start import resume_run, start_run
+
+AUTO = {"epochs": None, "goal": None, "optimizer": "auto", "lr": None, "batch_size": None, "precision": "auto"}
+
+
+def started(name, net, folder, **settings):
+    return start_run(name, net=net, target=None, task=None, seed=0, out=folder, **(AUTO | settings))
+
+
+def test_the_svm_is_the_one_of_scikit_learn(tmp_path):
+    run, iris = started("iris", "svm", tmp_path / "run"), data.load("iris", seed=0)
+    x = iris.normalisation.apply(iris.x).numpy()
+    svm = SVC(random_state=0).fit(x[iris.train], iris.y[iris.train])
+    assert run.results["test"]["accuracy"] == pytest.approx(svm.score(x[iris.test], iris.y[iris.test]))
+    assert (run.results["weights"], run.results["stopped"]) == (0, "rule")
+    assert "learned in" in run.summary()
+    assert "<h2>" in (tmp_path / "run" / "report.html").read_text()
+    (record,) = read_records(tmp_path / "run" / "records.jsonl")
+    assert record.metric == pytest.approx(svm.score(x[iris.train], iris.y[iris.train]))
+
+
+@pytest.mark.parametrize("net", ["logistic", "naive_bayes", "svm", "tree"])
+def test_every_comparator_tells_irises_apart(net):
+    assert started("iris", net, None).results["test"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("net", ["ridge", "svm", "tree"])
+def test_every_comparator_of_values_is_scored_in_units_of_the_target(net):
+    run, patients = started("diabetes", net, None), data.load("diabetes", seed=0)
+    values = run.outputs(patients.x[patients.test])
+    assert run.results["test"]["r2"] == pytest.approx(r2_score(patients.y[patients.test], values), abs=1e-4)
+
+
+def test_settings_without_a_use_are_refused(tmp_path):
+    with pytest.raises(TrainError, match="svm learns by a rule of its own, which has no use for --goal, --lr: leave"):
+        started("iris", "svm", tmp_path / "run", lr=0.1, goal="accuracy>=0.9")
+    assert not (tmp_path / "run").exists()
+
+
+def test_epochs_are_the_most_iterations_of_those_that_iterate():
+    assert started("iris", "logistic", None, epochs=500).description["settings"]["max_iter"] == 500
+
+
+def test_what_cannot_be_read_again_says_so(tmp_path):
+    started("iris", "tree", tmp_path / "run")
+    with pytest.raises(TrainError, match="was learned in one piece by the rule of tree: train it anew"):
+        resume_run(tmp_path / "run", name=None, net=None)
+    with pytest.raises(NetError, match="Models of scikit-learn have no weights to count before they are fitted"):
+        Run.load(tmp_path / "run")
+
+
+def test_a_task_that_a_comparator_does_not_learn_is_refused():
+    with pytest.raises(NetError, match="ridge learns regression, not classification: use "):
+        nets.estimator("ridge", (4,), task="classification", seed=0)
