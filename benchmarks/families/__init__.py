@@ -1,0 +1,1 @@
+"""Each family of networks against a named peer on real data: what `python benchmarks/networks.py` runs."""
