@@ -63,9 +63,9 @@ ABOUT = """# Networks
 Every family on real data: the mean and the deviation of the score on the test part over five seeds, each with its own
 split (where there is no official test part), beside a peer on the same splits. *Even* means that the mean difference
 over the seeds is within two of its standard errors. The ratio of times is that of fitting, median over the seeds; where
-the peer is of another kind, it is a figure to know, not to compare. This page is written by `make networks` from what it
-measured; do not edit it. What the families are, their rules and sources, is said in their files in `commonweight.nets`,
-one each; `commonweight nets` lists them.
+the peer is of another kind, it is a figure to know, not to compare. This page is written by `make networks` from what
+it measured; do not edit it. What the families are, their rules and sources, is said in their files in
+`commonweight.nets`, one each; `commonweight nets` lists them.
 """
 HEAD = [
     "net",
