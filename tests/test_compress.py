@@ -229,6 +229,47 @@ def test_conv_layers_and_autocast():
         assert linear(torch.ones(2, 64, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_linear_weights_too(tmp_path, kind):
+    def make():
+        return kind(24, 16, num_layers=2, bidirectional=True, batch_first=True)
+
+    net, dense = seeded(make), seeded(make)
+    report = compress.share(net, k=16, per="tensor")
+    names = [name for name, _ in dense.named_parameters() if name.startswith("weight")]
+    assert [line.name for line in report.lines] == names
+    for name, weight in compress.shared_weights(net).items():
+        assert len(weight().unique()) == 16
+        dense.get_parameter(name).data = weight().detach()
+    x = seeded(lambda: torch.randn(3, 5, 24))
+    torch.testing.assert_close(net(x)[0], dense(x)[0])
+    net(x)[0].square().sum().backward()
+    dense(x)[0].square().sum().backward()
+    for name, weight in compress.shared_weights(net).items():
+        grad, codes = dense.get_parameter(name).grad.flatten(), weight.codes().flatten().long()
+        torch.testing.assert_close(weight.values.grad[0], torch.zeros(16).index_add_(0, codes, grad))
+    copied = copy.deepcopy(net).double()
+    torch.testing.assert_close(copied(x.double())[0].float(), net(x)[0])
+    compress.save(net, tmp_path / "m.safetensors")
+    assert sorted(cw.load(tmp_path / "m.safetensors")) == sorted(dense.state_dict())
+    opened = compress.open_shared(tmp_path / "m.safetensors", seeded(make, 1))
+    assert set(compress.shared_weights(opened)) == set(names)
+    assert torch.equal(opened(x)[0], net(x)[0])
+
+
+def test_a_recurrent_cell_and_tied_recurrent_weights():
+    net = nn.ModuleDict({"cell": nn.LSTMCell(24, 16), "one": nn.LSTM(24, 16), "two": nn.LSTM(24, 16)})
+    cw.tie(net, "two.weight_ih_l0 = one.weight_ih_l0", keep="source")
+    compress.share(net, k=4, per="tensor")
+    assert net["two"].shared_ih_l0 is net["one"].shared_ih_l0
+    cw.check(net)
+    h, c = net["cell"](torch.ones(1, 24))
+    gates = net["cell"].weight_ih.sum(1) + net["cell"].bias_ih + net["cell"].bias_hh
+    i, _, g, o = gates.chunk(4)
+    torch.testing.assert_close(c[0], i.sigmoid() * g.tanh())
+    torch.testing.assert_close(h[0], o.sigmoid() * c[0].tanh())
+
+
 def test_a_compressed_net_is_copied_moved_compiled_to_a_graph_and_counted():
     net = mixed()
     compress.share(net, k=16, per="tensor")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from commonweight import kernels
 from commonweight.compress.nearest import Per, nearest, rows_of
 from commonweight.compress.report import Line, Report, errors
-from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.equations.living import Living, computed
 from commonweight.errors import CompressError
@@ -17,7 +17,7 @@ from commonweight.files import layout
 from commonweight.notation import Equation
 from commonweight.tied import Tied
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Tied)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase, nn.RNNCellBase, Tied)
 
 
 @dataclass
@@ -37,7 +37,7 @@ def share(
     importance: Mapping[str, Tensor] | None = None,
     shadows: bool = False,
 ) -> Report:
-    """Replace the weights of linear and convolutional layers, and of `Tied` ones, by codebooks, in place.
+    """Replace the weights of linear, convolutional and recurrent layers, and of `Tied` ones, by codebooks, in place.
 
     A weight counts as a matrix (O, product of the rest), so that a row is what leads to one output or channel. Its
     codebooks are the nearest that there are (`commonweight.codebook.learn`), and become the parameters of the layer.
@@ -87,8 +87,8 @@ def share(
         lines.append(line)
         if shared is not None:
             shared.shadow = nn.Parameter(one.weight.detach()) if shadows else None
-            for module in one.places.values():
-                put(module, shared)
+            for name, module in one.places.items():
+                put(module, name.rpartition(".")[2], shared)
     _rename_ties(model)
     return Report(lines, total - sum(line.bytes_before for line in lines))
 
@@ -135,8 +135,8 @@ def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
     """The weights of a model that are codebooks, each under the first of its names."""
     found: dict[int, tuple[str, SharedWeight]] = {}
     for path, module in model.named_modules():
-        if isinstance(module, Sharing):
-            found.setdefault(id(module.shared), (f"{path}.weight".removeprefix("."), module.shared))
+        for leaf, shared in parts(module).items():
+            found.setdefault(id(shared), (f"{path}.{leaf}".removeprefix("."), shared))
     return dict(found.values())
 
 
@@ -181,10 +181,14 @@ def _why_not(weight: Tensor, k: int, per: Per) -> str:
 
 def _candidates(model: nn.Module) -> Iterator[Candidate]:
     """The weights of the layers that are shared, each once, in the order of the modules."""
-    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, LAYERS)]
+    found = [
+        (f"{path}.{leaf}".removeprefix("."), layer._parameters.get(leaf))
+        for path, layer in model.named_modules()
+        if isinstance(layer, LAYERS)
+        for leaf in leaves(layer)
+    ]
     done: set[int] = set()
-    for path, layer in layers:
-        weight = layer._parameters.get("weight")
+    for name, weight in found:
         if weight is None or id(weight) in done or not weight.numel():
             continue
         done.add(id(weight))
@@ -194,13 +198,13 @@ def _candidates(model: nn.Module) -> Iterator[Candidate]:
             for leaf, parameter in module._parameters.items()
             if parameter is weight
         }
-        yield Candidate(f"{path}.weight".removeprefix("."), weight, places)
+        yield Candidate(name, weight, places)
 
 
 def _why_not_here(model: nn.Module, one: Candidate, ties: Sequence[Equation]) -> str:
     """Why the ties of a weight would not survive, if they would not."""
     for name, module in one.places.items():
-        if name.rpartition(".")[2] != "weight" or isinstance(module, Living):
+        if name.rpartition(".")[2] not in leaves(module) or isinstance(module, Living):
             return f"`{name}` uses it too, and cannot read it from codebooks"
     for tie in ties:
         for name, other in ((tie.alias, tie.source), (tie.source, tie.alias)):
@@ -217,14 +221,15 @@ def _rename_ties(model: nn.Module) -> None:
 
 
 def _renamed(model: nn.Module, prefix: str, equation: Equation) -> Equation:
-    alias, source = (
-        record.submodule(model, (prefix + name).rpartition(".")[0]) for name in (equation.alias, equation.source)
-    )
-    both = isinstance(alias, Sharing) and isinstance(source, Sharing) and alias.shared is source.shared
-    leaves = {name.rpartition(".")[2] for name in (equation.alias, equation.source)}
-    if not both or leaves != {"weight"} or equation.transforms:
-        return equation
-    return Equation(f"{equation.alias[: -len('weight')]}shared", f"{equation.source[: -len('weight')]}shared")
+    alias, source = (_part(name) for name in (equation.alias, equation.source))
+    shared = record.submodule(model, prefix + alias)
+    one = isinstance(shared, SharedWeight) and shared is record.submodule(model, prefix + source)
+    return Equation(alias, source) if one and not equation.transforms else equation
+
+
+def _part(name: str) -> str:
+    path, dot, leaf = name.rpartition(".")
+    return path + dot + part(leaf)
 
 
 def _refuse_impossible(k: int, per: Per) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from commonweight.atomic import write_tensors
 from commonweight.checkpoints import content_of, open_checkpoint
-from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.errors import FileError
 from commonweight.files import layout, load
@@ -44,17 +44,16 @@ def save(model: nn.Module, path: str | Path) -> None:
     owners: dict[int, str] = {}
     ties: dict[str, Equation] = {}
     for at, module in model.named_modules(remove_duplicate=False):
-        if not isinstance(module, Sharing):
-            continue
         prefix = f"{at}." if at else ""
-        for name in module.shared.state_dict():
-            state.pop(f"{prefix}shared.{name}")
-        name = f"{prefix}weight"
-        owner = owners.setdefault(id(module.shared), name)
-        if owner == name:
-            shared[name] = module.shared
-        else:
-            ties[name] = Equation(name, owner)
+        for leaf, weight in parts(module).items():
+            for key in weight.state_dict():
+                state.pop(f"{prefix}{part(leaf)}.{key}")
+            name = prefix + leaf
+            owner = owners.setdefault(id(weight), name)
+            if owner == name:
+                shared[name] = weight
+            else:
+                ties[name] = Equation(name, owner)
     for tie in [*plain, *record.by_tensor(model, record.declared(model))]:
         source = ties[tie.source].source if tie.source in ties else tie.source
         if tie.alias in state and (source in state or source in shared):
@@ -103,14 +102,16 @@ def open_shared(path: str | Path, model: Model) -> Model:
         values = checkpoint.read(one.values).clone()
         codes = flat_codes(checkpoint.read(one.codes), values, one.shape, one.bits)
         weight = record.parameter(model, one.name)
-        users = [module for module in model.modules() if module._parameters.get("weight") is weight]
+        users = [
+            (user, leaf) for user in model.modules() for leaf in leaves(user) if user._parameters.get(leaf) is weight
+        ]
         if weight is None or not users:
             raise FileError(
                 f"{path} has codebooks for `{one.name}`, which is the `weight` of no module; load it written out."
             )
         shared = SharedWeight(codes, values, one.shape).to(weight.device)
-        for module in users:
-            put(module, shared)
+        for module, leaf in users:
+            put(module, leaf, shared)
     return model
 
 
