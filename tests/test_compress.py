@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import commonweight as cw
 from commonweight import compress, patterns
 from commonweight.codebook import learn
+from commonweight.compress import nearest
 from commonweight.compress.sharing import packed_bytes
 from commonweight.errors import CompressError, FileError
 from commonweight.kernels.flat import flat_words
@@ -95,6 +96,32 @@ def test_the_nearest_codebooks_are_what_runs(per, k):
         for row, codes in enumerate(weight.codes().long()):
             sums[row // weight.rows].index_add_(0, codes, grad[row].double())
         torch.testing.assert_close(weight.values.grad.double(), sums, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [2, 16, 256])
+def test_a_codebook_for_very_many_elements_is_as_near_as_the_nearest(monkeypatch, k):
+    weight = seeded(lambda: torch.randn(64, 300)) ** 3
+    importance = seeded(lambda: torch.rand(64, 300), 1)
+    for given in (None, importance):
+        _, best = learn(weight, k, "tensor", given)
+        monkeypatch.setattr(nearest, "AT_ONCE", 1 << 14)
+        codes, values = nearest.nearest(weight, k, "tensor", given)
+        monkeypatch.undo()
+        costs = []
+        for book in (best[0], values[0]):
+            delta = weight.flatten()[:, None] - book
+            costs.append(float((delta.square().amin(1) * (1 if given is None else given.flatten())).double().sum()))
+        assert costs[0] * (1 - 1e-5) <= costs[1] <= costs[0] * 1.002
+        assert torch.equal((weight[..., None] - values[0]).abs().argmin(-1), codes.long())
+
+
+def test_very_many_elements_of_few_values_stay_as_they_are(monkeypatch):
+    table = torch.tensor([0.0, 1.0, 1.0 + 2**-23, 1e6])
+    weight = table[torch.arange(64 * 300).view(64, 300) ** 2 % 61 % 4]
+    monkeypatch.setattr(nearest, "AT_ONCE", 1 << 12)
+    for k in (4, 7):
+        codes, values = nearest.nearest(weight, k, "tensor")
+        assert torch.equal(values[0][codes.long()], weight)
 
 
 def test_what_is_left_alone():

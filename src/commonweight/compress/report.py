@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -134,13 +135,15 @@ class Report:
         return "\n".join([*text, f"{self.bytes_before:,} bytes became {self.bytes_after:,}: {ratio:.2f} times smaller"])
 
 
-def errors(weight: Tensor, shared: Tensor) -> tuple[float, float]:
-    """‖W - W'‖ / ‖W‖ and max |W - W'|, by rows: no second copy of the weight."""
+def errors(weight: Tensor, codes: Tensor, values: Tensor) -> tuple[float, float]:
+    """‖W - W'‖ / ‖W‖ and max |W - W'| for a weight as codes (O, I) and codebooks, by rows: no second copy of it."""
     squares = total = largest = 0.0
+    owners = torch.arange(len(weight), device=weight.device) // -(-len(weight) // len(values))
     for first in range(0, len(weight), 64):
-        row, other = weight[first : first + 64], shared[first : first + 64]
-        delta = row.double() - other.double()
+        part = slice(first, first + 64)
+        rows = weight[part].flatten(1).double()
+        delta = rows - values[owners[part]].gather(1, codes[part].long())
         squares += float(delta.square().sum())
-        total += float(row.double().square().sum())
+        total += float(rows.square().sum())
         largest = max(largest, float(delta.abs().max()))
     return (squares / total) ** 0.5 if total else 0.0, largest

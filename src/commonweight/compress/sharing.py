@@ -164,9 +164,8 @@ def _learned(
     if why:
         return Line(name, shape, 0, 0, 0.0, 0.0, before, before, why), None
     codes, values = nearest(weight, k, per, importance)
+    error, largest = errors(weight, codes, values)
     shared = SharedWeight(codes, values, shape)
-    with torch.no_grad():
-        error, largest = errors(weight, shared())
     after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
     return Line(name, shape, k, len(values), error, largest, before, after), shared
 
