@@ -10,14 +10,16 @@ from commonweight.codebook import learn
 from commonweight.kernels.kmeans import kmeans
 
 Per = Literal["row", "tensor"] | int
-AT_ONCE = 1 << 20
-"""Elements whose codebooks are learned at once; of a codebook that serves more, bins that are told apart."""
+LARGEST = 1 << 20
+"""Elements of which one codebook is the nearest that there is."""
+AT_ONCE = 1 << 18
+"""Elements whose codebooks are learned at once where there are several, and bins where one serves too many."""
 
 
 def nearest(weight: Tensor, k: int, per: Per, importance: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Codes (O, I), uint8, and codebooks (codebooks, k) that are nearest to a weight (O, …), in parts.
 
-    A codebook for more than `AT_ONCE` elements is the nearest whose values part the bins of a fine histogram, unless no
+    A codebook for more than `LARGEST` elements is the nearest whose values part the bins of a fine histogram, unless no
     more than k values occur.
     """
     rows, columns = rows_of(len(weight), per), weight[0].numel()
@@ -26,7 +28,7 @@ def nearest(weight: Tensor, k: int, per: Per, importance: Tensor | None = None) 
     for first in range(0, len(weight), step):
         part = weight[first : first + step].flatten(1)
         of_part = None if importance is None else importance[first : first + step].flatten(1)
-        if part.numel() > AT_ONCE:
+        if part.numel() > LARGEST:
             numbers, found = _of_histogram(part, k, of_part)
         else:
             pattern, found = learn(part, k, min(rows, len(part)), of_part)
