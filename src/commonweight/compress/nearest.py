@@ -24,18 +24,18 @@ def nearest(weight: Tensor, k: int, per: Per, importance: Tensor | None = None) 
     """
     rows, columns = rows_of(len(weight), per), weight[0].numel()
     step = rows * max(1, AT_ONCE // (rows * columns))
-    codes, values = [], []
+    codes = torch.empty(len(weight), columns, dtype=torch.uint8)
+    values = []
     for first in range(0, len(weight), step):
         part = weight[first : first + step].flatten(1)
         of_part = None if importance is None else importance[first : first + step].flatten(1)
         if part.numel() > LARGEST:
-            numbers, found = _of_histogram(part, k, of_part)
+            found = _of_histogram(part, k, of_part, codes[first : first + step])
         else:
             pattern, found = learn(part, k, min(rows, len(part)), of_part)
-            numbers = torch.from_numpy(pattern.codes.astype("uint8"))
-        codes.append(numbers)
+            codes[first : first + step] = torch.from_numpy(pattern.codes.astype("uint8"))
         values.append(found)
-    return torch.cat(codes).to(weight.device), torch.cat(values)
+    return codes.to(weight.device), torch.cat(values)
 
 
 def rows_of(n_out: int, per: Per) -> int:
@@ -44,8 +44,8 @@ def rows_of(n_out: int, per: Per) -> int:
     return -(-n_out // -(-n_out // rows))
 
 
-def _of_histogram(part: Tensor, k: int, importance: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Codes and the one codebook of a matrix."""
+def _of_histogram(part: Tensor, k: int, importance: Tensor | None, codes: Tensor) -> Tensor:
+    """The one codebook of a matrix, and its codes, which are written to `codes`."""
     blocks = part.reshape(-1).cpu().split(AT_ONCE)  # type: ignore[no-untyped-call]
     centres = _distinct(blocks, k)
     if centres is None:
@@ -55,8 +55,9 @@ def _of_histogram(part: Tensor, k: int, importance: Tensor | None) -> tuple[Tens
         centres = kmeans(points, min(k, len(points)), mass).centres
     centres = torch.cat([centres, centres[-1:].expand(k - len(centres))])
     between = (centres[1:] + centres[:-1]) / 2
-    codes = torch.cat([torch.searchsorted(between, block.double()).to(torch.uint8) for block in blocks])
-    return codes.view(part.shape), centres.to(part)[None]
+    for block, into in zip(blocks, codes.view(-1).split(AT_ONCE), strict=True):  # type: ignore[no-untyped-call]
+        into.copy_(torch.searchsorted(between, block.double()))
+    return centres.to(part)[None]
 
 
 def _distinct(blocks: Sequence[Tensor], k: int) -> Tensor | None:

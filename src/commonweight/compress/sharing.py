@@ -183,7 +183,7 @@ def _why_not(weight: Tensor, k: int, per: Per) -> str:
     fewest = (len(weight) - (codebooks - 1) * rows) * (n // len(weight)) if n else 0
     if after >= weight.nbytes or fewest < k:
         return f"{codebooks:,} codebooks of {k} values for {n:,} elements would save nothing"
-    if not bool(weight.isfinite().all()):
+    if not bool(torch.stack(weight.aminmax()).isfinite().all()):  # which takes no second copy of the weight
         return "it has elements that are not finite"
     return ""
 

@@ -4,10 +4,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from commonweight import kernels
 from commonweight.atomic import write_tensors
 from commonweight.checkpoints import content_of, open_checkpoint
+from commonweight.compress.nearest import AT_ONCE
 from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.errors import FileError
@@ -73,7 +76,7 @@ def save_tensors(
     coded = []
     for name, weight in shared.items():
         of_codes, of_values = _free(f"{name}.codes", stored), _free(f"{name}.codebooks", stored)
-        stored[of_codes] = flat_words(weight.codes().cpu(), weight.bits)
+        stored[of_codes] = flat_words(_codes(weight), weight.bits)
         stored[of_values] = weight.values.detach().cpu().clone()
         coded.append(Coded(name, weight.shape, weight.bits, of_codes, of_values))
     hashes = {name: content_of(tensor).sha256 for name, tensor in stored.items()}
@@ -113,6 +116,13 @@ def open_shared(path: str | Path, model: Model) -> Model:
         for module, leaf in users:
             put(module, leaf, shared)
     return model
+
+
+def _codes(weight: SharedWeight) -> Tensor:
+    """Which value each element is, shape (O, I), uint8: unpacked in parts, as numbers of four bytes."""
+    step = max(1, AT_ONCE // weight.columns)
+    parts = weight.words.cpu().split(step)  # type: ignore[no-untyped-call]
+    return torch.cat([kernels.unpack(part, weight.columns, weight.bits).to(torch.uint8) for part in parts])
 
 
 def _free(name: str, taken: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import kernels
+from commonweight.compress.nearest import AT_ONCE
 
 
 class SharedWeight(nn.Module):
@@ -38,7 +39,8 @@ class SharedWeight(nn.Module):
         super().__init__()
         self.bits, self.shape = kernels.bits_for(values.shape[1]), tuple(shape)
         self.values = nn.Parameter(values)
-        self.register_buffer("words", kernels.pack(codes, self.bits))
+        parts = codes.split(max(1, AT_ONCE // self.columns))  # type: ignore[no-untyped-call]
+        self.register_buffer("words", torch.cat([kernels.pack(part, self.bits) for part in parts]))
         self.register_parameter("shadow", None)
 
     @property
