@@ -106,6 +106,7 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
         inputs.data_ptr(),
         words.data_ptr(),
         table.data_ptr(),
+        table.shape[1],
         0 if offsets is None else offsets.data_ptr(),
         y.data_ptr(),
         batch,
@@ -118,12 +119,9 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
 
 
 def _table(values: Tensor, bits: int) -> Tensor:
-    """Codebooks as the kernel reads them: 2^bits values, repeated to 16 at least."""
-    wanted, held = 1 << bits, values.shape[1]
-    if held < wanted:  # no code asks for the rest
-        values = F.pad(values, (0, wanted - held))
-    if wanted < 16:
-        values = values.repeat(1, 16 // wanted)
+    """Codebooks as the kernel reads them; those of 8 bits with 256 values, so that no code asks beyond them."""
+    if bits == 8 and values.shape[1] < 256:
+        values = F.pad(values, (0, 256 - values.shape[1]))
     return values.float().contiguous()
 
 
@@ -168,6 +166,7 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
         bits,
         words.data_ptr(),
         table.data_ptr(),
+        table.shape[1],
         matrix.data_ptr(),
         len(words),
         layout.blocks,

@@ -14,7 +14,12 @@ struct Avx512 {
   template <int bits>
   struct Table {
     Table() = default;
-    explicit Table(const float* start) : values(_mm512_loadu_ps(start)), from(start) {}
+    Table(const float* start, std::ptrdiff_t held) : from(start) {
+      const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+      const __m512i own = _mm512_and_si512(lanes, _mm512_set1_epi32((1 << bits) - 1));
+      const __mmask16 here = _mm512_cmplt_epi32_mask(lanes, _mm512_set1_epi32(static_cast<int>(held)));
+      values = _mm512_permutexvar_ps(own, _mm512_maskz_loadu_ps(here, start));
+    }
     __m512 values;
     const float* from;
   };

@@ -39,13 +39,14 @@ CodebookKernels kernels(const std::string& instructions, int bits) {
 }
 
 // Pieces of rows, some for each thread, in whole tiles.
-std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 4 + 1) * 4; }
+std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 8 + 1) * 8; }
 
 void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
-                      std::uintptr_t values, std::uintptr_t bias, std::uintptr_t y, std::ptrdiff_t batch,
-                      std::ptrdiff_t rows, std::ptrdiff_t blocks, std::ptrdiff_t rows_per_codebook, int threads) {
+                      std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,
+                      std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t blocks,
+                      std::ptrdiff_t rows_per_codebook, int threads) {
   const CodebookProduct it{at<float>(x), at<std::uint32_t>(codes), at<float>(values), at<float>(bias), at<float>(y),
-                           batch,        rows,                     blocks,            rows_per_codebook};
+                           held,         batch,                    rows,              blocks,          rows_per_codebook};
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
   commonweight::parallel(rows, grain(rows, threads), threads,
@@ -53,9 +54,9 @@ void codebook_product(const std::string& instructions, int bits, std::uintptr_t 
 }
 
 void codebook_expand(const std::string& instructions, int bits, std::uintptr_t codes, std::uintptr_t values,
-                     std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
+                     std::ptrdiff_t held, std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
                      std::ptrdiff_t rows_per_codebook, int threads) {
-  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, 0, rows, blocks,
+  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, held, 0, rows, blocks,
                            rows_per_codebook};
   const auto expand = kernels(instructions, bits).expand;
   nb::gil_scoped_release release;
