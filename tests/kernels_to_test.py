@@ -1,4 +1,4 @@
-"""A plugin of pytest that puts the library $KERNELS_TO_TEST in the place of the installed kernels: see `make sanitize`."""
+"""A plugin of pytest that runs the library $KERNELS_TO_TEST in place of the installed kernels: see `make sanitize`."""
 
 import os
 import sys

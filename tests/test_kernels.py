@@ -127,18 +127,34 @@ def test_torch_sees_an_operator(chosen):
     torch.library.opcheck(torch.ops.commonweight.codebook_product, inputs)
     index = sorted_index(torch.tensor([3, 1, 0, -2, 1]), 3)
     torch.library.opcheck(
-        torch.ops.commonweight.spread, (torch.randn(3, requires_grad=True), index.index, index.positions, index.starts)
+        torch.ops.commonweight.spread,
+        (torch.randn(3, requires_grad=True), index.index, index.runs, index.positions, index.starts),
     )
     torch.library.opcheck(
-        torch.ops.commonweight.adjoint, (torch.randn(5, requires_grad=True), index.index, index.positions, index.starts)
+        torch.ops.commonweight.adjoint,
+        (torch.randn(5, requires_grad=True), index.index, index.runs, index.positions, index.starts),
     )
 
 
-@given(st.sampled_from(HERE), st.integers(1, 50), st.integers(0, 60_000), st.booleans(), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
-def test_spread_and_its_adjoint(name, n_weights, n_positions, double, seed):
+def in_runs(numbered, n_weights, generator):
+    """Most sixteens of the positions count on from a random weight, up or down."""
+    whole = len(numbered) // 16
+    first = torch.randint(1, n_weights - 14, (whole, 1), generator=generator)
+    sign = torch.randint(2, (whole, 1), generator=generator) * 2 - 1
+    counting = (torch.rand(whole, 1, generator=generator) < 0.8).expand(-1, 16)
+    sixteens = torch.where(counting, sign * (first + torch.arange(16)), numbered[: whole * 16].view(-1, 16))
+    return torch.cat([sixteens.flatten(), numbered[whole * 16 :]])
+
+
+@given(
+    st.sampled_from(HERE), st.integers(1, 50), st.integers(0, 60_000), st.booleans(), st.booleans(), st.integers(0, 99)
+)
+@settings(max_examples=100, deadline=None)
+def test_spread_and_its_adjoint(name, n_weights, n_positions, runs, double, seed):
     generator = torch.Generator().manual_seed(seed)
     numbered = torch.randint(-n_weights, n_weights + 1, (n_positions,), generator=generator)
+    if runs and n_weights >= 16:
+        numbered = in_runs(numbered, n_weights, generator)
     dtype = torch.float64 if double else torch.float32
     weight = torch.randn(n_weights, generator=generator, dtype=dtype).requires_grad_()
     grad = torch.randn(n_positions, generator=generator, dtype=dtype)
@@ -153,6 +169,12 @@ def test_spread_and_its_adjoint(name, n_weights, n_positions, double, seed):
     sums = torch.zeros(n_weights + 1, dtype=torch.float64)
     sums.index_add_(0, numbered.abs(), grad.double() * numbered.sign())
     torch.testing.assert_close(got.double(), sums[1:], rtol=1e-6, atol=1e-6 if not double else 1e-12)
+
+
+def test_runs_are_found_where_most_positions_lie_in_some():
+    up, down, mixed = torch.arange(1, 17), -torch.arange(5, 21), torch.ones(16, dtype=torch.int64)
+    assert sorted_index(torch.cat([up, down, mixed, up[:3]]), 20).runs.tolist() == [1, -5, 0]
+    assert sorted_index(torch.cat([up, mixed, mixed]), 20).runs.tolist() == []
 
 
 def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):

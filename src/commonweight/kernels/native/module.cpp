@@ -75,19 +75,19 @@ void codebook_sums(int bits, std::uintptr_t grad, std::uintptr_t codes, std::uin
 }
 
 template <class Float>
-void spread(std::uintptr_t numbers, std::int64_t cells, std::int64_t weights, std::uintptr_t theta, std::uintptr_t out,
-            int threads) {
+void spread(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::int64_t weights, std::uintptr_t theta,
+            std::uintptr_t out, int threads) {
   nb::gil_scoped_release release;
-  commonweight::spread<Float>({at<std::int32_t>(numbers), cells, nullptr, nullptr, weights}, at<Float>(theta),
+  commonweight::spread<Float>({at<std::int32_t>(numbers), at<std::int32_t>(runs), cells, nullptr, nullptr, weights}, at<Float>(theta),
                               at<Float>(out), threads);
 }
 
 template <class Float>
-void adjoint(std::uintptr_t numbers, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
+void adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
              std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
   nb::gil_scoped_release release;
-  const commonweight::Index index{at<std::int32_t>(numbers), cells, at<std::int32_t>(positions),
-                                  at<std::int64_t>(starts), weights};
+  const commonweight::Index index{at<std::int32_t>(numbers),   at<std::int32_t>(runs),   cells,
+                                  at<std::int32_t>(positions), at<std::int64_t>(starts), weights};
   commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
 }
 
