@@ -11,7 +11,9 @@ struct Avx2 {
   struct Vec {
     __m256 low, high;
   };
-  static constexpr int rows = 2, samples = 2;
+  template <int bits>
+  static constexpr int rows = 2;
+  static constexpr int samples = 2;
 
   template <int bits>
   struct Table {

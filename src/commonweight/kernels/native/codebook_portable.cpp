@@ -11,7 +11,9 @@ struct Portable {
   struct Vec {
     float of[16];
   };
-  static constexpr int rows = 1, samples = 4;
+  template <int bits>
+  static constexpr int rows = 1;
+  static constexpr int samples = 4;
 
   template <int bits>
   struct Table {

@@ -1,8 +1,9 @@
 // The product of `codebook.hpp` in tiles of rows × samples held in registers; included once for each instruction set.
 //
 // `Isa` has: Vec, 16 floats; Table<bits>(values, held), a codebook made ready: one of at most 4 bits is repeated to 16
-// values, so that bits of a word beyond its own do not matter, and values that it does not hold are zeros; lookup<bits>(table, words, k), the weights of the k-th
-// codes of 16 words; load, store, zero, fma and sum; ROWS × SAMPLES, the largest tile that its registers hold.
+// values, so that bits of a word beyond its own do not matter, and values that it does not hold are zeros;
+// lookup<bits>(table, words, k), the weights of the k-th codes of 16 words; load, store, zero, fma and sum;
+// rows<bits> × samples, the largest tile that its registers hold.
 #pragma once
 
 #include <algorithm>
@@ -67,16 +68,16 @@ void strip(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sa
 // Samples in blocks that stay in the second cache while rows pass by.
 template <class Isa, int bits>
 void codebook_rows(const CodebookProduct& product, std::ptrdiff_t first, std::ptrdiff_t last) {
+  constexpr int rows = Isa::template rows<bits>;
   constexpr std::ptrdiff_t cache = 1 << 17;  // floats: 512 KiB
   const std::ptrdiff_t width = std::max<std::ptrdiff_t>(1, product.blocks * block_words * (32 / bits));
   const std::ptrdiff_t some = std::max<std::ptrdiff_t>(1, cache / width / Isa::samples) * Isa::samples;
   for (std::ptrdiff_t sample = 0; sample < product.batch; sample += some) {
     const std::ptrdiff_t end = std::min(product.batch, sample + some);
     std::ptrdiff_t row = first;
-    if (end - sample == 1)
-      for (; row + 2 * Isa::rows <= last; row += 2 * Isa::rows) tile<Isa, bits, 2 * Isa::rows, 1>(product, row, sample);
-    for (; row + Isa::rows <= last; row += Isa::rows)
-      strip<Isa, bits, Isa::rows, Isa::samples>(product, row, sample, end);
+    if (rows > 1 && end - sample == 1)
+      for (; row + 2 * rows <= last; row += 2 * rows) tile<Isa, bits, 2 * rows, 1>(product, row, sample);
+    for (; row + rows <= last; row += rows) strip<Isa, bits, rows, Isa::samples>(product, row, sample, end);
     for (; row < last; ++row) strip<Isa, bits, 1, Isa::samples>(product, row, sample, end);
   }
 }
