@@ -29,7 +29,7 @@ def example(seed, batch, columns, rows, codebooks, k, dtype=torch.float32):
     values = torch.randn(codebooks, k, generator=generator, dtype=torch.float64).to(dtype)
     x = torch.randn(batch, columns, generator=generator, dtype=torch.float64).to(dtype)
     bias = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
-    per = -(-rows // codebooks)
+    per = max(1, -(-rows // codebooks))
     matrix = values[torch.arange(rows) // per].gather(1, codes)
     return x, codes, values, bias, matrix
 
@@ -111,6 +111,47 @@ def test_inputs_that_are_views_count_as_what_they_show(chosen):
     for view in (x.t(), x[::2], x[:, ::2].repeat(1, 2), x.expand(3, 256, 256), x[:0]):
         y = codebook_product(view, words, values, bias, bits=4)
         torch.testing.assert_close(y, view @ matrix.t() + bias, rtol=1e-4, atol=1e-4)
+
+
+def placed(tensor, how):
+    """The same numbers, differently in memory: between others, or at an address that is no multiple of their size."""
+    if how == "between":
+        return torch.stack([tensor, torch.full_like(tensor, 77)], -1)[..., 0]
+    if how == "askew" and tensor.numel():
+        memory = bytearray(1) + bytearray(tensor.numpy().tobytes())
+        return torch.frombuffer(memory, dtype=tensor.dtype, offset=1).view(tensor.shape)
+    return tensor
+
+
+@given(
+    st.sampled_from(HERE),
+    st.sampled_from(("in order", "between", "askew")),
+    st.integers(1, 3),
+    st.sampled_from((2, 4, 7, 16, 200)),
+    st.integers(0, 7),
+    st.integers(1, 300),
+    st.integers(0, 30),
+    st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_wherever_the_numbers_lie(name, how, threads, k, batch, columns, rows, seed):
+    codebooks = max(1, rows // 3)
+    x, codes, values, bias, matrix = example(seed, batch, columns, rows, codebooks, k)
+    words = placed(pack(codes, bits_for(k)), how)
+    x, values, bias = (placed(tensor, how).requires_grad_() for tensor in (x, values, bias))
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMMONWEIGHT_KERNELS", name)
+        try:
+            torch.set_num_threads(threads)
+            y = codebook_product(x, words, values, bias, bits=bits_for(k))
+            grads = torch.autograd.grad(y.sum(), (x, values, bias))
+        finally:
+            torch.set_num_threads(before)
+    expected = x.double() @ matrix.double().t() + bias.double()
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5 * columns**0.5)
+    torch.testing.assert_close(grads[0], matrix.sum(0).expand(batch, -1), rtol=1e-5, atol=1e-4)
+    assert torch.equal(grads[2], torch.full((rows,), float(batch)))
 
 
 def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):

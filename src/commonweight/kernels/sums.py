@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
-from commonweight.kernels.native_library import compiled, instructions
+from commonweight.kernels.native_library import compiled, instructions, laid_out
 
 RUN = 16  # positions that one number may do for
 
@@ -105,7 +105,7 @@ def _spread_by_torch(weight: Tensor, index: Tensor, runs: Tensor, positions: Ten
 def _spread_on_cpu(weight: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     if instructions() == "off" or weight.dtype not in (torch.float32, torch.float64):
         return _spread_by_torch(weight, index, runs, positions, starts)
-    native, weight = compiled(), weight.contiguous()
+    native, weight = compiled(), laid_out(weight)
     run = native.spread_float32 if weight.dtype == torch.float32 else native.spread_float64
     out = weight.new_empty(index.shape)
     numbers = (index.data_ptr(), runs.data_ptr(), len(index), len(weight))
@@ -116,7 +116,7 @@ def _spread_on_cpu(weight: Tensor, index: Tensor, runs: Tensor, positions: Tenso
 def _on_cpu(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     if instructions() == "off" or grad.dtype not in (torch.float32, torch.float64):
         return _by_torch(grad, index, runs, positions, starts)
-    native, grad, sums = compiled(), grad.contiguous(), grad.new_empty(len(starts) - 1)
+    native, grad, sums = compiled(), laid_out(grad), grad.new_empty(len(starts) - 1)
     run = native.adjoint_float32 if grad.dtype == torch.float32 else native.adjoint_float64
     numbers = (index.data_ptr(), runs.data_ptr(), len(index), positions.data_ptr(), starts.data_ptr(), len(sums))
     run(*numbers, grad.data_ptr(), sums.data_ptr(), torch.get_num_threads())
