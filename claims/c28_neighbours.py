@@ -110,15 +110,15 @@ def run() -> Result:
             f"on {name}, trustworthiness is {net.trustworthiness:.2f} and continuity {net.continuity:.2f}, against "
             f"{placed.trustworthiness:.2f} and {placed.continuity:.2f} of k-means at random places and "
             f"{plane.trustworthiness:.2f} and {plane.continuity:.2f} of two principal components; of "
-            f"{net.topographic_error:.0%} of samples the two nearest units do not touch, of {fine.topographic_error:.0%} "
-            f"when the radius shrinks to 0.1"
+            f"{net.topographic_error:.0%} of samples the two nearest units do not touch, of "
+            f"{fine.topographic_error:.0%} when the radius shrinks to 0.1"
         )
     verdict = f"In short: {parts[0]}. And {parts[1]}."
     return Result(holds, verdict, numbers, rows, draw(found))
 
 
 def draw(found: dict[str, list[dict[str, Measured]]]) -> Figure:
-    """A U-matrix with the digits that units answer with, for each data set, over the trustworthiness of all placements."""
+    """For each data set a U-matrix with the digits that units win, over the order that each placement keeps."""
     figure = Figure(figsize=(9, 6), layout="constrained")
     grid = figure.subplots(2, 2, height_ratios=[2, 1])
     for column, (name, runs) in enumerate(found.items()):

@@ -113,7 +113,7 @@ def winners(x: Tensor, weight: Tensor) -> Tensor:
     halves = weight.square() / 2
     lengths, negative = halves.sum(1), -weight.t()
     found = []
-    for part in x.split(max(1, _BLOCK // len(weight))):
+    for part in torch.split(x, max(1, _BLOCK // len(weight))):
         part = part - centre
         missing = part.isnan()
         if missing.any():
@@ -211,7 +211,8 @@ class SelfOrganisingMap(nn.Module):
             raise NetError("The topographic error is about the two nearest units; the map has only 1.")
         touch = self.grid.neighbours()
         step = max(1, _BLOCK // self.grid.units)
-        pairs = torch.cat([self.squared_distances(part).topk(2, largest=False).indices for part in x.split(step)])
+        parts = [self.squared_distances(part).topk(2, largest=False).indices for part in torch.split(x, step)]
+        pairs = torch.cat(parts)
         return 1 - float(touch[pairs[:, 0], pairs[:, 1]].double().mean())
 
     @torch.no_grad()

@@ -204,11 +204,11 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MapLe
         return torch.from_numpy(np.ascontiguousarray(x))
 
 
-class SOMClassifier(ModuleClassifier, MapLearner):  # type: ignore[misc]
+class SOMClassifier(ModuleClassifier, MapLearner):
     """A map learned without labels; then each unit answers with the class of most of the samples that it wins.
 
-    A unit that wins no sample answers with the class of the unit, among those that do, with the nearest weights. (Kohonen
-    2001, section 3.8, calls this calibration.) Arguments and further attributes are those of `MapLearner`; final_radius
+    A unit that wins no sample answers with the class of the unit, among those that do, with the nearest weights;
+    Kohonen (2001) calls this calibration. Arguments and further attributes are those of `MapLearner`, but final_radius
     is 0.3, for units near to the samples.
 
     Attributes:
@@ -224,6 +224,8 @@ class SOMClassifier(ModuleClassifier, MapLearner):  # type: ignore[misc]
         >>> SOMClassifier(6, 9, random_state=0).fit(x, y).score(x, y) > 0.95
         True
     """
+
+    module_: SelfOrganisingMap
 
     def __init__(
         self,

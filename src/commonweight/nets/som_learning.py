@@ -84,7 +84,7 @@ def learn_batch(weight: Tensor, x: Tensor, grid: Grid, radii: Sequence[float]) -
         won = winners(x, weight)
         sums = x.new_zeros(weight.shape).index_add_(0, won, values)
         counts = x.new_zeros(len(weight), present.shape[1]).index_add_(0, won, present)
-        pulled, pulls = grid.smooth(sums, radius), grid.smooth(counts, radius)
+        pulled, pulls = grid.smooth(torch.cat([sums, counts], 1), radius).tensor_split([x.shape[1]], 1)
         weight = torch.where(pulls > _TINY, pulled / pulls, weight)
     return weight
 
@@ -103,14 +103,18 @@ def learn_online(weight: Tensor, x: Tensor, grid: Grid, radii: Tensor, rates: Te
     Returns:
         The new weights.
     """
-    weight = weight.clone()
+    centre = x.nanmean(0).nan_to_num(0)  # products lose no digits there
+    weight, x = weight - centre, x - centre
+    halves = weight.square().sum(1) / 2
     apart = grid.squared_distances(torch.arange(grid.units))
-    for sample, radius, rate in zip(x, radii, rates, strict=True):
-        present = ~sample.isnan()
-        seen, units = (sample, weight) if present.all() else (sample[present], weight[:, present])
-        won = torch.cdist(seen[None], units, compute_mode="donot_use_mm_for_euclid_dist").argmin()
+    for sample, has_gaps, radius, rate in zip(x, x.isnan().any(1).tolist(), radii, rates, strict=True):
+        if has_gaps:
+            won = (weight - sample).nan_to_num_(0).square().sum(1).argmin()
+        else:
+            won = torch.addmv(halves, weight, sample, alpha=-1).argmin()  # of ‖w‖² / 2 - x·w
         pulls = rate * torch.exp(apart[won] / (-2 * radius**2))
         near = (pulls > _EPSILON).nonzero()[:, 0]
-        step = (sample - weight[near]).nan_to_num_(0)
-        weight.index_add_(0, near, pulls[near, None] * step)
-    return weight
+        pulled = weight[near]
+        pulled += pulls[near, None] * (sample - pulled).nan_to_num_(0)
+        weight[near], halves[near] = pulled, pulled.square().sum(1) / 2
+    return weight + centre
