@@ -18,7 +18,7 @@ from commonweight.views import View
 
 _BLOCK = 1 << 22
 """Distances worked out at a time, so that they stay in the cache."""
-_SHOWN, _SIDE = 80, 160
+_SHOWN, _SIDE = 80, 560
 """Pixels along a side: of a map, at least half of that; of all pictures of units, at most."""
 _HEIGHT = 3**0.5 / 2
 """Of a row of hexagons, where their width is 1."""
