@@ -250,8 +250,8 @@ def test_views_of_images_show_the_units_in_their_places():
     assert views["Answers"].images.sum(0).eq(1).all()
     (mosaic,) = views["Units"].images
     assert torch.equal(mosaic[2:4, 9:12], net.weight[5 + 3].reshape(2, 3))
-    large = SelfOrganisingMap((3, 32, 32), 4, rows=7, columns=20).views(drawn(2, 3, 32, 32), torch.zeros(2).long())
-    assert large[-1].images.shape == (1, 64, 160)
+    large = SelfOrganisingMap((3, 32, 32), 4, rows=7, columns=60).views(drawn(2, 3, 32, 32), torch.zeros(2).long())
+    assert large[-1].images.shape == (1, 64, 480)
     assert "one unit in 4 along each side" in large[-1].caption
 
 

@@ -38,10 +38,8 @@ def _figure(view: View) -> Markup:
     caption = view.caption
     if len(view.images) > MOST:
         caption += f" The first {counted(MOST, 'picture')} of {len(view.images):,} are shown."
-    if len(tiles) == 1:
-        size = "alone"
-    else:
-        size = "large" if len(tiles) <= 10 else "medium" if len(tiles) <= 24 else "small"
+    sizes = {"alone": 1, "large": 10, "medium": 24, "small": MOST}
+    size = next(name for name, most in sizes.items() if len(tiles) <= most)
     return figure(view.title, tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
 
 
