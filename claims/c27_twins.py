@@ -105,8 +105,8 @@ def run() -> Result:
     one = max(differences[TWINS]) == 0
     means = {name: values.mean(0) for name, values in table.items()}
     verdict = (
-        f"After training, the weights of the tied networks differ by {max(differences[TWINS]):g}, those of the untied by "
-        f"up to {max(differences[UNTIED]):.2f}. On people never seen the twins reach an area of {means[TWINS][0]:.3f} "
+        f"After training, the weights of the tied networks differ by {max(differences[TWINS]):g}, those of the untied "
+        f"by up to {max(differences[UNTIED]):.2f}. On people never seen the twins reach an area of {means[TWINS][0]:.3f} "
         f"and {means[TWINS][1]:.1%} by one portrait; pixels {means[PIXELS][0]:.3f} and {means[PIXELS][1]:.1%}, "
         f"eigenfaces {means[EIGENFACES][0]:.3f} and {means[EIGENFACES][1]:.1%}, the untied networks "
         f"{means[UNTIED][0]:.3f} and {means[UNTIED][1]:.1%}, Fisherfaces {means[FISHERFACES][0]:.3f} and "

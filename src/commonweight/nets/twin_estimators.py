@@ -62,9 +62,9 @@ class TwinClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ModuleCl
         head: str = "triplet",
         n_features: int = 64,
         in_shape: tuple[int, ...] | None = None,
-        max_iter: int = 100,
-        batch_size: int = 40,
-        learning_rate: float = 1e-3,
+        max_iter: int = 60,
+        batch_size: int = 100,
+        learning_rate: float = 2e-3,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.head = head
@@ -149,9 +149,9 @@ def learn(
     x: Tensor,
     y: Tensor,
     *,
-    epochs: int = 100,
-    batch_size: int = 40,
-    rate: float = 1e-3,
+    epochs: int = 60,
+    batch_size: int = 100,
+    rate: float = 2e-3,
     generator: torch.Generator,
 ) -> None:
     """Train twins, in place, on all pairs in batches of P classes × K samples.
@@ -169,7 +169,7 @@ def learn(
     n_classes = min(len(members), max(2, batch_size // SAMPLES))
     n_samples = max(2, batch_size // n_classes)
     steps = epochs * ceil(len(y) / (n_classes * n_samples))
-    optimizer = torch.optim.AdamW(twin.parameters(), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(twin.parameters(), weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
     twin.train()
     for _ in range(steps):
