@@ -104,13 +104,14 @@ def run() -> Result:
     over_untied = bool((table[TWINS].mean(0) > table[UNTIED].mean(0)).all())
     one = max(differences[TWINS]) == 0
     means = {name: values.mean(0) for name, values in table.items()}
+    area = {name: f"{mean[0]:.3f}" for name, mean in means.items()}
+    right = {name: f"{mean[1]:.1%}" for name, mean in means.items()}
     verdict = (
         f"After training, the weights of the tied networks differ by {max(differences[TWINS]):g}, those of the untied "
-        f"by up to {max(differences[UNTIED]):.2f}. On people never seen the twins reach an area of {means[TWINS][0]:.3f} "
-        f"and {means[TWINS][1]:.1%} by one portrait; pixels {means[PIXELS][0]:.3f} and {means[PIXELS][1]:.1%}, "
-        f"eigenfaces {means[EIGENFACES][0]:.3f} and {means[EIGENFACES][1]:.1%}, the untied networks "
-        f"{means[UNTIED][0]:.3f} and {means[UNTIED][1]:.1%}, Fisherfaces {means[FISHERFACES][0]:.3f} and "
-        f"{means[FISHERFACES][1]:.1%}."
+        f"by up to {max(differences[UNTIED]):.2f}. On people never seen the twins reach an area of {area[TWINS]} and "
+        f"{right[TWINS]} by one portrait; pixels {area[PIXELS]} and {right[PIXELS]}, eigenfaces {area[EIGENFACES]} and "
+        f"{right[EIGENFACES]}, the untied networks {area[UNTIED]} and {right[UNTIED]}, Fisherfaces {area[FISHERFACES]} "
+        f"and {right[FISHERFACES]}."
     )
     rows = [["distance by", *TASKS], *([name, *shown(table[name])] for name in table)]
     numbers = {f"{task}, {name}": float(m) for name in means for task, m in zip(TASKS, means[name], strict=True)}

@@ -82,6 +82,15 @@ def test_untied_twins_grow_apart_and_a_lost_tie_is_found():
         cw.check(lost)
 
 
+@pytest.mark.parametrize(("head", "stay"), [("contrastive", True), ("binary", True), ("triplet", False)])
+def test_untied_twins_with_an_equal_start_stay_equal_only_where_the_loss_treats_them_alike(head, stay):
+    x, y = images(n_classes=6)
+    twin = make_twins((1, 12, 10), head, 8)
+    cw.untie(twin, f"branches.{len(twin.branches) - 1}")
+    learn(twin, x, y, epochs=3, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(twin.branches[0](x), twin.branches[-1](x), atol=1e-3) == stay
+
+
 @pytest.mark.parametrize("n", [2, 3])
 def test_one_batch_gives_what_one_pass_for_each_gives(n):
     torch.manual_seed(0)
