@@ -237,7 +237,7 @@ def test_views_are_pairs_from_near_to_far():
     same, other = net.views(x, y)
     for view, word in ((same, "one class"), (other, "different classes")):
         assert view.title == f"Pairs of {word}"
-        assert view.images.shape == (12, 12, 20)
+        assert view.images.shape == (10, 12, 20)
         shown = [float(label.removeprefix("distance ")) for label in view.labels]
         assert shown == sorted(shown)
     assert net.views(x[:1], y[:1])[0].images.shape[0] == 0

@@ -22,7 +22,7 @@ WIDTH = 16
 """Feature maps of the first stage for images; the second has twice as many."""
 LARGEST, SMALLEST = 32, 4
 """Images are averaged to at most LARGEST pixels a side, and have to have at least SMALLEST."""
-SHOWN = 12
+SHOWN = 10
 """Pairs in a view."""
 
 
@@ -52,6 +52,8 @@ class Twin(nn.Module):
         >>> a, b = torch.zeros(2, 5, 1, 8, 8)
         >>> twin(a, b).shape
         torch.Size([2, 5, 16])
+        >>> {layer.uses for layer in cw.count(twin, a, b, together=False).layers}
+        {2}
     """
 
     def __init__(self, encoder: nn.Module, n: int = 2, head: "Head | None" = None) -> None:
@@ -72,7 +74,7 @@ class Twin(nn.Module):
 
         Args:
             inputs: one for each network, all of the same shape (B, *in_shape).
-            together: pass them as one batch, as far as the networks are one; the result is the same, except that batch
+            together: pass them as one batch, if the networks are one; the result is the same, except that batch
                 normalisation then takes its statistics over all inputs while training.
 
         Returns:
@@ -96,7 +98,7 @@ class Twin(nn.Module):
         first = self.branches[0](x)
         return first, first if self.are_one else self.branches[-1](x)
 
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def pair_loss(self, x: Tensor, y: Tensor) -> Tensor:
         """The head's loss over all pairs of a batch: x (N, *in_shape), classes y (N,)."""
         loss: Tensor = self.head(self.distance(x), y)
         return loss
@@ -262,7 +264,8 @@ class Recogniser(nn.Module):
 
     The score of a class is -d(z, c), with c the mean of the embeddings of its enrolled examples. With one example of
     each, this is one-shot recognition (Koch 2015); with the mean of several, that of Snell, Swersky, Zemel,
-    "Prototypical networks for few-shot learning" (2017).
+    "Prototypical networks for few-shot learning" (2017). Scores are distances, not log-probabilities: the largest one
+    is the answer, how sure it is they do not say.
 
     Args:
         in_shape: of one sample.

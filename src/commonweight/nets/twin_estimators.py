@@ -177,7 +177,7 @@ def learn(
         batch = torch.cat([drawn(members[k], n_samples, generator) for k in chosen.tolist()])
         images = moved(x[batch], generator) if x.ndim == 4 else x[batch]
         optimizer.zero_grad()
-        twin.loss(images, y[batch]).backward()  # type: ignore[no-untyped-call]
+        twin.pair_loss(images, y[batch]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
     twin.eval()
