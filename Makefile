@@ -1,7 +1,7 @@
 # Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run test check bench docs claims clean
+.PHONY: run test check bench docs claims networks clean
 
 # The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
 run: .venv/installed
@@ -26,6 +26,10 @@ bench: .venv/developed
 
 claims: .venv/developed
 	$(BIN)/commonweight claims
+
+# The table of every family of networks beside its peer, docs/networks.md.
+networks: .venv/developed
+	$(BIN)/python benchmarks/networks.py
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
