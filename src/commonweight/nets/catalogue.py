@@ -155,4 +155,14 @@ ENTRIES = (
         "comparators:unfitted",
         {"classification": "comparators:tree_classifier", "regression": "comparators:tree_regressor"},
     ),
+    Entry(
+        "twin",
+        "twins with the same weights learn to compare",
+        "Bromley et al. 1993",
+        ("classification",),
+        _ANY,
+        (1, 112, 92),
+        "twin:Recogniser",
+        {"classification": "twin_estimators:TwinClassifier"},
+    ),
 )
