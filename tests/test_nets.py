@@ -286,7 +286,7 @@ def test_names_are_those_of_the_entries_in_order():
 
 
 def test_mlp_is_what_its_formula_says():
-    net = MLP((2, 3), 2, hidden=(5, 4), activation=nn.Tanh)
+    net = MLP((2, 3), 2, hidden=(5, 4), activation="tanh")
     weights = [parameter.detach().double().numpy() for parameter in net.parameters()]
     x = np.random.default_rng(0).normal(size=(7, 2, 3))
     state = x.reshape(7, 6)
