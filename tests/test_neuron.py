@@ -157,6 +157,11 @@ def test_the_first_call_needs_all_classes():
         PerceptronClassifier().partial_fit([[0], [1]], [0, 1])
 
 
+def test_no_pass_is_refused():
+    with pytest.raises(ValueError, match="at least 1 pass over the samples; got max_iter=0"):
+        PerceptronClassifier(max_iter=0).fit([[0], [1]], [0, 1])
+
+
 # Novikoff's bound
 
 

@@ -152,7 +152,7 @@ class PerceptronClassifier(ModuleClassifier):
 
     Args:
         average: whether to keep the average of the weights; otherwise the last ones, as Rosenblatt does.
-        max_iter: passes over the samples, at most.
+        max_iter: passes over the samples, at most; at least 1.
         random_state: of the orders.
 
     Attributes:
@@ -182,9 +182,11 @@ class PerceptronClassifier(ModuleClassifier):
             y: labels of two classes at least, shape (N,).
 
         Raises:
-            ValueError: values that are not finite, or fewer than two classes.
+            ValueError: values that are not finite, fewer than two classes, or no pass.
         """
         x, target = self.encode(X, y)
+        if self.max_iter < 1:
+            raise ValueError(f"A perceptron learns in at least 1 pass over the samples; got max_iter={self.max_iter}.")
         generator = check_random_state(self.random_state)
         self._begin()
         for _ in range(self.max_iter):

@@ -145,7 +145,7 @@ class RBFClassifier(ModuleClassifier):
 
     Args:
         n_centres: K, at most the number of distinct samples; None for half of the samples, but at most 1000.
-        max_iter: passes of step 4.
+        max_iter: passes of step 4, 0 for none; more than 0 did not raise the scores on the data measured here.
         random_state: of k-means and of the order of samples.
 
     Attributes:
@@ -223,7 +223,12 @@ def learn(rule: RBFClassifier | RBFRegressor, x_NF: Tensor, wanted_NO: Tensor, t
     Args:
         wanted_NO: what the output layer is solved for.
         targets: what the gradients are of, by `loss`.
+
+    Raises:
+        ValueError: fewer than 0 passes, or a number of centres that cannot be placed.
     """
+    if rule.max_iter < 0:
+        raise ValueError(f"The passes of gradients over an rbf network are 0 or more; got max_iter={rule.max_iter}.")
     seed = seed_of(rule.random_state)
     centres, steps = place_centres(x_NF, rule.n_centres, seed)
     rule.structure_ = {"n_centres": len(centres)}
