@@ -80,7 +80,7 @@ def run() -> Result:
         f"{len(bounds)} tasks can be told apart, with bounds from {min(bounds.values()):.0f} to "
         f"{max(bounds.values()):,.0f}; {sum(keeps)} of them end within the bound in all orders. The most mistakes are "
         f"{share.min():.2%} to {share.max():.0%} of the bound, {np.median(share):.0%} in the median. {len(endless)} "
-        f"tasks cannot be told apart, and no pass over them was without a mistake."
+        f"of the others cannot be told apart, and no pass over it was without a mistake."
     )
     if unjudged:
         verdict += f" Not judged, for a bound above 10⁵: {', '.join(unjudged)}."
