@@ -5,9 +5,10 @@ units of the deviation of the training inputs, for models that learned without i
 and validation replaced by another class at random, tested on right labels. The net is the default `mlp`, with the
 default training; the others are scikit-learn's, with their defaults.
 
-Half true: it depends on what the noise is in, and on whom the net is compared with. The net's default training smooths
-labels and stops by the validation part, which is much of why it withstands wrong labels. Naive Bayes, which estimates
-few numbers from many samples, hardly loses by wrong labels either; what it lacks is the accuracy to start from.
+Half true: it depends on the noise, and on whom the net is compared with. The net's default training smooths labels and
+stops by the validation part, which is part of why it withstands wrong labels. Naive Bayes tolerates noise well where
+each feature varies within each class, as in wines; its collapse on digits comes from pixels that are almost constant
+in a class, whose estimated variance is nearly 0, so that a little noise there outweighs all the rest.
 
 Criterion: in at least 8 of the 9 pairs of data and noise the net has the best mean accuracy over 5 seeds, and over all
 of them it loses fewer points from its accuracy without noise than naive Bayes and than the tree, by more than two
@@ -83,7 +84,9 @@ def run() -> Result:
         for name in SETS
         for noise in ("none", *NOISES)
     }
-    best = sum(max(table[name, noise], key=table[name, noise].get) == "mlp" for name in SETS for noise in NOISES)
+    lead = {cell: values["mlp"] - max(values["naive_bayes"], values["tree"]) for cell, values in table.items()}
+    under_noise = [lead[name, noise] for name in SETS for noise in NOISES]
+    best, equal = sum(gap > 1e-9 for gap in under_noise), sum(abs(gap) <= 1e-9 for gap in under_noise)
     lost = {
         model: np.array(
             [one[model]["none"] - one[model][noise] for name in SETS for one in runs[name] for noise in NOISES]
@@ -97,13 +100,15 @@ def run() -> Result:
     rows = [["data", "noise", *MODELS.values()]]
     rows += [[name, noise, *(f"{value:.1%}" for value in values.values())] for (name, noise), values in table.items()]
     verdict = (
-        f"Under noise the net is the best in {best} of 9 pairs of data and noise. It loses "
+        f"Under noise the net is the best in {best} of 9 pairs of data and noise, and shares the first place in "
+        f"{equal}, which does not count as being the best. It loses "
         f"{100 * lost['mlp'].mean():.1f} points, naive Bayes {100 * lost['naive_bayes'].mean():.1f} and the tree "
         f"{100 * lost['tree'].mean():.1f}: naive Bayes {more['naive_bayes']:+.1f} ± {error['naive_bayes']:.1f} beside "
         f"the net, the tree {more['tree']:+.1f} ± {error['tree']:.1f}."
     )
     numbers = {f"points lost, {title}": 100 * float(lost[model].mean()) for model, title in MODELS.items()}
     numbers["pairs of 9 in which the net is the best"] = best
+    numbers["pairs of 9 in which it shares the first place"] = equal
     holds = best >= 8 and all(more[model] > 2 * error[model] for model in more)
     return Result(bool(holds), verdict, numbers, rows, draw(table))
 
