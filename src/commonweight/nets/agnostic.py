@@ -25,8 +25,8 @@ from commonweight.views import View
 
 TUNED = torch.linspace(-3, 3, 121)
 """The shared weights among which `AgnosticClassifier` picks one in the end."""
-CHUNK = 64
-"""So many samples are worked out at a time: the values of all nodes stay in the cache."""
+GENOMES, SAMPLES = 16, 256
+"""So many are worked out at a time, so that their outputs stay in the cache."""
 PICTURE = (240, 360)
 """Height and width of the drawn net, in pixels."""
 
@@ -149,7 +149,7 @@ class Agnostic(nn.Module):
 def respond(genomes: Sequence[Genome], x: Tensor, weights: Tensor) -> Tensor:
     """Outputs of P genomes with K shared weights for samples (B, n_in): shape (P, n_out, K, B)."""
     population = Population(genomes)
-    return torch.cat([population(part.t().contiguous(), weights[:, None]) for part in x.split(CHUNK)], 3)
+    return torch.cat([population(part.t().contiguous(), weights[:, None]) for part in x.split(SAMPLES)], 3)
 
 
 def drawn(genome: Genome) -> Tensor:
@@ -262,6 +262,9 @@ def entropy(genomes: Sequence[Genome], x: Tensor, index: Tensor, weights: Tensor
         index: their classes, shape (B,).
         weights: shape (K,).
     """
+    if len(genomes) > GENOMES:
+        parts = (genomes[at : at + GENOMES] for at in range(0, len(genomes), GENOMES))
+        return torch.cat([entropy(part, x, index, weights) for part in parts])
     outputs = respond(genomes, x, weights)
     answers = outputs.gather(1, index.expand(len(outputs), 1, len(weights), -1))[:, 0]
     return (outputs.logsumexp(1) - answers).double().mean(2)

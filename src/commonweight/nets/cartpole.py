@@ -126,8 +126,8 @@ def policy(genomes: Sequence[Genome], weights: Tensor) -> Policy:
         genomes: P of them.
         weights: shared weight of each state, shape (1, n).
     """
-    population = Population(genomes, own_inputs=True)
-    return lambda x: population(x.transpose(0, 1), weights)[:, 0, 0]
+    population = Population(genomes)
+    return lambda x: population(x.transpose(0, 1).contiguous(), weights)[:, 0, 0]
 
 
 @torch.no_grad()

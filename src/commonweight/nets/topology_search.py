@@ -27,8 +27,6 @@ BY_SIZE = 0.8
 """Share of the generations that are ranked by mean and size."""
 KEPT = CULLED = 0.2
 """Shares of a population that live on, and that have no children."""
-GROUP = 16
-"""So many nets are worked out at a time: their values stay in the cache of a core."""
 
 Rewards = NDArray[np.float64]
 Fitness = Callable[[Sequence[Genome], int], Rewards]
@@ -49,9 +47,9 @@ def evolve(
 
     Args:
         fitness: of some genomes in a generation: reward with each of `WEIGHTS`, shape (P, 6), larger is better. It must
-            be the same in all processes.
+            be the same in all processes, and that of a genome must not depend on the others.
         n_in, n_out: inputs and outputs.
-        population: number of nets.
+        population: number of nets, at least one for each process.
         generations: how often they are ranked.
         seed: of all that is drawn.
         tournament: of so many nets, the best becomes a parent.
@@ -78,8 +76,7 @@ def shared_out(fitness: Fitness, genomes: Sequence[Genome], generation: int) -> 
     """Rewards of all genomes, shape (P, 6), of which each process works out some."""
     rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     rewards = np.zeros((len(genomes), len(WEIGHTS)))
-    for start in range(GROUP * rank, len(genomes), GROUP * size):
-        rewards[start : start + GROUP] = fitness(genomes[start : start + GROUP], generation)
+    rewards[rank::size] = fitness(genomes[rank::size], generation)
     if size > 1:
         dist.all_reduce(torch.from_numpy(rewards))  # the others hold zeros: no rounding
     return rewards
