@@ -95,7 +95,7 @@ class Agnostic(nn.Module):
         self.weight = nn.Parameter(torch.ones(1)) if shared else None
         for tied in self.levels:
             if self.weight is None:
-                nn.init.ones_(tied.weight)
+                nn.init.ones_(tied.get_parameter("weight"))
             else:
                 tied.weight = self.weight
 
@@ -124,12 +124,12 @@ class Agnostic(nn.Module):
         net = Agnostic((genome.n_in,), genome.n_out, genome.hidden, genome.connections, shared=False)
         for parameter in net.parameters():
             nn.init.constant_(parameter, self.weight.item())
-        return net
+        return net.to(self.weight)
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """The wiring, and how the answers depend on the shared weight."""
         right = self.respond(inputs, TUNED).argmax(2) == targets
-        response = torch.stack([right[:, targets == label].double().mean(1) for label in targets.unique()])
+        response = torch.stack([right[:, targets == label].double().mean(1) for label in sorted(set(targets.tolist()))])
         return [
             View(
                 "Wiring",
@@ -149,7 +149,7 @@ class Agnostic(nn.Module):
 def respond(genomes: Sequence[Genome], x: Tensor, weights: Tensor) -> Tensor:
     """Outputs of P genomes with K shared weights for samples (B, n_in): shape (P, n_out, K, B)."""
     population = Population(genomes)
-    return torch.cat([population(part.t().contiguous(), weights[:, None]) for part in x.split(SAMPLES)], 3)
+    return torch.cat([population(part.t().contiguous(), weights[:, None]) for part in torch.split(x, SAMPLES)], 3)
 
 
 def drawn(genome: Genome) -> Tensor:
@@ -248,7 +248,7 @@ class AgnosticClassifier(ModuleClassifier):
             "connections": [list(pair) for pair in genome.connections],
         }
         net = Agnostic((x.shape[1],), n_classes, **self.structure_)
-        nn.init.constant_(net.levels[0].weight, float(TUNED[entropy([genome], x, index, TUNED)[0].argmin()]))
+        nn.init.constant_(net.get_parameter("weight"), float(TUNED[entropy([genome], x, index, TUNED)[0].argmin()]))
         self.module_ = net
         self.n_iter_ = self.max_iter
         return self

@@ -10,9 +10,9 @@ the push F and the friction b ẋ of the cart, Lagrange's equations are
     (M + m) ẍ + ½ m l (θ̈ cos θ - θ̇² sin θ) = F - b ẋ,    ½ ẍ cos θ + ⅓ l θ̈ = ½ g sin θ.
 
 The numbers, the start and the reward are those of the environment of Gaier & Ha 2019 (first in Gal, McAllister &
-Rasmussen 2016), whose θ turns the other way. Two things differ: a step changes the speeds first and then the places,
-with the new speeds (semi-implicit Euler), which keeps the energy of a swing, where their explicit step adds to it; and
-a step is 20 ms, not 10, with its reward twice as large, so that 1000 is the most of an episode here as there.
+Rasmussen 2016), whose θ turns the other way. Two things differ: a step is by the midpoint rule, which keeps the energy
+of a swing to 2 % over an episode, where their explicit Euler step adds enough to turn a free pole over; and a step is
+20 ms, not 10, with its reward twice as large, so that 1000 is the most of an episode here as there.
 """
 
 import math
@@ -67,15 +67,20 @@ def energy(state: Tensor) -> Tensor:
     _, speed, angle, turning = state
     moving = 0.5 * (CART + POLE) * speed**2 + POLE * LENGTH**2 * turning**2 / 6
     coupled = 0.5 * POLE * LENGTH * speed * turning * torch.cos(angle)
-    return moving + coupled + 0.5 * POLE * GRAVITY * LENGTH * torch.cos(angle)
+    total: Tensor = moving + coupled + 0.5 * POLE * GRAVITY * LENGTH * torch.cos(angle)
+    return total
 
 
 def step(state: Tensor, push: Tensor, seconds: float = STEP, friction: float = FRICTION) -> Tensor:
-    """The state a little later."""
-    position, speed, angle, turning = state
+    """The state a little later, by the midpoint rule: the speed of change halfway is that of the whole step."""
+    halfway = state + 0.5 * seconds * _change(state, push, friction)
+    return state + seconds * _change(halfway, push, friction)
+
+
+def _change(state: Tensor, push: Tensor, friction: float) -> Tensor:
+    """ẋ, ẍ, θ̇, θ̈."""
     cart, pole = accelerations(state, push, friction)
-    speed, turning = speed + seconds * cart, turning + seconds * pole
-    return torch.stack([position + seconds * speed, speed, angle + seconds * turning, turning])
+    return torch.stack([state[1], cart, state[3], pole])
 
 
 def reward(state: Tensor) -> Tensor:

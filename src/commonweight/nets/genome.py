@@ -137,17 +137,17 @@ def checked(
     unknown = [name for name in hidden if name not in NAMES]
     if unknown:
         raise NetError(f"A genome knows the activations {', '.join(NAMES)}; got {unknown[0]!r}.")
-    genome = Genome(n_in, n_out, tuple(hidden), tuple(map(tuple, map(_pair, connections))))
+    genome = Genome(n_in, n_out, tuple(hidden), tuple(map(_pair, connections)))
     _check_connections(genome)
     _ = genome.levels
     return genome
 
 
-def _pair(given: object) -> Sequence[int]:
+def _pair(given: object) -> tuple[int, int]:
     """Two whole numbers."""
     if not isinstance(given, list | tuple) or len(given) != 2 or any(type(node) is not int for node in given):
         raise NetError(f"A connection of a genome is a pair of node numbers (from, to); got {given!r}.")
-    return given
+    return given[0], given[1]
 
 
 def _check_connections(genome: Genome) -> None:
