@@ -149,8 +149,8 @@ def main() -> None:
 
 Written by `python benchmarks/agnostic.py --turns {options.turns} --threads {options.threads}` on {setting()}, numpy
 {np.__version__}, kernels: {instructions()}. {POPULATION} genomes, 6 shared weights, {len(x):,} images of digits;
-evaluations a second, median and range of {options.turns} turns. Load of the machine in the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()}
-processors.
+evaluations a second, median and range of {options.turns} turns. Load of the machine in
+the last minute: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors.
 
 Target: 30 times the evaluations a second of the evaluator that goes node by node: {ratio:.0f} times,
 **{"PASS" if ratio >= 30 else "FAIL"}**.

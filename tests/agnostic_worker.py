@@ -22,7 +22,7 @@ def blobs() -> tuple[np.ndarray, np.ndarray]:
 
 def searched() -> AgnosticClassifier:
     """A short search; 21 nets are no even share for two."""
-    return AgnosticClassifier(population=21, max_iter=25, first_connections=0.3, random_state=3).fit(*blobs())
+    return AgnosticClassifier(population=21, max_iter=25, random_state=3).fit(*blobs())
 
 
 if __name__ == "__main__":

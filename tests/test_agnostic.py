@@ -135,6 +135,11 @@ def test_the_census_sees_one_weight_and_every_connection():
     assert (own.weights, own.connections) == (4, 4)
 
 
+def test_what_is_unshared_cannot_be_unshared_again():
+    with pytest.raises(NetError, match=r"has a weight of its own already: copy it with copy.deepcopy"):
+        Agnostic((2,), 1, **SMALL).unshared().unshared()
+
+
 def test_the_gradient_of_the_weight_is_the_sum_over_all_connections():
     net, x = Agnostic((2,), 1, **SMALL), torch.tensor([[0.3, -1.0]])
     own = net.unshared()
@@ -246,7 +251,7 @@ def test_cross_entropy_is_that_of_torch():
 # --- the estimator ---
 
 
-@parametrize_with_checks([AgnosticClassifier(population=16, max_iter=40, first_connections=0.5, random_state=0)])
+@parametrize_with_checks([AgnosticClassifier(population=16, max_iter=40, random_state=0)])
 def test_conventions_of_scikit_learn(estimator, check):
     check(estimator)
 

@@ -8,11 +8,11 @@ units are all the same, and it stays at chance.
 
 import numpy as np
 import torch
-from families.case import Case, Score, timed, trained
 
 from commonweight import data
 from commonweight.nets.agnostic import TUNED, AgnosticClassifier, entropy, respond
 from commonweight.nets.topology_search import WEIGHTS, rewired
+from families.case import Case, Score, timed, trained
 
 N_RANDOM = 1024
 

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from commonweight import patterns
+from commonweight.errors import NetError
 from commonweight.nets.estimators import ModuleClassifier, seed_of
 from commonweight.nets.genome import ACTIVATIONS, NAMES, Genome, checked
 from commonweight.nets.population import Population
@@ -118,13 +119,18 @@ class Agnostic(nn.Module):
         return self.respond(x, WEIGHTS).softmax(2).mean(0)
 
     def unshared(self) -> "Agnostic":
-        """The same wiring with a weight for each connection, which begins at the shared one."""
-        assert self.weight is not None
+        """The same wiring with a weight for each connection, which begins at the shared one.
+
+        Raises:
+            NetError: each has its own already.
+        """
+        if self.weight is None:
+            raise NetError("Each connection of this net has a weight of its own already: copy it with copy.deepcopy.")
         genome = self.genome
-        net = Agnostic((genome.n_in,), genome.n_out, genome.hidden, genome.connections, shared=False)
+        net = Agnostic((genome.n_in,), genome.n_out, genome.hidden, genome.connections, shared=False).to(self.weight)
         for parameter in net.parameters():
             nn.init.constant_(parameter, self.weight.item())
-        return net.to(self.weight)
+        return net
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """The wiring, and how the answers depend on the shared weight."""
@@ -179,7 +185,8 @@ class AgnosticClassifier(ModuleClassifier):
         population: nets in a generation.
         max_iter: generations.
         batch_size: rows that a generation is judged by.
-        first_connections: share of the possible connections that a net begins with.
+        first_connections: share of the possible connections that a net begins with; by default about 3 for each output,
+            and at most half.
         tournament: of so many nets, the best becomes a parent.
         random_state: of the search.
 
@@ -201,7 +208,7 @@ class AgnosticClassifier(ModuleClassifier):
         population: int = 64,
         max_iter: int = 1000,
         batch_size: int = 256,
-        first_connections: float = 0.05,
+        first_connections: float | None = None,
         tournament: int = 8,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -241,7 +248,7 @@ class AgnosticClassifier(ModuleClassifier):
             generations=self.max_iter,
             seed=seed,
             tournament=self.tournament,
-            first_connections=self.first_connections,
+            first_connections=min(0.5, 3.2 / x.shape[1]) if self.first_connections is None else self.first_connections,
         )
         self.structure_: dict[str, Any] = {
             "hidden": list(genome.hidden),

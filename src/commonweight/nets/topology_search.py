@@ -106,8 +106,8 @@ def fronts(objectives: NDArray[np.float64]) -> NDArray[np.int64]:
     >>> fronts(np.array([[3.0, 1.0], [2.0, 2.0], [1.0, 1.0], [2.0, 1.0]])).tolist()
     [0, 0, 2, 1]
     """
-    at_least = (objectives[:, None] >= objectives).all(2)
-    beats: NDArray[np.bool_] = at_least & (objectives[:, None] > objectives).any(2)
+    at_least = np.all(objectives[:, None] >= objectives, axis=2)
+    beats = at_least & ~at_least.T
     front, n_beating, number = np.full(len(objectives), -1), beats.sum(0), 0
     while (front < 0).any():
         here = (front < 0) & (n_beating == 0)
