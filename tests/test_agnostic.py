@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from unittest import mock
 
 import numpy as np
@@ -326,3 +327,18 @@ def test_a_hostile_genome_is_refused_in_one_sentence(run, tmp_path, structure, s
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(NetError, match=sentence):
         Run.load(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_in_two_processes_writes_one_run(tmp_path):
+    code = "from commonweight.cli import main; main()"
+    words = ("train", "iris", "--net", "agnostic", "--epochs", "5", "--out", str(tmp_path / "both"))
+    done = torchrun("--no-python", sys.executable, "-c", code, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    alone = start_run(
+        "iris", net="agnostic", target=None, task=None, seed=0, epochs=5, out=tmp_path / "alone",
+        optimizer="auto", lr=None, batch_size=None, precision="auto", goal=None,
+    )  # fmt: skip
+    both = json.loads((tmp_path / "both" / "run.json").read_text())
+    assert both["structure"] == alone.description["structure"]
+    assert both["results"]["test"] == alone.results["test"]
