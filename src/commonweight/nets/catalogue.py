@@ -136,6 +136,16 @@ ENTRIES = (
         {"regression": "comparators:ridge"},
     ),
     Entry(
+        "som",
+        "self-organising map whose units answer with labels",
+        "Kohonen 1982",
+        ("classification",),
+        _ANY,
+        (64,),
+        "som:SelfOrganisingMap",
+        {"classification": "som_estimators:SOMClassifier"},
+    ),
+    Entry(
         "svm",
         "support vectors, of scikit-learn",
         "Cortes & Vapnik 1995",
