@@ -125,6 +125,12 @@ def test_one_weight_each_its_own_by_sample():
     assert Population([genome])(x, torch.tensor([[2.0, 10.0]])).flatten().tolist() == [6.0, 50.0]
 
 
+def test_inputs_of_another_width_are_refused():
+    net = Agnostic((2,), 1, **SMALL)
+    with pytest.raises(NetError, match=r"1 genomes of 2 inputs take samples of shape \(2, B\) .*; got \(3, 5\)"):
+        net.respond(torch.zeros(5, 3), [1.0])
+
+
 # --- the module ---
 
 

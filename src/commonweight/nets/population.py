@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from commonweight.errors import NetError
 from commonweight.kernels import networks
 from commonweight.kernels.native_library import instructions
 from commonweight.nets.genome import ACTIVATIONS, NAMES, Genome
@@ -32,7 +33,7 @@ class Population:
     """
 
     def __init__(self, genomes: Sequence[Genome]) -> None:
-        n_given = genomes[0].first_output
+        self.n_in, n_given = genomes[0].n_in, genomes[0].first_output
         sizes = [genome.n_nodes - n_given for genome in genomes]
         first = np.cumsum([0, *sizes])
         level = np.concatenate([genome.levels[n_given:] for genome in genomes])
@@ -61,11 +62,20 @@ class Population:
 
         Returns:
             Shape (P, n_out, K, B).
+
+        Raises:
+            NetError: inputs of another shape.
         """
-        weights = weights.expand(-1, x.shape[-1])
+        n_networks = len(self.networks.outputs)
+        if x.shape[:-1] not in ((self.n_in,), (n_networks, self.n_in)):
+            raise NetError(
+                f"{n_networks} genomes of {self.n_in} inputs take samples of shape ({self.n_in}, B) or ({n_networks}, "
+                f"{self.n_in}, B); got {tuple(x.shape)}."
+            )
+        weights = weights.to(x).expand(-1, x.shape[-1])
         if x.dtype == torch.float32 and instructions() != "off":
             return networks.run(self.networks, x, weights)
-        own = x if x.ndim == 3 else x.expand(len(self.networks.outputs), -1, -1)
+        own = x if x.ndim == 3 else x.expand(n_networks, -1, -1)
         return torch.stack([self._one(number, inputs, weights) for number, inputs in enumerate(own)])
 
     def _one(self, number: int, x: Tensor, weights: Tensor) -> Tensor:

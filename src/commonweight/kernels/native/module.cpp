@@ -3,9 +3,9 @@
 #include <nanobind/stl/string.h>
 
 #include <atomic>
+#include <memory>
 #include <new>
 #include <string>
-#include <vector>
 
 #include "adjoint.hpp"
 #include "codebook.hpp"
@@ -133,9 +133,9 @@ void networks(const std::string& instructions, std::uintptr_t first, std::uintpt
   nb::gil_scoped_release release;
   const std::ptrdiff_t piece = n_networks / (4 * threads) + 1, n_pieces = (n_networks + piece - 1) / piece;
   const std::ptrdiff_t each = commonweight::block * n_weights * (largest + 1);
-  std::vector<float> space(static_cast<std::size_t>(n_pieces * each));
+  const std::unique_ptr<float[]> space(new float[static_cast<std::size_t>(n_pieces * each)]);
   commonweight::parallel(n_networks, piece, threads, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
-    kernel(it, space.data() + from / piece * each, from, to);
+    kernel(it, space.get() + from / piece * each, from, to);
   });
 }
 
