@@ -33,6 +33,16 @@ _BOTH = ("classification", "regression")
 _ANY = ("image", "series", "table")
 ENTRIES = (
     Entry(
+        "agnostic",
+        "wiring found by evolution, one weight for all",
+        "Gaier & Ha 2019",
+        ("classification",),
+        _ANY,
+        (64,),
+        "agnostic:Agnostic",
+        {"classification": "agnostic:AgnosticClassifier"},
+    ),
+    Entry(
         "cnn",
         "small convolutional net, default for images",
         "Ioffe & Szegedy 2015",
