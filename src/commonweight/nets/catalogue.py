@@ -33,6 +33,19 @@ _BOTH = ("classification", "regression")
 _ANY = ("image", "series", "table")
 ENTRIES = (
     Entry(
+        "autoencoder",
+        "codes that rebuild their input; tied decoder",
+        "Hinton & Salakhutdinov 2006",
+        _BOTH,
+        _ANY,
+        (1, 28, 28),
+        "autoencoder:Autoencoder",
+        {
+            "classification": "autoencoder_estimators:AutoencoderClassifier",
+            "regression": "autoencoder_estimators:AutoencoderRegressor",
+        },
+    ),
+    Entry(
         "cnn",
         "small convolutional net, default for images",
         "Ioffe & Szegedy 2015",
@@ -40,6 +53,16 @@ ENTRIES = (
         ("image",),
         (1, 28, 28),
         "cnn:CNN",
+    ),
+    Entry(
+        "dbn",
+        "deep belief net: learns by wake-sleep, dreams",
+        "Hinton et al. 2006",
+        ("classification",),
+        _ANY,
+        (1, 28, 28),
+        "deep_belief:DeepBeliefNet",
+        {"classification": "deep_belief_estimator:DBNClassifier"},
     ),
     Entry(
         "lenet1989",
@@ -114,6 +137,16 @@ ENTRIES = (
         ("image",),
         (1, 28, 28),
         "group_cnn:P4MCNN",
+    ),
+    Entry(
+        "rbm",
+        "restricted Boltzmann machine with labels",
+        "Larochelle & Bengio 2008",
+        ("classification",),
+        _ANY,
+        (1, 28, 28),
+        "boltzmann:LabelledNet",
+        {"classification": "boltzmann_estimators:RBMClassifier"},
     ),
     Entry(
         "ridge",
