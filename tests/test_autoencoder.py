@@ -75,7 +75,7 @@ def test_greedy_layers_already_rebuild_their_inputs():
 
 @pytest.fixture(scope="module")
 def fitted():
-    return AutoencoderClassifier((64, 16), max_iter=30, random_state=0).fit(X[:1200], Y[:1200])
+    return AutoencoderClassifier((128, 16), max_iter=40, random_state=0).fit(X[:1200], Y[:1200])
 
 
 def test_it_rebuilds_better_than_pca_of_equal_width_and_tells_digits_apart(fitted):
@@ -84,7 +84,7 @@ def test_it_rebuilds_better_than_pca_of_equal_width_and_tells_digits_apart(fitte
     theirs = ((pca.inverse_transform(pca.transform(x)) - x) ** 2).mean()
     assert ((fitted.reconstruct(x) - x) ** 2).mean() < theirs
     assert fitted.score(x, Y[1200:]) > 0.85
-    assert fitted.transform(x).shape == (len(x), 16)
+    assert fitted.codes(x).shape == (len(x), 16)
 
 
 def test_views_show_samples_beside_their_reconstructions(fitted):

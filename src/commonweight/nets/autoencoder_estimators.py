@@ -1,7 +1,7 @@
 """Autoencoders by scikit-learn's conventions: layers learned greedily, then reconstruction and answer together."""
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,12 +33,12 @@ class _AutoencoderEstimator(ModuleEstimator):
         hidden: Sequence[int] = (256, 32),
         *,
         tied: bool = True,
-        noise: float = 0.1,
+        noise: float = 0.0,
         weight: float = 10.0,
-        learning_rate: float = 2e-3,
-        batch_size: int = 50,
+        learning_rate: float = 5e-3,
+        batch_size: int = 20,
         layer_iter: int = 5,
-        max_iter: int = 40,
+        max_iter: int = 30,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.hidden = hidden
@@ -51,7 +51,12 @@ class _AutoencoderEstimator(ModuleEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def transform(self, X: ArrayLike) -> Array:
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = tags.regressor_tags is not None
+        return tags
+
+    def codes(self, X: ArrayLike) -> Array:
         """The codes of rows: (N, F) -> (N, units)."""
         x = self.rows(X)
         with torch.no_grad():
