@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from case import Case, Score, timed, trained
+from families.case import Case, Score, timed, trained
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import BernoulliRBM, MLPClassifier

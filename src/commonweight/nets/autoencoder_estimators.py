@@ -1,7 +1,7 @@
 """Autoencoders by scikit-learn's conventions: layers learned greedily, then reconstruction and answer together."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -50,11 +50,6 @@ class _AutoencoderEstimator(ModuleEstimator):
         self.layer_iter = layer_iter
         self.max_iter = max_iter
         self.random_state = random_state
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = tags.regressor_tags is not None
-        return tags
 
     def codes(self, X: ArrayLike) -> Array:
         """The codes of rows: (N, F) -> (N, units)."""
