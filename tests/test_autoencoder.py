@@ -30,7 +30,9 @@ def test_the_net_is_what_its_formula_says():
     expected = expit(expit(code @ w2) @ w1)
     np.testing.assert_allclose(net.encode(rows).detach(), code)
     np.testing.assert_allclose(net.reconstruct(rows).detach(), expected)
-    np.testing.assert_allclose(net(rows).detach(), code @ net.output.weight.detach().numpy().T + arrays(net.output.bias))
+    np.testing.assert_allclose(
+        net(rows).detach(), code @ net.output.weight.detach().numpy().T + arrays(net.output.bias)
+    )
     v = rows.numpy()
     loss = -(v * np.log(expected) + (1 - v) * np.log(1 - expected)).sum(1).mean()
     assert reconstruction_loss(net.decode(net.encode(rows)), rows).item() == pytest.approx(loss)

@@ -1,4 +1,6 @@
-"""The deep belief net: the up-down update written out in numpy, tied and untied directions, what is made and filled in."""
+"""The deep belief net: its update written out in numpy, tied and untied directions, what it makes and fills in."""
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +50,7 @@ def test_one_update_is_what_its_formula_says():
     wake_and_sleep(net, rule, v, index, rate=0.3, generator=rule.generator)
     for layers, olds, pairs in (
         (net.generation, down, list(zip(awake[1:], awake, strict=False))),
-        (net.recognition, up, list(zip(asleep, asleep[1:], strict=False))),
+        (net.recognition, up, list(pairwise(asleep))),
     ):
         for layer, (weight, bias), (given, wanted) in zip(layers, olds, pairs, strict=True):
             given, wanted = given.numpy(), wanted.numpy()

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from families.case import Case, Score, timed, trained
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.neural_network import BernoulliRBM, MLPClassifier
@@ -12,6 +11,7 @@ from sklearn.preprocessing import MinMaxScaler
 
 from commonweight import data
 from commonweight.nets.autoencoder_estimators import AutoencoderClassifier
+from families.case import Case, Score, timed, trained
 
 CODE = 32
 

@@ -5,10 +5,11 @@ P(h_j = 1 | v) = σ(c_j + W_j v)     P(v_i = 1 | h) = σ(b_i + h W_i)
 
 With Gaussian visible units of variance 1, E(v, h) = ½‖v - b‖² - c·h - h·W v, and v given h is N(b + h W, 1).
 
-Sources: Smolensky 1986 ("harmonium"); Hinton, "Training products of experts by minimizing contrastive divergence" (2002);
-Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient" (2008); Hinton, "A
-practical guide to training restricted Boltzmann machines" (2010); Montavon & Müller, "Deep Boltzmann machines and the
-centering trick" (2012); Larochelle & Bengio, "Classification using discriminative restricted Boltzmann machines" (2008).
+Sources: Smolensky 1986 ("harmonium"); Hinton, "Training products of experts by minimizing contrastive divergence"
+(2002); Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient" (2008);
+Hinton, "A practical guide to training restricted Boltzmann machines" (2010); Montavon & Müller, "Deep Boltzmann
+machines and the centering trick" (2012); Larochelle & Bengio, "Classification using discriminative restricted
+Boltzmann machines" (2008).
 
 How likely data is by the constant Z is in `boltzmann_likelihood.py`, the estimators are in `boltzmann_estimators.py`.
 """
@@ -30,7 +31,7 @@ LEAST = 1e-3
 
 
 def sample(probabilities: Tensor, generator: Generator) -> Tensor:
-    """0 or 1, each 1 with its probability, rounded up to a multiple of 2⁻¹⁶: 16 random bits a unit, of the same shape."""
+    """0 or 1, each 1 with its probability, rounded up to a multiple of 2⁻¹⁶: 16 random bits a unit."""
     n = probabilities.numel()
     words = torch.empty((n + 3) // 4, dtype=torch.int64, device=probabilities.device)
     bits = words.random_(-(2**63), None, generator=generator).view(torch.int16)[:n].view(probabilities.shape)
@@ -118,7 +119,7 @@ class RestrictedBoltzmannMachine(nn.Module):
 
     @torch.no_grad()
     def pseudo_likelihood(self, v: Tensor, generator: Generator) -> Tensor:
-        """An estimate of Σ_i log P(v_i | all others): V log σ(F(v with one unit i flipped) - F(v)), i drawn for each row.
+        """An estimate of Σ_i log P(v_i | all others): V log σ(F(v with unit i flipped) - F(v)), i drawn for each row.
 
         Source: Besag 1975; the estimate is that of scikit-learn's BernoulliRBM. (B, V) -> (B,).
 
@@ -197,7 +198,7 @@ class ContrastiveDivergence:
 
     ΔW = ⟨h vᵀ⟩ over data - ⟨h vᵀ⟩ over the model's samples, which Gibbs sampling in `steps` steps draws from the data
     itself (CD-k, Hinton 2002), or from where the last batch left it (persistent, Tieleman 2008). With the offsets
-    μ = ⟨v⟩ over data and λ = a running mean of h (Montavon & Müller 2012, in the form for plain parameters), the update is
+    μ = ⟨v⟩ over data and λ = a running mean of h (Montavon & Müller 2012, for plain parameters), the update is
     ΔW = ⟨(h - λ)(v - μ)ᵀ⟩ over data - the same over samples,  Δb = Δ⟨v⟩ - λ ΔW,  Δc = Δ⟨h⟩ - ΔW μ.
 
     Args:

@@ -1,4 +1,4 @@
-"""How likely a restricted Boltzmann machine makes its data: log Z, exactly where it is small, or by importance sampling.
+"""How likely a Boltzmann machine makes its data: log Z, exactly where it is small, or by importance sampling.
 
 log P(v) = -F(v) - log Z,   Z = Σ_v exp(-F(v)), a sum (or integral) over all states of the visible units.
 """

@@ -29,7 +29,6 @@ from commonweight.nets.boltzmann import (
 from commonweight.nets.unit_interval import Shape, UnitInterval, as_pictures
 from commonweight.views import View
 
-
 CHAINS = 100
 """Persistent chains of the top machine."""
 

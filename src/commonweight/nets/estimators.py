@@ -148,7 +148,7 @@ def batches(n_samples: int, size: int, epochs: int, generator: Generator) -> lis
     [2, 2, 1, 2, 2, 1]
     """
     orders = (torch.randperm(n_samples, generator=generator) for _ in range(epochs))
-    return [batch for order in orders for batch in order.split(size)]
+    return [batch for order in orders for batch in torch.split(order, size)]
 
 
 def learn_labels(
@@ -169,5 +169,5 @@ def learn_labels(
     for step, batch in enumerate(order):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / len(order))
         optimizer.zero_grad()
-        F.cross_entropy(net(rows[batch]), index[batch]).backward()
+        F.cross_entropy(net(rows[batch]), index[batch]).backward()  # type: ignore[no-untyped-call]  # torch
         optimizer.step()

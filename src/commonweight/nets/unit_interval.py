@@ -1,4 +1,4 @@
-"""Samples as rows of values from 0 to 1: what Bernoulli units take as probabilities, and sigmoid units can give back."""
+"""Samples as rows of values from 0 to 1: what Bernoulli units take as probabilities, and sigmoids give back."""
 
 from math import prod
 from typing import Self
