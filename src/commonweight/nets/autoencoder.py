@@ -12,6 +12,7 @@ layer-wise training of deep networks" (2007).
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -49,6 +50,9 @@ class Autoencoder(nn.Module):
         decoder.0.weight = encoder.0.weight.T  (declared: same parameter)
         decoder.1.weight = encoder.1.weight.T  (declared: same parameter)
     """
+
+    encoder: Any  # an nn.ModuleList, which does not say of what
+    decoder: Any
 
     def __init__(
         self, in_shape: Sequence[int], n_outputs: int, *, hidden: Sequence[int] = (256, 32), tied: bool = True
@@ -137,7 +141,7 @@ def learn_layers(
             state = up(corrupt(v, noise, generator))
             loss = reconstruction_loss(down(state if k == last else torch.sigmoid(state)), v)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch
             optimizer.step()
         with torch.no_grad():
             rows = torch.sigmoid(up(rows))

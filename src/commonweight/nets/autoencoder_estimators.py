@@ -28,6 +28,8 @@ class _AutoencoderEstimator(ModuleEstimator):
         random_state: of first weights, order and noise.
     """
 
+    module_: Autoencoder
+
     def __init__(
         self,
         hidden: Sequence[int] = (256, 32),
@@ -53,15 +55,15 @@ class _AutoencoderEstimator(ModuleEstimator):
 
     def codes(self, X: ArrayLike) -> Array:
         """The codes of rows: (N, F) -> (N, units)."""
-        x = self.rows(X)
+        x = self.checked(X)
         with torch.no_grad():
-            return self.module_.encode(self.module_.interval(x)).numpy()
+            return np.asarray(self.module_.encode(self.module_.interval(x)))
 
     def reconstruct(self, X: ArrayLike) -> Array:
         """Rows through the code and back: (N, F) -> (N, F)."""
-        x = self.rows(X)
+        x = self.checked(X)
         with torch.no_grad():
-            return self.module_.reconstruct(x).numpy()
+            return np.asarray(self.module_.reconstruct(x))
 
     def _learn(
         self, x: Tensor, targets: Tensor, n_outputs: int, answer_loss: Callable[[Tensor, Tensor], Tensor]
@@ -83,7 +85,7 @@ class _AutoencoderEstimator(ModuleEstimator):
             loss = reconstruction_loss(net.decode(code), rows[batch])
             loss = loss + self.weight * answer_loss(net.output(code), targets[batch])
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch
             optimizer.step()
         self.module_ = net.eval()
         self.n_iter_ = self.layer_iter + self.max_iter

@@ -12,6 +12,7 @@ Source: Hinton, Osindero, Teh, "A fast learning algorithm for deep belief nets" 
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -61,6 +62,9 @@ class DeepBeliefNet(nn.Module):
         >>> print(*cw.ties(net))
         generation.0.weight = recognition.0.weight.T  (declared: same parameter)
     """
+
+    recognition: Any  # an nn.ModuleList, which does not say of what
+    generation: Any
 
     def __init__(self, in_shape: Sequence[int], n_outputs: int, *, hidden: Sequence[int] = (256, 512)) -> None:
         if not hidden or min(hidden) < 1:
@@ -238,7 +242,7 @@ def wake_and_sleep(
         _delta_rule(up, asleep[k], asleep[k + 1], rate)
 
 
-def _delta_rule(layer: nn.Module, given: Tensor, wanted: Tensor, rate: float) -> None:
+def _delta_rule(layer: nn.Linear, given: Tensor, wanted: Tensor, rate: float) -> None:
     """One step up the mean log-probability of states (B, out) given (B, in), for units σ(W x + b)."""
     error = wanted - torch.sigmoid(layer(given))
     layer.weight.addmm_(error.T, given, alpha=rate / len(given))

@@ -44,11 +44,11 @@ class ModuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             sklearn.exceptions.NotFittedError: before `fit`.
             ValueError: another width, or values that are not finite.
         """
-        x = self.rows(X)
+        x = self.checked(X)
         outputs: Tensor = self.module_.eval()(x)
         return outputs
 
-    def rows(self, X: ArrayLike) -> Tensor:
+    def checked(self, X: ArrayLike) -> Tensor:
         """Check rows (N, n_features_in_) for a fitted module; what is wrong is raised as `scores` says."""
         check_is_fitted(self, "module_")
         x = validate_data(self, X, reset=False, dtype=np.float32, ensure_all_finite=self._finite)
