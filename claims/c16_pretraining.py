@@ -1,9 +1,9 @@
 """Learning the layers one by one first shortens the training of a deep net.
 
 A net of three hidden layers of 256 sigmoid units learns 3,500 handwritten digits (mnist-5k) by stochastic gradient
-descent with momentum, from Xavier's random weights or from layers that were learned as restricted Boltzmann
-machines, three epochs each. Counted are the epochs until 90 % of the validation digits are right, and processor time, also with the
-time of the layers themselves.
+descent with momentum, from Xavier's random weights or from layers that were learned as restricted Boltzmann machines,
+three epochs each. Counted are the epochs until 90 % of the validation digits are right, and processor time, also with
+the time of the layers themselves.
 
 That is what was found in 2006, with units and rules of learning of that time. The same net with ReLU, and with Adam
 for sigmoids, are shown beside it, from random weights: what made training short since then is not pretraining.

@@ -10,9 +10,9 @@ mean of all training digits, and by the lower half of the training digit whose u
 The criterion was fixed after a pilot with seed 0, which is among the seeds.
 
 Criterion: after wake-sleep, over 5 seeds, the support vector machine finds at least 70 % of the images to be of the
-class that they were made for; the mean squared error of the completions is below both others' with every seed; the label
-at the top is right for at least 88 % of the test digits; and wake-sleep improves on the greedy net in all three at
-the mean.
+class that they were made for; the mean squared error of the completions is below both others' with every seed; the
+label at the top is right for at least 88 % of the test digits; and wake-sleep improves on the greedy net in all three
+at the mean.
 """
 
 import numpy as np
