@@ -43,6 +43,19 @@ ENTRIES = (
         {"classification": "agnostic:AgnosticClassifier"},
     ),
     Entry(
+        "autoencoder",
+        "codes that rebuild their input; tied decoder",
+        "Hinton & Salakhutdinov 2006",
+        _BOTH,
+        _ANY,
+        (1, 28, 28),
+        "autoencoder:Autoencoder",
+        {
+            "classification": "autoencoder_estimators:AutoencoderClassifier",
+            "regression": "autoencoder_estimators:AutoencoderRegressor",
+        },
+    ),
+    Entry(
         "cnn",
         "small convolutional net, default for images",
         "Ioffe & Szegedy 2015",
@@ -50,6 +63,16 @@ ENTRIES = (
         ("image",),
         (1, 28, 28),
         "cnn:CNN",
+    ),
+    Entry(
+        "dbn",
+        "deep belief net: learns by wake-sleep, dreams",
+        "Hinton et al. 2006",
+        ("classification",),
+        _ANY,
+        (1, 28, 28),
+        "deep_belief:DeepBeliefNet",
+        {"classification": "deep_belief_estimator:DBNClassifier"},
     ),
     Entry(
         "lenet1989",
@@ -144,6 +167,16 @@ ENTRIES = (
         (1, 28, 28),
         "rbf:RBF",
         {"classification": "rbf:RBFClassifier", "regression": "rbf:RBFRegressor"},
+    ),
+    Entry(
+        "rbm",
+        "restricted Boltzmann machine with labels",
+        "Larochelle & Bengio 2008",
+        ("classification",),
+        _ANY,
+        (1, 28, 28),
+        "boltzmann:LabelledNet",
+        {"classification": "boltzmann_estimators:RBMClassifier"},
     ),
     Entry(
         "ridge",

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 
 Array = NDArray[Any]
 
@@ -43,10 +44,15 @@ class ModuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             sklearn.exceptions.NotFittedError: before `fit`.
             ValueError: another width, or values that are not finite.
         """
+        x = self.checked(X)
+        outputs: Tensor = self.module_.eval()(x)
+        return outputs
+
+    def checked(self, X: ArrayLike) -> Tensor:
+        """Check rows (N, n_features_in_) for a fitted module; what is wrong is raised as `scores` says."""
         check_is_fitted(self, "module_")
         x = validate_data(self, X, reset=False, dtype=np.float32, ensure_all_finite=self._finite)
-        outputs: Tensor = self.module_.eval()(torch.from_numpy(np.ascontiguousarray(x)))
-        return outputs
+        return torch.from_numpy(np.ascontiguousarray(x))
 
     @property
     def _finite(self) -> bool | str:
@@ -134,3 +140,35 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
     True
     """
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def batches(n_samples: int, size: int, epochs: int, generator: Generator) -> list[Tensor]:
+    """The indices of each batch of some epochs, in a new order for each epoch.
+
+    >>> [len(batch) for batch in batches(5, 2, 2, Generator().manual_seed(0))]
+    [2, 2, 1, 2, 2, 1]
+    """
+    orders = (torch.randperm(n_samples, generator=generator) for _ in range(epochs))
+    return [batch for order in orders for batch in torch.split(order, size)]
+
+
+def learn_labels(
+    net: nn.Module, rows: Tensor, index: Tensor, order: list[Tensor], *, rate: float, decay: float = 0.0
+) -> None:
+    """Backpropagation of -log softmax(net(x))_y through all parameters that require it, by AdamW.
+
+    Args:
+        net: maps rows (B, F) to scores (B, C).
+        rows: shape (N, F).
+        index: of the class of each row, shape (N,).
+        order: the batches, by indices; the rate falls to 0 over them, by a straight line.
+        rate: of learning, at first.
+        decay: of weights.
+    """
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    for step, batch in enumerate(order):
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / len(order))
+        optimizer.zero_grad()
+        F.cross_entropy(net(rows[batch]), index[batch]).backward()  # type: ignore[no-untyped-call]  # torch
+        optimizer.step()
