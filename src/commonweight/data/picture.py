@@ -27,8 +27,9 @@ def picture_grid(data: Data, path: str | Path, per_class: int = 8) -> None:
     """Write a PNG of the training part: what is in the data, at a glance.
 
     Images with classes: a row of samples for each class. Images with a quantity: samples from the lowest target to the
-    highest, and a histogram of the target. Tables: the rows in the plane of their two features, or of the first two
-    principal components of the normalised features, coloured by class or by target; for a quantity also its histogram.
+    highest, and a histogram of the target. Series: the first channel of some, for each class. Tables: the rows in the
+    plane of their two features, or of the first two principal components of the normalised features, coloured by class
+    or by target; for a quantity also its histogram.
 
     Args:
         data: of any kind.
@@ -48,6 +49,8 @@ def picture_grid(data: Data, path: str | Path, per_class: int = 8) -> None:
         _draw_image_classes(figure, data, per_class)
     elif data.is_image:
         _draw_image_targets(figure, data, per_class)
+    elif len(data.in_shape) == 2:
+        _draw_series(figure, data, per_class)
     else:
         _draw_table(figure, data)
     columns = int(_CHARACTERS_PER_INCH * figure.get_figwidth())
@@ -79,6 +82,20 @@ def _draw_image_targets(figure: Any, data: Data, per_class: int) -> None:
     _show(top, _strip(data.x[chosen], per_class))
     top.set_xlabel("from the lowest target to the highest", fontsize=8, color=_INK)
     _draw_histogram(bottom, data)
+
+
+def _draw_series(figure: Any, data: Data, per_class: int) -> None:
+    """The first channel of some series over time: a field for each class, or one for all."""
+    labels = data.y[data.train] if data.task == "classification" else torch.zeros(len(data.train), dtype=torch.int64)
+    names = data.classes[:MAX_CLASSES] or (_target_name(data),)
+    figure.set_size_inches(6.4, 0.6 + 1.3 * len(names))
+    axes = figure.subplots(len(names), 1, squeeze=False, sharex=True)[:, 0]
+    for index, (name, axis) in enumerate(zip(names, axes, strict=True)):
+        members = data.train[labels == index][:per_class]
+        axis.plot(data.x[members, 0].T.numpy(), color=_COLOURS[index % len(_COLOURS)], alpha=0.5, lw=0.8)
+        axis.set_title(_short(name), fontsize=9, color=_INK, loc="left")
+        _lighten(axis)
+    axes[-1].set_xlabel("step", color=_INK)
 
 
 def _draw_table(figure: Any, data: Data) -> None:

@@ -10,7 +10,7 @@ from commonweight.measure.report.charts import histogram, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag, together
 from commonweight.measure.report.numerals import counted, layer_name, number, percent, short
 from commonweight.measure.report.observe import Answers, Kernels, Stage, kernels, stages, weights
-from commonweight.measure.report.pictures import image, photo, shrunk, signed
+from commonweight.measure.report.pictures import image, sample_picture, shrunk, signed
 
 FIRST_KERNELS, LATER_KERNELS, KERNEL_LAYERS = 64, 32, 4
 """Kernels shown of the first layer, of a later one, and layers shown."""
@@ -112,8 +112,9 @@ def _example(answers: Answers, data: Data) -> int:
 
 def _input(sample: int, data: Data) -> Markup:
     shape = "\u00a0×\u00a0".join(str(n) for n in data.in_shape)
-    if data.is_image:
-        return _step("the input", shape, image(photo(data.x[sample]), f"Test sample {sample}", class_="sample"))
+    picture = sample_picture(sample, data)
+    if picture is not None:
+        return _step("the input", shape, image(picture, f"Test sample {sample}", class_="sample"))
     return _step("the input, normalised", shape, _strip(data.normalisation.apply(data.x[sample]), data.features))
 
 

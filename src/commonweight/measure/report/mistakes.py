@@ -8,7 +8,7 @@ from commonweight.data.dataset import Data
 from commonweight.measure.report.markup import Markup, paragraph, section, table, tag, together
 from commonweight.measure.report.numerals import counted, number, percent, short
 from commonweight.measure.report.observe import Answers
-from commonweight.measure.report.pictures import image, photo
+from commonweight.measure.report.pictures import image, sample_picture
 
 SHOWN = 12
 """Mistakes that are shown."""
@@ -36,7 +36,7 @@ def mistakes(answers: Answers, data: Data) -> Markup:
     if data.is_image:
         hint = "Look at them: some are hard for people too, and some may be labelled wrongly."
     aside = paragraph(hint, class_="aside")
-    show = _cards if data.is_image else _rows
+    show = _rows if len(data.in_shape) == 1 else _cards
     return section("mistakes", "Worst mistakes", [paragraph(about), aside], [show(worst, answers, data)])
 
 
@@ -52,8 +52,9 @@ def _cards(worst: list[int], answers: Answers, data: Data) -> Markup:
         said = list(_said(place, answers, data))
         text = f"Sample {sample}: " + ", ".join(f"{key} {value} {detail}".strip() for key, value, detail in said)
         words = [tag("span", f"{key} ", tag("strong", value), f" {detail}") for key, value, detail in said]
-        picture = image(photo(data.x[sample]), text, class_="sample")
-        cards.append(tag("li", picture, tag("p", *words), class_="card"))
+        picture = sample_picture(sample, data)
+        shown = None if picture is None else image(picture, text, class_="sample")
+        cards.append(tag("li", shown, tag("p", *words), class_="card"))
     return tag("ul", *cards, class_="cards")
 
 

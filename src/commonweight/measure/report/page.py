@@ -127,7 +127,7 @@ def _opening(title: str, description: Mapping[str, Any], data: Data) -> Markup:
         score, unit = percent(results["test"]["accuracy"]), "of the test samples answered rightly"
     else:
         score, unit = number(results["test"]["rmse"]), "typical error (RMSE) on the test samples"
-    kind = "images" if data.is_image else "rows"
+    kind = {3: "images", 2: "series", 1: "rows"}[len(data.in_shape)]
     lead = f"It learned from {len(data.train):,} {kind}, was chosen by {len(data.validation):,} others, and is tested "
     lead += f"here on {len(data.test):,} that it never saw. "
     if weights < connections:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from commonweight.data.dataset import Data
 from commonweight.measure.report.markup import Markup, tag
 
 Pixels = NDArray[np.uint8]
@@ -28,6 +29,9 @@ CLASS_COLOURS = (
     (110, 118, 130),
 )
 """Told apart with a colour vision deficiency; in the order of the classes, from the start again after eight."""
+
+_BANDS = 24
+"""Pixels that the channels of a series share as the height of their picture."""
 
 _LEVELS = 63
 """Steps of opacity: the eye sees no more, and the file is half as large."""
@@ -48,6 +52,17 @@ def photo(x_CHW: Tensor, side: int = 96) -> Pixels:
     x_CHW = shrunk(x_CHW, side).nan_to_num().clamp(0, 1)
     shown = x_CHW.permute(1, 2, 0) if len(x_CHW) == 3 else x_CHW.mean(0)
     return (shown * 255).round().byte().numpy()
+
+
+def sample_picture(sample: int, data: Data) -> Pixels | None:
+    """An image as it is; a series, normalised, as a band for each channel from left to right; None for a row."""
+    if data.is_image:
+        return photo(data.x[sample])
+    if len(data.in_shape) == 1:
+        return None
+    series_CL = data.normalisation.apply(data.x[sample])
+    thick = series_CL.repeat_interleave(max(1, _BANDS // len(series_CL)), 0)
+    return signed(thick, float(series_CL.abs().max()))
 
 
 def shrunk(maps_CHW: Tensor, side: int) -> Tensor:
