@@ -32,8 +32,8 @@ _AXES = {"image": 3, "series": 2, "table": 1}
 def names() -> tuple[str, ...]:
     """The names that `build` knows, in alphabetical order.
 
-    >>> names()[:3]
-    ('cnn', 'lenet1989', 'lenet5')
+    >>> {"cnn", "lenet5", "svm"} <= set(names())
+    True
     """
     return tuple(_ENTRIES)
 
