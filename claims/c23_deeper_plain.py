@@ -3,7 +3,8 @@
 He, Zhang, Ren and Sun (2015) found it on CIFAR-10, over 64,000 steps: the deeper plain net has the higher training
 error, so that overfitting is not the reason. Here the nets are the paper's for small images with half its width, on
 scikit-learn's digits, over 400 steps: 10 times through the training part. This shows how fast they learn; whether the
-deeper plain net would catch up, it leaves open.
+deeper plain net would catch up, it leaves open. A pilot on Fashion-MNIST at 14×14 pixels ended after 200 steps of 64
+images: with 56 layers, the plain net was then 1.06 behind that of 20, and the residual one still 0.09.
 
 The usual explanation is half true. Gradients that vanish on their way back are not the reason here: with batch
 normalisation, which these nets have, those of the first kernels are not smaller in the deeper net at the start.
