@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import commonweight as cw
 from commonweight import reference
 from commonweight.errors import NetError
-from commonweight.nets.recurrent import FUSED, GATES, Recurrent, Unrolled
+from commonweight.nets.recurrent import FUSED, GATES, Recurrent, Unrolled, windows
 from commonweight.patterns import copies, dense
 
 CELLS = sorted(GATES)
@@ -107,8 +107,7 @@ def test_it_learns_to_forecast_a_series():
     with torch.no_grad():
         for weights in net.parameters():
             weights.uniform_(-0.3, 0.3, generator=torch.Generator().manual_seed(0))
-    series = torch.sin(torch.arange(200) * 0.5)
-    x, y = series.unfold(0, 13, 1)[:, None, :-1], series.unfold(0, 13, 1)[:, -1:]
+    x, y = windows(torch.sin(torch.arange(200) * 0.5)[None], 12)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(200):
         optimizer.zero_grad()
@@ -119,13 +118,23 @@ def test_it_learns_to_forecast_a_series():
     assert error.item() < 0.05 * persistence.item()
 
 
+def test_windows_are_every_stretch_and_what_comes_next():
+    series = torch.arange(20.0).reshape(2, 10)
+    x, y = windows(series, 4, 3)
+    assert (x.shape, y.shape) == ((4, 2, 4), (4, 6))
+    for start in range(4):
+        assert torch.equal(x[start], series[:, start : start + 4])
+        assert torch.equal(y[start], series[:, start + 4 : start + 7].flatten())
+
+
 def test_its_views_show_the_states_over_time():
     net = Recurrent((2, 9), 3, units=4)
     x = torch.randn(20, 2, 9)
-    (view,) = net.views(x, torch.arange(20) % 3)
-    assert view.images.shape == (12, 4, 9)
-    torch.testing.assert_close(view.images[5, :, 3], net.states(x)[5, 3])
-    assert view.labels[4] == "sample 5, target 1"
+    (view,) = net.views(x, 1 + torch.arange(20) // 2 % 3)
+    assert view.labels == ["sample 1, target 1", "sample 3, target 2", "sample 5, target 3"]
+    torch.testing.assert_close(view.images[2, :, 3], net.states(x)[4, 3])
+    (view,) = net.views(x, torch.randn(20, 1))
+    assert view.images.shape == (8, 4, 9)
 
 
 @pytest.mark.parametrize(
@@ -140,6 +149,8 @@ def test_its_views_show_the_states_over_time():
             r"has 1 to 5 steps; got lengths of 0 to 5: leave out the empty ones",
         ),
         (lambda: Recurrent((1, 5), 2)(torch.zeros(2, 1, 5), torch.tensor([5, 6])), r"got lengths of 5 to 6: .* pad"),
+        (lambda: windows(torch.zeros(1, 9), 8, 2), r"8 steps with 2 to forecast.* need a series of 10 .*; got 9: take"),
+        (lambda: windows(torch.zeros(1, 9), 0), r"Windows of 0 steps with 1 to forecast, each at least 1"),
         (lambda: Recurrent((1, 5), 2)(torch.zeros(2, 1, 0)), r"got lengths of 0 to 0: leave out the empty ones"),
     ],
 )

@@ -1,5 +1,7 @@
 """Fully convolutional network: a classifier that slides over images of any size and gives a map of its answers."""
 
+from math import isqrt
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +13,8 @@ SMALLEST = 8
 SMALLEST_STAGE = 6
 """Least side of a map that a stage makes smaller: to (6 - 2) / 2 = 2."""
 HIDDEN = 8
-IN_SCENE = 4
+SIDE = 3
+"""Images in a row and in a column of the scene that is shown."""
 
 
 class FullyConvolutional(nn.Sequential):
@@ -113,11 +116,11 @@ class FullyConvolutional(nn.Sequential):
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """A scene of several test images, and where the net finds each class in it."""
-        scene = torch.cat(list(inputs[:IN_SCENE]), 2)
+        side = min(SIDE, isqrt(len(inputs)))
+        lines = [torch.cat(list(line), 2) for line in inputs[: side * side].split(side)]
+        scene = torch.cat(lines, 1)
         scores = self.segment(scene[None])[0]
-        caption = (
-            f"{min(IN_SCENE, len(inputs))} images of the test part side by side: the net was trained on single ones."
-        )
+        caption = f"{side * side} images of the test part side by side: the net was trained on single ones."
         found = "What the net answers at each place: white is the largest value."
         shown = scores.softmax(0) if targets.ndim == 1 else scores
         return [

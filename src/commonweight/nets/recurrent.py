@@ -14,8 +14,8 @@ from commonweight.views import View
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
 FUSED: dict[str, Callable[..., nn.Module]] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
-SHOWN = 12
-"""Sequences whose states are shown."""
+SHOWN = 8
+"""Sequences whose states are shown, at most."""
 
 
 class Recurrent(nn.Module):
@@ -108,9 +108,11 @@ class Recurrent(nn.Module):
         return states
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
-        """The states over time, for the first samples."""
-        states = self.states(inputs[:SHOWN]).transpose(1, 2).cpu()
-        labels = [f"sample {place}, target {target.tolist()}" for place, target in enumerate(targets[:SHOWN], start=1)]
+        """The states over time: of the first sample of each class, or of the first samples of all."""
+        answers = list(map(str, targets.tolist()))
+        chosen = [place for place, answer in enumerate(answers) if answers.index(answer) == place][:SHOWN]
+        states = self.states(inputs[chosen]).transpose(1, 2).cpu()
+        labels = [f"sample {place + 1}, target {answers[place]}" for place in chosen]
         caption = (
             f"What the {states.shape[1]} units hold at each of {states.shape[2]} time steps: one row for each unit, "
             f"time runs to the right. The same weights lead from each column to the next."
@@ -180,6 +182,37 @@ class Unrolled(nn.Module):
         (a_r, a_z, a_n), (b_r, b_z, b_n) = a_BG.chunk(3, 1), b_BG.chunk(3, 1)
         n, z = torch.tanh(a_n + (a_r + b_r).sigmoid() * b_n), (a_z + b_z).sigmoid()
         return (1 - z) * n + z * h_BU, c_BU
+
+
+def windows(series: Tensor, length: int, horizon: int = 1) -> tuple[Tensor, Tensor]:
+    """Every stretch of a series, and the values that come next: what a net learns to forecast from.
+
+    Neighbouring windows overlap; cut the series into its earlier and its later part before, to test on the later one.
+
+    Args:
+        series: shape (C, L), L steps of C values.
+        length: steps of each window.
+        horizon: steps to forecast.
+
+    Returns:
+        Windows, shape (N, C, length), and for each the values after it, shape (N, C·horizon), with
+        N = L - length - horizon + 1.
+
+    Raises:
+        NetError: a length or a horizon below 1, or a series that is shorter than the two together.
+
+    Example:
+        >>> x, y = windows(torch.arange(6.0)[None], length=3, horizon=2)
+        >>> x[1], y[1]
+        (tensor([[1., 2., 3.]]), tensor([4., 5.]))
+    """
+    if length < 1 or horizon < 1 or series.shape[-1] < length + horizon:
+        raise NetError(
+            f"Windows of {length} steps with {horizon} to forecast, each at least 1, need a series of {length + horizon} "
+            f"steps or more; got {series.shape[-1]}: take shorter windows."
+        )
+    stretches = series.unfold(1, length + horizon, 1).transpose(0, 1)
+    return stretches[..., :length], stretches[..., length:].flatten(1)
 
 
 elman = partial(Recurrent, cell="elman")
