@@ -117,8 +117,8 @@ class FullyConvolutional(nn.Sequential):
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """A scene of several test images, and where the net finds each class in it."""
         side = min(SIDE, isqrt(len(inputs)))
-        lines = [torch.cat(list(line), 2) for line in inputs[: side * side].split(side)]
-        scene = torch.cat(lines, 1)
+        rows = (torch.cat(list(inputs[side * row : side * (row + 1)]), 2) for row in range(side))
+        scene = torch.cat(list(rows), 1)
         scores = self.segment(scene[None])[0]
         caption = f"{side * side} images of the test part side by side: the net was trained on single ones."
         found = "What the net answers at each place: white is the largest value."

@@ -208,8 +208,8 @@ def windows(series: Tensor, length: int, horizon: int = 1) -> tuple[Tensor, Tens
     """
     if length < 1 or horizon < 1 or series.shape[-1] < length + horizon:
         raise NetError(
-            f"Windows of {length} steps with {horizon} to forecast, each at least 1, need a series of {length + horizon} "
-            f"steps or more; got {series.shape[-1]}: take shorter windows."
+            f"Windows of {length} steps with {horizon} to forecast, each at least 1, need a series of "
+            f"{length + horizon} steps or more; got {series.shape[-1]}: take shorter windows."
         )
     stretches = series.unfold(1, length + horizon, 1).transpose(0, 1)
     return stretches[..., :length], stretches[..., length:].flatten(1)
