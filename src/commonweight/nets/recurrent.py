@@ -24,7 +24,8 @@ class Recurrent(nn.Module):
         h_t = cell(x_t, h_{t-1}),  h_0 = 0;  answer = V r + c,  with r = h_T or the mean of h_1 ... h_T
 
     See `Unrolled` for the cells and their sources. The weights are those of one time step, whatever the length: a
-    series of T steps uses each of them T times, and its gradient is the sum over the T uses.
+    series of T steps uses each of them T times, and its gradient is the sum over the T uses. They start uniform in
+    ±1/√units, as torch's do; claim 24 shows what the start means for remembering.
 
     Args:
         in_shape: (C, L) of a series, L steps of C values, or (C, H, W) of an image, H steps of its C·W values in a row.
@@ -72,7 +73,7 @@ class Recurrent(nn.Module):
         if units < 1:
             raise NetError(f"The state of a recurrent net has at least 1 unit; got {units}.")
         super().__init__()
-        self.in_channels, self.read = in_shape[0], read
+        self.read = read
         n_in = in_shape[0] * (in_shape[2] if len(in_shape) == 3 else 1)
         self.cell = FUSED[cell](n_in, units, batch_first=True) if fused else Unrolled(cell, n_in, units)
         self.output = nn.Linear(units, n_outputs)
