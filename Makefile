@@ -1,7 +1,7 @@
 # Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run test check bench docs claims networks clean
+.PHONY: run test check sanitize bench docs claims networks clean
 
 # The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
 run: .venv/installed
@@ -16,6 +16,15 @@ check: .venv/developed
 	$(BIN)/mypy
 	$(BIN)/mkdocs build --strict --quiet
 	$(MAKE) test
+
+# The kernels' tests on kernels that stop at the first wrong access or undefined behaviour, built in a folder of their own.
+# Leaks are not looked for: Python and torch keep much until the end on purpose.
+sanitize: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/sanitize \
+	  -C cmake.define.SANITIZE=ON -C cmake.build-type=RelWithDebInfo -C build-dir=build/sanitizing .
+	KERNELS_TO_TEST=$$(ls build/sanitize/commonweight/kernels/_native*.so) PYTHONPATH=tests ASAN_OPTIONS=detect_leaks=0 \
+	  LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so):$$($(CXX) -print-file-name=libstdc++.so.6) \
+	  $(BIN)/python -m pytest -p kernels_to_test tests/test_kernels.py tests/test_kmeans.py
 
 docs: .venv/developed
 	$(BIN)/python -m typer commonweight.cli utils docs --name commonweight --output docs/cli.md

@@ -109,8 +109,8 @@ def family_of(text: str) -> str:
     """The row of the table that a suggestion belongs to."""
     if not text:
         return "dense"
-    if "codebook(" in text:
-        return "rows" if text.startswith("kron") else "codebook"
+    if "codebook" in text or "different" in text:
+        return "codebook" if "learn" in text else "rows"
     name = text.partition("(")[0]
     return name if name in FAMILIES else "other"
 
@@ -118,7 +118,7 @@ def family_of(text: str) -> str:
 def is_right(text: str, truth: Pattern | int) -> bool:
     """Whether a suggestion says what the matrix is."""
     if isinstance(truth, int):
-        return f"k={truth})" in text
+        return f"k={truth}," in text or f"k={truth})" in text or f" {truth} different" in text
     if family_of(text) in OTHERS:
         return False
     said = built(text).tiemap() if text else p.dense(truth.n_in, truth.n_out).tiemap()

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 import commonweight as cw
 from commonweight import compress, patterns
 from commonweight.codebook import learn
+from commonweight.compress import nearest
 from commonweight.compress.sharing import packed_bytes
 from commonweight.errors import CompressError, FileError
 from commonweight.kernels.flat import flat_words
@@ -95,6 +96,33 @@ def test_the_nearest_codebooks_are_what_runs(per, k):
         for row, codes in enumerate(weight.codes().long()):
             sums[row // weight.rows].index_add_(0, codes, grad[row].double())
         torch.testing.assert_close(weight.values.grad.double(), sums, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("k", [2, 16, 256])
+def test_a_codebook_for_very_many_elements_is_as_near_as_the_nearest(monkeypatch, k):
+    weight = seeded(lambda: torch.randn(64, 300)) ** 3
+    importance = seeded(lambda: torch.rand(64, 300), 1)
+    for given in (None, importance):
+        _, best = learn(weight, k, "tensor", given)
+        monkeypatch.setattr(nearest, "LARGEST", 1 << 14)
+        codes, values = nearest.nearest(weight, k, "tensor", given)
+        monkeypatch.undo()
+        costs = []
+        for book in (best[0], values[0]):
+            delta = weight.flatten()[:, None] - book
+            costs.append(float((delta.square().amin(1) * (1 if given is None else given.flatten())).double().sum()))
+        assert costs[0] * (1 - 1e-5) <= costs[1] <= costs[0] * 1.0001
+        assert torch.equal((weight[..., None] - values[0]).abs().argmin(-1), codes.long())
+
+
+def test_very_many_elements_of_few_values_stay_as_they_are(monkeypatch):
+    table = torch.tensor([0.0, 1.0, 1.0 + 2**-23, 1e6])
+    weight = table[torch.arange(64 * 300).view(64, 300) ** 2 % 61 % 4]
+    monkeypatch.setattr(nearest, "LARGEST", 1 << 12)
+    monkeypatch.setattr(nearest, "AT_ONCE", 1 << 12)
+    for k in (4, 7):
+        codes, values = nearest.nearest(weight, k, "tensor")
+        assert torch.equal(values[0][codes.long()], weight)
 
 
 def test_what_is_left_alone():
@@ -227,6 +255,47 @@ def test_conv_layers_and_autocast():
     compress.share(linear, k=4)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(torch.ones(2, 64, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_recurrent_layers_are_linear_weights_too(tmp_path, kind):
+    def make():
+        return kind(24, 16, num_layers=2, bidirectional=True, batch_first=True)
+
+    net, dense = seeded(make), seeded(make)
+    report = compress.share(net, k=16, per="tensor")
+    names = [name for name, _ in dense.named_parameters() if name.startswith("weight")]
+    assert [line.name for line in report.lines] == names
+    for name, weight in compress.shared_weights(net).items():
+        assert len(weight().unique()) == 16
+        dense.get_parameter(name).data = weight().detach()
+    x = seeded(lambda: torch.randn(3, 5, 24))
+    torch.testing.assert_close(net(x)[0], dense(x)[0])
+    net(x)[0].square().sum().backward()
+    dense(x)[0].square().sum().backward()
+    for name, weight in compress.shared_weights(net).items():
+        grad, codes = dense.get_parameter(name).grad.flatten(), weight.codes().flatten().long()
+        torch.testing.assert_close(weight.values.grad[0], torch.zeros(16).index_add_(0, codes, grad))
+    copied = copy.deepcopy(net).double()
+    torch.testing.assert_close(copied(x.double())[0].float(), net(x)[0])
+    compress.save(net, tmp_path / "m.safetensors")
+    assert sorted(cw.load(tmp_path / "m.safetensors")) == sorted(dense.state_dict())
+    opened = compress.open_shared(tmp_path / "m.safetensors", seeded(make, 1))
+    assert set(compress.shared_weights(opened)) == set(names)
+    assert torch.equal(opened(x)[0], net(x)[0])
+
+
+def test_a_recurrent_cell_and_tied_recurrent_weights():
+    net = nn.ModuleDict({"cell": nn.LSTMCell(24, 16), "one": nn.LSTM(24, 16), "two": nn.LSTM(24, 16)})
+    cw.tie(net, "two.weight_ih_l0 = one.weight_ih_l0", keep="source")
+    compress.share(net, k=4, per="tensor")
+    assert net["two"].shared_ih_l0 is net["one"].shared_ih_l0
+    cw.check(net)
+    h, c = net["cell"](torch.ones(1, 24))
+    gates = net["cell"].weight_ih.sum(1) + net["cell"].bias_ih + net["cell"].bias_hh
+    i, _, g, o = gates.chunk(4)
+    torch.testing.assert_close(c[0], i.sigmoid() * g.tanh())
+    torch.testing.assert_close(h[0], o.sigmoid() * c[0].tanh())
 
 
 def test_a_compressed_net_is_copied_moved_compiled_to_a_graph_and_counted():

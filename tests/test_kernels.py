@@ -29,7 +29,7 @@ def example(seed, batch, columns, rows, codebooks, k, dtype=torch.float32):
     values = torch.randn(codebooks, k, generator=generator, dtype=torch.float64).to(dtype)
     x = torch.randn(batch, columns, generator=generator, dtype=torch.float64).to(dtype)
     bias = torch.randn(rows, generator=generator, dtype=torch.float64).to(dtype)
-    per = -(-rows // codebooks)
+    per = max(1, -(-rows // codebooks))
     matrix = values[torch.arange(rows) // per].gather(1, codes)
     return x, codes, values, bias, matrix
 
@@ -113,6 +113,47 @@ def test_inputs_that_are_views_count_as_what_they_show(chosen):
         torch.testing.assert_close(y, view @ matrix.t() + bias, rtol=1e-4, atol=1e-4)
 
 
+def placed(tensor, how):
+    """The same numbers, differently in memory: between others, or at an address that is no multiple of their size."""
+    if how == "between":
+        return torch.stack([tensor, torch.full_like(tensor, 77)], -1)[..., 0]
+    if how == "askew" and tensor.numel():
+        memory = bytearray(1) + bytearray(tensor.numpy().tobytes())
+        return torch.frombuffer(memory, dtype=tensor.dtype, offset=1).view(tensor.shape)
+    return tensor
+
+
+@given(
+    st.sampled_from(HERE),
+    st.sampled_from(("in order", "between", "askew")),
+    st.integers(1, 3),
+    st.sampled_from((2, 4, 7, 16, 200)),
+    st.integers(0, 7),
+    st.integers(1, 300),
+    st.integers(0, 30),
+    st.integers(0, 99),
+)
+@settings(max_examples=200, deadline=None)
+def test_wherever_the_numbers_lie(name, how, threads, k, batch, columns, rows, seed):
+    codebooks = max(1, rows // 3)
+    x, codes, values, bias, matrix = example(seed, batch, columns, rows, codebooks, k)
+    words = placed(pack(codes, bits_for(k)), how)
+    x, values, bias = (placed(tensor, how).requires_grad_() for tensor in (x, values, bias))
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMMONWEIGHT_KERNELS", name)
+        try:
+            torch.set_num_threads(threads)
+            y = codebook_product(x, words, values, bias, bits=bits_for(k))
+            grads = torch.autograd.grad(y.sum(), (x, values, bias))
+        finally:
+            torch.set_num_threads(before)
+    expected = x.double() @ matrix.double().t() + bias.double()
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5 * columns**0.5)
+    torch.testing.assert_close(grads[0], matrix.sum(0).expand(batch, -1), rtol=1e-5, atol=1e-4)
+    assert torch.equal(grads[2], torch.full((rows,), float(batch)))
+
+
 def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):
     codes = torch.tensor([[1, 1, 1], [0, 1, 1]])
     values = torch.tensor([[torch.inf, 2.0]])
@@ -127,18 +168,34 @@ def test_torch_sees_an_operator(chosen):
     torch.library.opcheck(torch.ops.commonweight.codebook_product, inputs)
     index = sorted_index(torch.tensor([3, 1, 0, -2, 1]), 3)
     torch.library.opcheck(
-        torch.ops.commonweight.spread, (torch.randn(3, requires_grad=True), index.index, index.positions, index.starts)
+        torch.ops.commonweight.spread,
+        (torch.randn(3, requires_grad=True), index.index, index.runs, index.positions, index.starts),
     )
     torch.library.opcheck(
-        torch.ops.commonweight.adjoint, (torch.randn(5, requires_grad=True), index.index, index.positions, index.starts)
+        torch.ops.commonweight.adjoint,
+        (torch.randn(5, requires_grad=True), index.index, index.runs, index.positions, index.starts),
     )
 
 
-@given(st.sampled_from(HERE), st.integers(1, 50), st.integers(0, 60_000), st.booleans(), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
-def test_spread_and_its_adjoint(name, n_weights, n_positions, double, seed):
+def in_runs(numbered, n_weights, generator):
+    """Most sixteens of the positions count on from a random weight, up or down."""
+    whole = len(numbered) // 16
+    first = torch.randint(1, n_weights - 14, (whole, 1), generator=generator)
+    sign = torch.randint(2, (whole, 1), generator=generator) * 2 - 1
+    counting = (torch.rand(whole, 1, generator=generator) < 0.8).expand(-1, 16)
+    sixteens = torch.where(counting, sign * (first + torch.arange(16)), numbered[: whole * 16].view(-1, 16))
+    return torch.cat([sixteens.flatten(), numbered[whole * 16 :]])
+
+
+@given(
+    st.sampled_from(HERE), st.integers(1, 50), st.integers(0, 60_000), st.booleans(), st.booleans(), st.integers(0, 99)
+)
+@settings(max_examples=100, deadline=None)
+def test_spread_and_its_adjoint(name, n_weights, n_positions, runs, double, seed):
     generator = torch.Generator().manual_seed(seed)
     numbered = torch.randint(-n_weights, n_weights + 1, (n_positions,), generator=generator)
+    if runs and n_weights >= 16:
+        numbered = in_runs(numbered, n_weights, generator)
     dtype = torch.float64 if double else torch.float32
     weight = torch.randn(n_weights, generator=generator, dtype=dtype).requires_grad_()
     grad = torch.randn(n_positions, generator=generator, dtype=dtype)
@@ -153,6 +210,12 @@ def test_spread_and_its_adjoint(name, n_weights, n_positions, double, seed):
     sums = torch.zeros(n_weights + 1, dtype=torch.float64)
     sums.index_add_(0, numbered.abs(), grad.double() * numbered.sign())
     torch.testing.assert_close(got.double(), sums[1:], rtol=1e-6, atol=1e-6 if not double else 1e-12)
+
+
+def test_runs_are_found_where_most_positions_lie_in_some():
+    up, down, mixed = torch.arange(1, 17), -torch.arange(5, 21), torch.ones(16, dtype=torch.int64)
+    assert sorted_index(torch.cat([up, down, mixed, up[:3]]), 20).runs.tolist() == [1, -5, 0]
+    assert sorted_index(torch.cat([up, mixed, mixed]), 20).runs.tolist() == []
 
 
 def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):

@@ -24,7 +24,8 @@ LEVELS = [
     {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},
-    {"nets", "measure", "verdicts", "export", "parallel", "compress"},
+    {"nets", "measure", "verdicts", "export", "parallel"},
+    {"compress"},
     {"train", "claims"},
     {"cli"},
 ]

@@ -11,7 +11,8 @@ from torch import nn
 
 import commonweight as cw
 from commonweight import compress, data, nets
-from commonweight.errors import CompressError, TrainError
+from commonweight.compress.following import settled
+from commonweight.errors import CompressError, FileError, TrainError
 from commonweight.train import loop
 from commonweight.train.compressing import share_run
 from commonweight.train.finetune import finetune, importance, score
@@ -33,7 +34,8 @@ def test_a_run_becomes_a_smaller_run_that_predicts(say, trained, tmp_path):
     )
     told = json.loads(out)
     assert code == 0
-    assert set(told) == {"out", "layers", "rest", "bytes_before", "bytes_after", "before", "after"}
+    sizes = {"rest", "tied", "bytes_before", "bytes_after"}
+    assert set(told) == {"out", "layers", "followed", "before", "after", *sizes}
     assert told["out"] == "small"
     sizes = {line["name"]: (line["values"], line["bytes_after"]) for line in told["layers"]}
     words = 64 * 128 // 256 * 64  # 256 codes of 2 bits in 64 bytes
@@ -173,3 +175,167 @@ def test_runs_that_cannot_be_compressed(say, trained, tmp_path):
         share_run(copied, "other", 4, epochs=1)
     (copied / "run.json").write_text(json.dumps({**told, "data": {**told["data"], "source": "gone.csv"}}))
     assert share_run(copied, "gone", 4).before == {}
+
+
+STACK = """
+import torch
+from torch import nn
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.linear = nn.LayerNorm(32), nn.Linear(32, 32)
+    def forward(self, x):
+        return x + self.linear(self.norm(x)).relu()
+def deep(in_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), *(Block() for _ in range(5)), nn.Linear(32, n_outputs))
+"""
+
+
+@pytest.fixture(scope="module")
+def stacked(tmp_path_factory):
+    """A short run of a stack of five blocks on digits, and the file with its factory."""
+    folder = tmp_path_factory.mktemp("stacks")
+    (folder / "nets.py").write_text(STACK)
+    digits, net = data.load("digits"), f"{folder / 'nets.py'}:deep"
+    loop.fit(nets.build(net, (1, 8, 8), 10), digits, epochs=8, out=folder / "run", net=net, progress=False)
+    return folder / "run", net
+
+
+def test_neighbouring_layers_become_one(say, stacked):
+    path, net = stacked
+    dense = Run.load(path, net=net).model
+    code, out, err = say("share", path, "--net", net, "--depth", "every=2", "--out", "plain", "--json")
+    assert code == 0, err
+    told, plain = json.loads(out), Run.load("plain", net=net).model
+    block = 4 * (32 * 32 + 3 * 32)
+    assert (told["tied"], told["layers"], told["bytes_before"] - told["bytes_after"]) == (2 * block, [], 2 * block)
+    assert [line["text"] for line in told["followed"]] == ["3 = 2", "5 = 4"]
+    assert plain[3] is plain[2] is not plain[4] is plain[5] is not plain[6]
+    torch.testing.assert_close(plain[2].linear.weight, (dense[2].linear.weight + dense[3].linear.weight) / 2)
+    spread = max(
+        float((a - b).detach().abs().max()) for a, b in zip(plain[2].parameters(), dense[2].parameters(), strict=True)
+    )
+    assert told["followed"][0]["error"] == pytest.approx(spread)
+    assert torch.equal(plain[6].linear.weight, dense[6].linear.weight)
+    assert told["after"]["accuracy"] < told["before"]["accuracy"]
+
+    words = ("--depth", "every=3", "--codebook", 16, "--finetune", 8)
+    code, out, err = say("share", path, "--net", net, *words, "--out", "tuned")
+    assert code == 0, err
+    assert "followed: 3 = 2 (max |Δ| to their mean 0." in out
+    tuned = Run.load("tuned", net=net)
+    assert tuned.model[2] is tuned.model[3] is tuned.model[4] is not tuned.model[5] is tuned.model[6]
+    assert tuned.results["test"]["accuracy"] > told["after"]["accuracy"]
+    assert tuned.results["test"] == pytest.approx(score(tuned.model, data.load("digits")))
+    assert set(compress.shared_weights(tuned.model)) == {f"{at}.weight" for at in ("1", "2.linear", "5.linear", "7")}
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("every=1", "So many neighbouring layers become one: at least 2; got 1."),
+        ("2", "--depth says how many neighbouring layers become one, such as every=2; got '2'."),
+        ("every=2", "Nothing can share its depth: MLP has no two neighbours in an nn.ModuleList or nn.Sequential"),
+    ],
+)
+def test_depth_that_cannot_be_shared(say, trained, word, says):
+    code, out, err = say("share", trained, "--depth", word, "--out", "x")
+    assert (code, out) == (2, "")
+    assert says in err
+    assert err.count("\n") == 1
+
+
+def test_of_stacks_in_stacks_the_outer_one_is_shared():
+    layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)) for _ in range(3))
+    unlike = nn.Sequential(nn.ReLU(), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 5))
+    net = nn.ModuleDict({"layers": layers, "unlike": unlike})
+    assert [line.text for line in compress.share_depth(net, 2)] == ["layers.1 = layers.0"]
+
+
+def equal_parts(in_shape=(1, 8, 8), n_outputs=10):
+    """A net in which much is equal, and nothing is tied."""
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), *(nn.Linear(64, 64, bias=False) for _ in range(6)), nn.Linear(64, 10))
+        net[2].weight.copy_(net[1].weight)
+        net[3].weight.copy_(net[1].weight.T)
+        net[4].weight.copy_(torch.linspace(-1, 1, 5)[torch.arange(4096).view(64, 64) ** 3 % 61 % 5] / 8)
+        net[5].weight.copy_(net[5].weight + net[5].weight.T)
+        net[6].weight.copy_(net[1].weight.flip(0) + 0.0001)
+    return net
+
+
+def told_of(lines):
+    return {line["text"]: line["left"] for line in lines}
+
+
+NOT_FOLLOWED = "a file holds tensors, ties and codebooks only"
+
+
+def test_suggestions_that_are_exact_are_followed_in_a_run(say, tmp_path):
+    source = Path(__file__).read_text(encoding="utf-8")
+    body = source[source.index("def equal_parts") : source.index("def told_of")]
+    (tmp_path / "mine.py").write_text(f"import torch\nfrom torch import nn\n{body}")
+    digits = data.load("digits")
+    loop.fit(equal_parts(), digits, epochs=1, lr=1e-30, out="run", net="mine.py:equal_parts", progress=False)
+    cw.save(dense := equal_parts(), "run/weights.safetensors")
+    code, out, err = say("share", "run", "--net", "mine.py:equal_parts", "--suggest", "--out", "small", "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    left = told_of(told["followed"])
+    assert left.pop("6.weight = 1.weight.flip(0)").startswith("it is close, not equal: max |Δ| = 0.0001")
+    assert left == {
+        "2.weight = 1.weight": "",
+        "3.weight = 1.weight.T": "",
+        'cw.codebook.learn(weight, k=5, per="tensor")': "",
+        "symmetric(64)": NOT_FOLLOWED,
+    }
+    assert told["tied"] == 2 * 4 * 64 * 64
+    assert [(line["name"], line["values"], line["error"]) for line in told["layers"]] == [("4.weight", 5, 0.0)]
+    assert told["before"] == pytest.approx(told["after"])
+    small = Run.load("small", net="mine.py:equal_parts").model
+    assert small[2].weight is small[1].weight
+    assert sorted(compress.shared_weights(small)) == ["4.weight"]
+    assert all(torch.equal(one.weight, other.weight) for one, other in zip(small[1:], dense[1:], strict=True))
+
+    described = json.loads(Path("small/run.json").read_text())
+    for ties in (["9.weight = 1.weight"], 3, [3]):
+        described["shared"]["ties"] = ties
+        Path("small/run.json").write_text(json.dumps(described))
+        with pytest.raises(FileError, match="has ties that its net cannot have"):
+            Run.load("small", net="mine.py:equal_parts")
+
+
+def test_suggestions_that_are_exact_are_followed_in_a_file(say):
+    cw.save(equal_parts(), "m.safetensors")
+    state = cw.load("m.safetensors")
+    code, out, err = say("share", "m.safetensors", "--suggest")
+    assert code == 0, err
+    assert "followed: 2.weight = 1.weight\n" in out
+    assert "followed: `4.weight`: cw.codebook.learn(weight, k=5" in out
+    assert f"not followed, since {NOT_FOLLOWED}: `5.weight`: symmetric(64)\n" in out
+    again = cw.load("m-shared.safetensors")
+    assert again["2.weight"] is again["1.weight"]
+    assert state.keys() == again.keys()
+    assert all(torch.equal(again[name], state[name]) for name in state)
+    code, out, err = say("share", "m.safetensors", "--suggest", "--codebook", 2, "--json", "--out", "both")
+    values = {line["name"]: line["values"] for line in json.loads(out)["layers"]}
+    assert values == {"1.weight": 2, "4.weight": 5, "5.weight": 2, "6.weight": 2, "7.weight": 2}
+
+
+def test_what_no_module_has_as_weight_stays():
+    class Table(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter((torch.arange(4096.0).view(64, 64) ** 3 % 61 % 5) - 2)
+
+    net = nn.ModuleDict({"table": Table(), "embed": nn.Embedding(64, 64)})
+    with torch.no_grad():
+        net["embed"].weight.copy_((net["table"].table + 9).T * 2)
+    followed, few = compress.follow(net)
+    report = compress.share(net, None, few=few)
+    assert list(compress.shared_weights(net)) == [line.name for line in report.lines] == ["embed.weight"]
+    assert {one.name: one.left for one in settled(followed, report.lines)} == {
+        "table.table": "it is the `weight` of no module",
+        "embed.weight": "",
+    }

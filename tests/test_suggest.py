@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import commonweight as cw
 from commonweight import patterns as P
 from commonweight.checkpoints import content_of, contents, open_checkpoint
 from commonweight.equations import check, tie
@@ -224,11 +225,13 @@ def test_repeated_rows_and_columns_are_a_codebook_of_lines():
     which = torch.randint(5, (64,), generator=torch.Generator().manual_seed(0))
     rows = A[which]
     found = one({"a": rows})
-    assert found.text == "kron(codebook(1, 64, k=5), dense(20, 1))"
+    which = "weight.unique(dim=0, return_inverse=True)[1].numpy()"
+    assert found.text == f"kron(codebook({which}[:, None], k=5, rows=64), dense(20, 1))"
     assert found.bytes_saved == 4 * (64 - 5) * 20 - 64 * 3 / 8
-    assert one({"a": rows.T.contiguous()}).text == "kron(codebook(64, 1, k=5), dense(1, 20))"
+    which = "weight.unique(dim=1, return_inverse=True)[1].numpy()"
+    assert one({"a": rows.T.contiguous()}).text == f"kron(codebook({which}[None], k=5), dense(1, 20))"
     close = one({"a": nearly(rows)})
-    assert close.text == found.text
+    assert close.text == "`a` has 5 different rows among 64"
     assert 0 < close.error < float(rows.std()) / 8
 
 
@@ -375,7 +378,8 @@ def test_a_codebook_is_found(k, part):
     book = torch.linspace(-1, 1, k) ** 3 + torch.linspace(-1, 1, k)
     a = nearly(book[which], part)
     found = one({"a": a})
-    assert found.text == f"codebook(48, 64, k={k})"
+    assert found.text == f'cw.codebook.learn(weight, k={k}, per="tensor")'
+    assert found.codebook == (k, "tensor")
     assert found.bytes_saved == 4 * 48 * 64 - 48 * 64 * int(np.ceil(np.log2(k))) / 8 - 4 * k
     assert (found.error > 0) == (part > 0)
 
@@ -384,7 +388,7 @@ def test_a_codebook_for_each_row_is_found():
     which = torch.randint(16, (64, 300), generator=torch.Generator().manual_seed(0))
     books = noise(64, 16)
     found = one({"a": books.gather(1, which)})
-    assert found.text == 'codebook(300, 64, k=16, per="row")'
+    assert found.text == 'cw.codebook.learn(weight, k=16, per="row")'
     assert found.bytes_saved == 4 * 300 * 64 - 300 * 64 // 2 - 64 * 16 * 4
     assert found.error == 0
 
@@ -392,7 +396,7 @@ def test_a_codebook_for_each_row_is_found():
 def test_int8_rounding_of_the_whole_tensor_is_a_codebook_of_bytes():
     a = (noise(256, 100) * 40).round().clamp(-127, 127) * 0.01
     found = one({"a": a})
-    assert found.text == f"codebook(100, 256, k={len(a.unique())})"
+    assert found.text == f'cw.codebook.learn(weight, k={len(a.unique())}, per="tensor")'
     assert found.bytes_saved == 3 * a.numel() - 4 * len(a.unique())
 
 
@@ -505,6 +509,32 @@ def test_nothing_is_suggested_for_real_checkpoints(package):
 
 
 # What is said can be done
+
+
+PASTED = [  # beside `PATTERNS`, each found under its own text
+    tied(P.block(P.dense(8, 5), P.circulant(9), P.symmetric(10))),
+    tied(P.transpose(P.conv1d((3, 9), 2, kernel=3, stride=2))),
+    torch.full((8, 6), 0.5),
+    A[torch.arange(64) ** 2 % 5],
+    A[torch.arange(64) ** 2 % 5].T.contiguous(),
+    noise(9, 2, 3, 3)[torch.arange(64) ** 2 % 9],
+    noise(16)[torch.arange(64 * 300).view(64, 300) ** 3 % 61 % 16],
+    noise(64, 16).gather(1, torch.arange(64 * 300).view(64, 300) ** 3 % 61 % 16),
+]
+
+
+@pytest.mark.parametrize("weight", [*map(tied, PATTERNS), *PASTED])
+def test_the_text_of_a_pattern_or_codebook_can_be_pasted(weight):
+    """Into Python with `cw`, the names of the notation, and the tensor as `weight`: it rebuilds the tensor."""
+    text = one({"a": weight}).text
+    names = {**vars(P), "codebook": cw.codebook.codebook, "weight": weight, "cw": cw}
+    made = eval(text, names)  # our own text
+    pattern = made[0] if isinstance(made, tuple) else made
+    matrix = weight.flatten(1)
+    assert (pattern.n_out, pattern.n_in) == tuple(matrix.shape)
+    tiemap = pattern.tiemap()
+    theta = made[1].flatten() if isinstance(made, tuple) else tiemap.project(matrix.double())
+    assert torch.equal(tiemap.expand(theta).float(), matrix)
 
 
 class Tower(nn.Module):

@@ -23,6 +23,7 @@ _HOME = {"TieMap": "tiemap", "Tied": "tied", "count": "census", "fit": "train.lo
 _HOME |= {"audit": "verdicts", "load": "files", "save": "files"}
 _HOME |= dict.fromkeys(("tie", "untie", "ties", "check"), "equations")
 _MODULES = (
+    "codebook",
     "compress",
     "data",
     "equations",

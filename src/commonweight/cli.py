@@ -206,8 +206,15 @@ def audit(
 @app.command()
 def share(
     path: Annotated[Path, typer.Argument(help="A run folder, or a state dict: .safetensors, .pt, .pth.")],
-    codebook: Annotated[int, typer.Option(help="Values in a codebook: 16 are 4 bits for a weight.")] = 16,
+    codebook: Annotated[
+        int | None,
+        typer.Option(help="Values in a codebook: 16 are 4 bits for a weight. 16 by default, none if only tied."),
+    ] = None,
     per: Annotated[str, typer.Option(help="Who has a codebook: row, tensor, or a number of rows.")] = "row",
+    depth: Annotated[
+        str | None, typer.Option(help="Make neighbouring layers one, such as every=2; train them by --finetune.")
+    ] = None,
+    suggest: Annotated[bool, typer.Option("--suggest", help="Tie what `audit --suggest` finds to be equal.")] = False,
     calibrate: Annotated[
         str | None, typer.Option(help="Data by which elements are weighed, instead of the run's own for the rest too.")
     ] = None,
@@ -226,19 +233,31 @@ def share(
 
     kept = [word.strip() for word in keep.split(",") if word.strip()]
     rows: Any = int(per) if per.isdecimal() else per
+    k = codebook if codebook is not None or depth or suggest else 16
     if (path / "run.json").is_file():
         target = out or path.with_name(f"{path.name}-shared")
         given: dict[str, Any] = {"calibrate": calibrate, "epochs": finetune, "seed": seed, "net": net}
-        report = share_run(path, target, codebook, rows, kept, **given)
-    elif calibrate or finetune or net:
+        given |= {"depth": _neighbours(depth), "suggest": suggest}
+        report = share_run(path, target, k, rows, kept, **given)
+    elif calibrate or finetune or net or depth:
         raise CompressError(f"{path} is no run folder; a file of tensors has no net to calibrate or to train.")
     else:
         target = out or path.with_name(f"{path.stem}-shared.safetensors")
-        report = share_file(path, target, codebook, rows, kept)
+        report = share_file(path, target, k, rows, kept, suggest=suggest)
     if as_json:
         print(json.dumps({"out": str(target), **report.to_json()}))
     else:
         print(f"{report}\nwritten: {target}")
+
+
+def _neighbours(depth: str | None) -> int | None:
+    """Read `every=2`."""
+    if depth is None:
+        return None
+    word, _, number = depth.partition("=")
+    if word != "every" or not number.isdecimal():
+        raise CompressError(f"--depth says how many neighbouring layers become one, such as every=2; got {depth!r}.")
+    return int(number)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Which weights of a model become codebooks, and how: one at a time, each in its place."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from commonweight import kernels
 from commonweight.compress.nearest import Per, nearest, rows_of
 from commonweight.compress.report import Line, Report, errors
-from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.equations.living import Living, computed
 from commonweight.errors import CompressError
@@ -17,7 +17,7 @@ from commonweight.files import layout
 from commonweight.notation import Equation
 from commonweight.tied import Tied
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, Tied)
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase, nn.RNNCellBase, Tied)
 
 
 @dataclass
@@ -31,13 +31,14 @@ class Candidate:
 
 def share(
     model: nn.Module,
-    k: int,
+    k: int | None,
     per: Per = "row",
     keep: Sequence[str] = (),
     importance: Mapping[str, Tensor] | None = None,
     shadows: bool = False,
+    few: Mapping[str, tuple[int, Per]] | None = None,
 ) -> Report:
-    """Replace the weights of linear and convolutional layers, and of `Tied` ones, by codebooks, in place.
+    """Replace the weights of linear, convolutional and recurrent layers, and of `Tied` ones, by codebooks, in place.
 
     A weight counts as a matrix (O, product of the rest), so that a row is what leads to one output or channel. Its
     codebooks are the nearest that there are (`commonweight.codebook.learn`), and become the parameters of the layer.
@@ -46,12 +47,13 @@ def share(
 
     Args:
         model: any module on any device; it needs no gradient. Learning takes memory for one weight at a time.
-        k: values in a codebook, 1 … 256: 16 are 4 bits for a weight.
+        k: values in a codebook, 1 … 256: 16 are 4 bits for a weight. None: share only `few`.
         per: "row", a codebook for each row; "tensor", one for the weight; a number of rows that share one (rows are
             dealt out evenly: 4 of 10 rows are 4, 4 and 2, and 6 of 10 are 5 and 5).
         keep: layers or weights that stay as they are: names, or "first" and "last" in the order of the modules.
         importance: of each element by the name of its weight, see `learn`; None for 1 each.
         shadows: keep each weight beside its codebooks, so that `train.finetune` can change codes, too.
+        few: weights, each by the first of its names, that have a k and a per of their own: embeddings, too.
 
     Returns:
         What it cost and saved. A weight that would not become smaller, or that cannot be shared, is left alone, and
@@ -76,25 +78,31 @@ def share(
     aliases = {tie.alias for tie in ties}
     total = sum(tensor.nbytes for name, tensor in state.items() if name not in aliases)
     del state  # which would keep weights in memory that are replaced
-    found = list(_candidates(model))
+    few = few or {}
+    found = list(_candidates(model, few))
     kept = _kept(keep, [one.name for one in found])
+    found = [one for one in found if k is not None or one.name in few]
     lines: list[Line] = []
     while found:
         one = found.pop(0)
         why = "it was to be kept" if one.name in kept else _why_not_here(model, one, ties)
         given = None if importance is None else importance.get(one.name)
-        line, shared = _learned(one.name, one.weight.detach(), k, per, given, why)
+        line, shared = _learned(one.name, one.weight.detach(), few.get(one.name) or (k or 0, per), given, why)
         lines.append(line)
         if shared is not None:
             shared.shadow = nn.Parameter(one.weight.detach()) if shadows else None
-            for module in one.places.values():
-                put(module, shared)
+            for name, module in one.places.items():
+                put(module, name.rpartition(".")[2], shared)
     _rename_ties(model)
     return Report(lines, total - sum(line.bytes_before for line in lines))
 
 
 def share_tensors(
-    tensors: dict[str, Tensor], k: int, per: Per = "row", keep: Sequence[str] = ()
+    tensors: dict[str, Tensor],
+    k: int | None,
+    per: Per = "row",
+    keep: Sequence[str] = (),
+    few: Mapping[str, tuple[int, Per]] | None = None,
 ) -> tuple[Report, dict[str, SharedWeight]]:
     """Take out of a state dict all floating tensors of two axes or more, and give them back as codebooks.
 
@@ -102,7 +110,7 @@ def share_tensors(
 
     Args:
         tensors: each weight under one name. Those that are shared are taken out.
-        k, per: see `share`.
+        k, per, few: see `share`.
         keep: names of tensors that stay; or of modules, for all below them.
 
     Raises:
@@ -122,8 +130,10 @@ def share_tensors(
     total = sum(tensor.nbytes for tensor in tensors.values())
     lines: list[Line] = []
     found: dict[str, SharedWeight] = {}
-    for name in names:
-        line, shared = _learned(name, tensors[name], k, per, None, "it was to be kept" if name in kept else "")
+    few = few or {}
+    for name in names if k is not None else few:
+        why = "it was to be kept" if name in kept else ""
+        line, shared = _learned(name, tensors[name], few.get(name) or (k or 0, per), None, why)
         lines.append(line)
         if shared is not None:
             del tensors[name]
@@ -135,8 +145,8 @@ def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
     """The weights of a model that are codebooks, each under the first of its names."""
     found: dict[int, tuple[str, SharedWeight]] = {}
     for path, module in model.named_modules():
-        if isinstance(module, Sharing):
-            found.setdefault(id(module.shared), (f"{path}.weight".removeprefix("."), module.shared))
+        for leaf, shared in parts(module).items():
+            found.setdefault(id(shared), (f"{path}.{leaf}".removeprefix("."), shared))
     return dict(found.values())
 
 
@@ -146,17 +156,16 @@ def packed_bytes(n: int, bits: int) -> int:
 
 
 def _learned(
-    name: str, weight: Tensor, k: int, per: Per, importance: Tensor | None, why: str
+    name: str, weight: Tensor, asked: tuple[int, Per], importance: Tensor | None, why: str
 ) -> tuple[Line, SharedWeight | None]:
     """The line of the report, and the weight as codebooks unless there is a reason why not."""
-    shape, before = tuple(weight.shape), weight.nbytes
+    (k, per), shape, before = asked, tuple(weight.shape), weight.nbytes
     why = why or _why_not(weight, k, per)
     if why:
         return Line(name, shape, 0, 0, 0.0, 0.0, before, before, why), None
     codes, values = nearest(weight, k, per, importance)
+    error, largest = errors(weight, codes, values)
     shared = SharedWeight(codes, values, shape)
-    with torch.no_grad():
-        error, largest = errors(weight, shared())
     after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
     return Line(name, shape, k, len(values), error, largest, before, after), shared
 
@@ -174,17 +183,21 @@ def _why_not(weight: Tensor, k: int, per: Per) -> str:
     fewest = (len(weight) - (codebooks - 1) * rows) * (n // len(weight)) if n else 0
     if after >= weight.nbytes or fewest < k:
         return f"{codebooks:,} codebooks of {k} values for {n:,} elements would save nothing"
-    if not bool(weight.isfinite().all()):
+    if not bool(torch.stack(weight.aminmax()).isfinite().all()):  # which takes no second copy of the weight
         return "it has elements that are not finite"
     return ""
 
 
-def _candidates(model: nn.Module) -> Iterator[Candidate]:
-    """The weights of the layers that are shared, each once, in the order of the modules."""
-    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, LAYERS)]
+def _candidates(model: nn.Module, few: Collection[str]) -> Iterator[Candidate]:
+    """The weights of the layers that are shared, and those named, each once, in the order of the modules."""
+    found = [
+        (name, layer._parameters.get(leaf))
+        for path, layer in model.named_modules()
+        for leaf in leaves(layer)
+        if (name := f"{path}.{leaf}".removeprefix(".")) in few or isinstance(layer, LAYERS)
+    ]
     done: set[int] = set()
-    for path, layer in layers:
-        weight = layer._parameters.get("weight")
+    for name, weight in found:
         if weight is None or id(weight) in done or not weight.numel():
             continue
         done.add(id(weight))
@@ -194,13 +207,13 @@ def _candidates(model: nn.Module) -> Iterator[Candidate]:
             for leaf, parameter in module._parameters.items()
             if parameter is weight
         }
-        yield Candidate(f"{path}.weight".removeprefix("."), weight, places)
+        yield Candidate(name, weight, places)
 
 
 def _why_not_here(model: nn.Module, one: Candidate, ties: Sequence[Equation]) -> str:
     """Why the ties of a weight would not survive, if they would not."""
     for name, module in one.places.items():
-        if name.rpartition(".")[2] != "weight" or isinstance(module, Living):
+        if name.rpartition(".")[2] not in leaves(module) or isinstance(module, Living):
             return f"`{name}` uses it too, and cannot read it from codebooks"
     for tie in ties:
         for name, other in ((tie.alias, tie.source), (tie.source, tie.alias)):
@@ -217,18 +230,19 @@ def _rename_ties(model: nn.Module) -> None:
 
 
 def _renamed(model: nn.Module, prefix: str, equation: Equation) -> Equation:
-    alias, source = (
-        record.submodule(model, (prefix + name).rpartition(".")[0]) for name in (equation.alias, equation.source)
-    )
-    both = isinstance(alias, Sharing) and isinstance(source, Sharing) and alias.shared is source.shared
-    leaves = {name.rpartition(".")[2] for name in (equation.alias, equation.source)}
-    if not both or leaves != {"weight"} or equation.transforms:
-        return equation
-    return Equation(f"{equation.alias[: -len('weight')]}shared", f"{equation.source[: -len('weight')]}shared")
+    alias, source = (_part(name) for name in (equation.alias, equation.source))
+    shared = record.submodule(model, prefix + alias)
+    one = isinstance(shared, SharedWeight) and shared is record.submodule(model, prefix + source)
+    return Equation(alias, source) if one and not equation.transforms else equation
 
 
-def _refuse_impossible(k: int, per: Per) -> None:
-    if not isinstance(k, int) or not 1 <= k <= 256:
+def _part(name: str) -> str:
+    path, dot, leaf = name.rpartition(".")
+    return path + dot + part(leaf)
+
+
+def _refuse_impossible(k: int | None, per: Per) -> None:
+    if k is not None and not (isinstance(k, int) and 1 <= k <= 256):
         raise CompressError(f"A codebook has 1 to 256 values; got {k!r}.")
     if per not in ("row", "tensor") and not (isinstance(per, int) and per >= 1):
         raise CompressError(f"A codebook is per 'row', 'tensor', or per so many rows, from 1 on; got {per!r}.")

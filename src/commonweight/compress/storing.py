@@ -4,11 +4,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from commonweight import kernels
 from commonweight.atomic import write_tensors
 from commonweight.checkpoints import content_of, open_checkpoint
-from commonweight.compress.weight import SharedWeight, Sharing, put
+from commonweight.compress.nearest import AT_ONCE
+from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.errors import FileError
 from commonweight.files import layout, load
@@ -44,17 +47,16 @@ def save(model: nn.Module, path: str | Path) -> None:
     owners: dict[int, str] = {}
     ties: dict[str, Equation] = {}
     for at, module in model.named_modules(remove_duplicate=False):
-        if not isinstance(module, Sharing):
-            continue
         prefix = f"{at}." if at else ""
-        for name in module.shared.state_dict():
-            state.pop(f"{prefix}shared.{name}")
-        name = f"{prefix}weight"
-        owner = owners.setdefault(id(module.shared), name)
-        if owner == name:
-            shared[name] = module.shared
-        else:
-            ties[name] = Equation(name, owner)
+        for leaf, weight in parts(module).items():
+            for key in weight.state_dict():
+                state.pop(f"{prefix}{part(leaf)}.{key}")
+            name = prefix + leaf
+            owner = owners.setdefault(id(weight), name)
+            if owner == name:
+                shared[name] = weight
+            else:
+                ties[name] = Equation(name, owner)
     for tie in [*plain, *record.by_tensor(model, record.declared(model))]:
         source = ties[tie.source].source if tie.source in ties else tie.source
         if tie.alias in state and (source in state or source in shared):
@@ -74,7 +76,7 @@ def save_tensors(
     coded = []
     for name, weight in shared.items():
         of_codes, of_values = _free(f"{name}.codes", stored), _free(f"{name}.codebooks", stored)
-        stored[of_codes] = flat_words(weight.codes().cpu(), weight.bits)
+        stored[of_codes] = flat_words(_codes(weight), weight.bits)
         stored[of_values] = weight.values.detach().cpu().clone()
         coded.append(Coded(name, weight.shape, weight.bits, of_codes, of_values))
     hashes = {name: content_of(tensor).sha256 for name, tensor in stored.items()}
@@ -103,15 +105,24 @@ def open_shared(path: str | Path, model: Model) -> Model:
         values = checkpoint.read(one.values).clone()
         codes = flat_codes(checkpoint.read(one.codes), values, one.shape, one.bits)
         weight = record.parameter(model, one.name)
-        users = [module for module in model.modules() if module._parameters.get("weight") is weight]
+        users = [
+            (user, leaf) for user in model.modules() for leaf in leaves(user) if user._parameters.get(leaf) is weight
+        ]
         if weight is None or not users:
             raise FileError(
                 f"{path} has codebooks for `{one.name}`, which is the `weight` of no module; load it written out."
             )
         shared = SharedWeight(codes, values, one.shape).to(weight.device)
-        for module in users:
-            put(module, shared)
+        for module, leaf in users:
+            put(module, leaf, shared)
     return model
+
+
+def _codes(weight: SharedWeight) -> Tensor:
+    """Which value each element is, shape (O, I), uint8: unpacked in parts, as numbers of four bytes."""
+    step = max(1, AT_ONCE // weight.columns)
+    parts = weight.words.cpu().split(step)  # type: ignore[no-untyped-call]
+    return torch.cat([kernels.unpack(part, weight.columns, weight.bits).to(torch.uint8) for part in parts])
 
 
 def _free(name: str, taken: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import kernels
+from commonweight.compress.nearest import AT_ONCE
 
 
 class SharedWeight(nn.Module):
@@ -38,7 +39,8 @@ class SharedWeight(nn.Module):
         super().__init__()
         self.bits, self.shape = kernels.bits_for(values.shape[1]), tuple(shape)
         self.values = nn.Parameter(values)
-        self.register_buffer("words", kernels.pack(codes, self.bits))
+        parts = codes.split(max(1, AT_ONCE // self.columns))  # type: ignore[no-untyped-call]
+        self.register_buffer("words", torch.cat([kernels.pack(part, self.bits) for part in parts]))
         self.register_parameter("shadow", None)
 
     @property
@@ -112,18 +114,15 @@ class _WrittenOut(torch.autograd.Function):
 
 
 class Sharing(nn.Module):
-    """What is added to the class of a module whose `weight` is a `SharedWeight`, kept as its part `shared`."""
+    """What is added to the class of a module of which weights are a `SharedWeight`, each kept as a part of the module.
 
-    shared: SharedWeight
-
-    @property
-    def weight(self) -> Tensor:
-        """The weight written out, at each access."""
-        weight: Tensor = self.shared()
-        return weight
+    The part is called `shared` for `weight`, and `shared_ih_l0` for the `weight_ih_l0` of a recurrent layer. Under its
+    old name the weight is written out, at each access.
+    """
 
 
 class _SharingLinear(Sharing):
+    shared: SharedWeight
     bias: nn.Parameter | None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,18 +130,59 @@ class _SharingLinear(Sharing):
         return self.shared.product(x, self.bias)
 
 
-def put(module: nn.Module, shared: SharedWeight) -> None:
-    """Make a weight the `weight` of a module, in the place of its Parameter.
+class _SharingRecurrent(Sharing):
+    """torch multiplies by a list of its own, which is written out at each call."""
+
+    _flat_weights_names: list[str]
+
+    def _update_flat_weights(self) -> None: ...
+
+    @property
+    def _flat_weights(self) -> list[Tensor]:
+        return [getattr(self, name) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, value: object) -> None: ...
+
+
+def leaves(module: nn.Module) -> list[str]:
+    """The names in a module of the weights that can be codebooks."""
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        return [name for name in module._parameters if name.startswith("weight_")]
+    return ["weight"]
+
+
+def part(leaf: str) -> str:
+    """The name of the part that a weight of this name becomes."""
+    return leaf.replace("weight", "shared", 1)
+
+
+def parts(module: nn.Module) -> dict[str, SharedWeight]:
+    """The weights of this very module that are codebooks, by the names that they had."""
+    if not isinstance(module, Sharing):
+        return {}
+    found = {name.replace("shared", "weight", 1): one for name, one in module._modules.items()}
+    return {leaf: one for leaf, one in found.items() if isinstance(one, SharedWeight)}
+
+
+def put(module: nn.Module, leaf: str, shared: SharedWeight) -> None:
+    """Make a weight the one of this name in a module, in the place of its Parameter.
 
     The module stays the object that it is; its class becomes a subclass of the same name. `torch.nn.Linear` multiplies
     by the kernel from now on; any other module sees the weight written out.
     """
-    del module._parameters["weight"]
-    module.__class__ = _sharing(type(module))  # type: ignore[arg-type]  # mypy takes the class for an instance
-    module.shared = shared
+    del module._parameters[leaf]
+    module.__dict__.pop("_flat_weights", None)  # of a recurrent layer
+    module.__class__ = _sharing(type(module), leaf)  # type: ignore[arg-type]  # mypy takes the class for an instance
+    setattr(module, part(leaf), shared)
 
 
 @cache
-def _sharing(base: type[nn.Module]) -> type[nn.Module]:
-    first = _SharingLinear if base.forward is nn.Linear.forward else Sharing
-    return type(base.__name__, (first, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+def _sharing(base: type[nn.Module], leaf: str) -> type[nn.Module]:
+    kind = _SharingLinear if base.forward is nn.Linear.forward else Sharing
+    if issubclass(base, nn.RNNBase):
+        kind = _SharingRecurrent
+    bases = (base,) if issubclass(base, Sharing) else (kind, base)
+    written_out = property(lambda module: getattr(module, part(leaf))())
+    own = {"__module__": base.__module__, "__doc__": base.__doc__, leaf: written_out}
+    return type(base.__name__, bases, own)

@@ -1,11 +1,13 @@
 """A file of tensors, compressed without the net that it belongs to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
 from commonweight.checkpoints import open_checkpoint
+from commonweight.compress.following import follow_in_tensors, settled
 from commonweight.compress.nearest import Per
 from commonweight.compress.report import Report
 from commonweight.compress.sharing import share_tensors
@@ -18,13 +20,23 @@ from commonweight.manifest import declared
 from commonweight.notation import Equation
 
 
-def share_file(path: str | Path, out: str | Path, k: int, per: Per = "row", keep: Sequence[str] = ()) -> Report:
+def share_file(
+    path: str | Path,
+    out: str | Path,
+    k: int | None,
+    per: Per = "row",
+    keep: Sequence[str] = (),
+    *,
+    suggest: bool = False,
+) -> Report:
     """Compress the tensors of a file into a packed file: all floating ones of two axes or more, one after the other.
 
     Args:
         path: a state dict, of safetensors or of PyTorch. Its ties stay ties; a tied tensor is shared once.
         out: the packed file.
         k, per, keep: see `compress.share_tensors`.
+        suggest: first tie the tensors that are equal by `audit(suggest=True)`, and make codebooks of those that have
+            few values.
 
     Raises:
         FileError: no such file, or one of another kind.
@@ -47,9 +59,13 @@ def share_file(path: str | Path, out: str | Path, k: int, per: Per = "row", keep
         raise FileError(f"{path} is {checkpoint.format}; give a state dict in one file, of safetensors or of PyTorch.")
     for alias in ties:
         del tensors[alias]
-    report, shared = share_tensors(tensors, k, per, keep)
-    save_tensors(tensors, shared, ties.values(), out)
-    return report
+    followed, new, few = follow_in_tensors(tensors) if suggest else ([], [], {})
+    for tie in new:
+        ties[tie.alias] = tie
+    tied = sum(tensors.pop(tie.alias).nbytes for tie in new)
+    report, shared = share_tensors(tensors, k, per, keep, few)
+    save_tensors(tensors, shared, [record.follow(ties, alias) for alias in ties], out)
+    return replace(report, tied=tied, followed=settled(followed, report.lines))
 
 
 def _of_storages(tensors: dict[str, Tensor]) -> dict[str, Equation]:

@@ -69,10 +69,10 @@ def pack(codes: Tensor, bits: int) -> Tensor:
         )
     layout = Layout(codes.shape[1], bits)
     words = torch.zeros(len(codes), layout.blocks, WORDS, dtype=torch.int32, device=codes.device)
-    padded = torch.zeros(len(codes), layout.width, dtype=torch.int32, device=codes.device)
+    padded = torch.zeros(len(codes), layout.width, dtype=torch.uint8, device=codes.device)
     padded[:, : layout.columns] = codes
     for k, each in enumerate(padded.view(len(codes), layout.blocks, layout.per, WORDS).unbind(2)):
-        words |= each << (bits * k)
+        words |= each.int() << (bits * k)
     return words.view(len(codes), layout.blocks * WORDS)
 
 

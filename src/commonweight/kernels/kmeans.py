@@ -11,7 +11,7 @@ from torch import Tensor
 
 from commonweight.errors import KernelError
 from commonweight.kernels.cuts import clusters_of_a_row
-from commonweight.kernels.native_library import compiled, instructions
+from commonweight.kernels.native_library import compiled, instructions, laid_out
 
 
 class Clusters(NamedTuple):
@@ -81,10 +81,10 @@ def _prepared(points: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor | 
         raise KernelError(f"Points for k-means are finite; got {int((~points.isfinite()).sum()):,} that are not.")
     n = points.shape[-1]
     wide = points if points.dtype == torch.float64 else points.float()
-    rows = wide.reshape(-1, n).contiguous()
+    rows = laid_out(wide.reshape(-1, n))
     if weights is None:
         return rows, None
-    weights = weights.double().reshape(-1, n).contiguous()
+    weights = laid_out(weights.double().reshape(-1, n))
     if not bool((weights.isfinite() & (weights >= 0)).all()):
         raise KernelError(f"Weights of points are finite and not negative; got {weights.min():g} to {weights.max():g}.")
     empty = (weights == 0).all(1).nonzero()

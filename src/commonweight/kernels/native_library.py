@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from torch import Tensor
 
 from commonweight.errors import KernelError
 
@@ -34,6 +35,12 @@ def compiled() -> ModuleType:
     if module is None:
         raise KernelError("The kernels were not compiled; install a C++ compiler, and this package once more.")
     return module
+
+
+def laid_out(tensor: Tensor) -> Tensor:
+    """The tensor as the C++ reads it: one number after the other, each at a multiple of its size; copied if it must."""
+    ready = tensor.contiguous()
+    return ready.clone() if ready.data_ptr() % ready.element_size() else ready
 
 
 def _team() -> int:

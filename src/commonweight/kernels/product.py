@@ -4,6 +4,7 @@ W is never written out on the way forward: the kernel reads a few bits for each 
 register. The gradient of a shared value is the sum over the places that use it.
 """
 
+from math import isfinite
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 
 from commonweight.errors import KernelError
 from commonweight.kernels.codes import Layout, unpack
-from commonweight.kernels.native_library import compiled, instructions
+from commonweight.kernels.native_library import compiled, instructions, laid_out
 
 ROWS_AT_ONCE = 1 << 22  # weights that are written out at a time, where that cannot be avoided
 
@@ -89,16 +90,18 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
     if chosen == "off" or x.dtype not in (torch.float32, torch.bfloat16) or not (x.numel() and words.numel()):
         return _by_torch(x, words, values, bias, bits)
     padded = layout.width != layout.columns
-    if padded and not bool(values.isfinite().all()):  # padding multiplies zeros by values
+    if padded and not isfinite(values.sum(dtype=torch.float64)):  # padding multiplies zeros by values
         return _by_torch(x, words, values, bias, bits)
     batch = x.numel() // layout.columns
     inputs = x.reshape(batch, layout.columns)
-    if padded or inputs.dtype != torch.float32 or not inputs.is_contiguous():
+    if not padded and inputs.dtype == torch.float32:
+        inputs = laid_out(inputs)
+    else:
         inputs = torch.zeros(batch, layout.width)
         inputs[:, : layout.columns] = x.reshape(batch, layout.columns)
     table = _table(values, bits)
-    words = words.contiguous()
-    offsets = None if bias is None else bias.float().contiguous()
+    words = laid_out(words)
+    offsets = None if bias is None else laid_out(bias.float())
     y = torch.empty(batch, len(words))
     compiled().codebook_product(
         chosen,
@@ -106,6 +109,7 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
         inputs.data_ptr(),
         words.data_ptr(),
         table.data_ptr(),
+        table.shape[1],
         0 if offsets is None else offsets.data_ptr(),
         y.data_ptr(),
         batch,
@@ -118,13 +122,10 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
 
 
 def _table(values: Tensor, bits: int) -> Tensor:
-    """Codebooks as the kernel reads them: 2^bits values, repeated to 16 at least."""
-    wanted, held = 1 << bits, values.shape[1]
-    if held < wanted:  # no code asks for the rest
-        values = F.pad(values, (0, wanted - held))
-    if wanted < 16:
-        values = values.repeat(1, 16 // wanted)
-    return values.float().contiguous()
+    """Codebooks as the kernel reads them; those of 8 bits with 256 values, so that no code asks beyond them."""
+    if bits == 8 and values.shape[1] < 256:
+        values = F.pad(values, (0, 256 - values.shape[1]))
+    return laid_out(values.float())
 
 
 def _by_torch(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
@@ -161,13 +162,14 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
     chosen, layout = instructions(), Layout(columns, bits)
     if chosen == "off" or values.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
         return written_out(words, values, columns, bits)
-    table, words = _table(values, bits), words.contiguous()
+    table, words = _table(values, bits), laid_out(words)
     matrix = torch.empty(len(words), layout.width)
     compiled().codebook_expand(
         chosen,
         bits,
         words.data_ptr(),
         table.data_ptr(),
+        table.shape[1],
         matrix.data_ptr(),
         len(words),
         layout.blocks,
@@ -183,7 +185,7 @@ def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int)
         return _sums_by_torch(grad, words, codebooks, k, bits)
     columns = grad.shape[1]
     each = torch.empty(len(words), 1 << bits, dtype=torch.float64)
-    matrix, words = grad.float().contiguous(), words.contiguous()
+    matrix, words = laid_out(grad.float()), laid_out(words)
     compiled().codebook_sums(
         bits,
         matrix.data_ptr(),
@@ -236,12 +238,13 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | Non
     """Into x through W, into each value the sum of what its uses receive, into the bias the sum over the batch."""
     x, words, values = ctx.saved_tensors
     ops = torch.ops.commonweight
-    grad_BO = grad.reshape(-1, words.shape[0])
+    batch = grad.shape[:-1].numel()
+    grad_BO = grad.reshape(batch, words.shape[0])
     of_x = of_values = of_bias = None
     if ctx.needs_input_grad[0]:
         of_x = grad @ ops.codebook_matrix(words, values, x.shape[-1], ctx.bits)
     if ctx.needs_input_grad[2]:
-        matrix = grad_BO.t() @ x.reshape(-1, x.shape[-1])
+        matrix = grad_BO.t() @ x.reshape(batch, x.shape[-1])
         of_values = ops.codebook_sums(matrix, words, *values.shape, ctx.bits)
     if ctx.needs_input_grad[3]:
         of_bias = grad_BO.sum(0)

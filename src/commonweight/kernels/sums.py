@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
-from commonweight.kernels.native_library import compiled, instructions
+from commonweight.kernels.native_library import compiled, instructions, laid_out
+
+RUN = 16  # positions that one number may do for
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,14 @@ class SortedIndex:
 
     Attributes:
         index: for each position its weight p as p + 1, as -(p + 1) where it is subtracted, 0 for no weight; int32.
+        runs: int32, for each 16 positions in a row the first number where they count on from it, 0 where they do not;
+            empty where hardly any do.
         positions: sorted by weight, int32: a position, or ~position where the weight is subtracted.
         starts: int64, shape (weights + 1,): weight p is used at positions[starts[p]:starts[p + 1]].
     """
 
     index: Tensor
+    runs: Tensor
     positions: Tensor
     starts: Tensor
 
@@ -52,7 +57,16 @@ def sorted_index(numbered: Tensor, n_weights: int) -> SortedIndex:
     used = order[torch.searchsorted(weights, 1) :]
     positions = torch.where(flat[used] < 0, ~used, used).to(torch.int32)
     starts = torch.searchsorted(weights[len(weights) - len(used) :], torch.arange(1, n_weights + 2, device=flat.device))
-    return SortedIndex(flat.to(torch.int32), positions, starts)
+    index = flat.to(torch.int32)
+    return SortedIndex(index, _runs(index), positions, starts)
+
+
+def _runs(index: Tensor) -> Tensor:
+    sixteens = index[: len(index) // RUN * RUN].view(-1, RUN)
+    first = sixteens[:, :1]
+    counting = (sixteens == first + first.sign() * torch.arange(RUN, dtype=torch.int32, device=index.device)).all(1)
+    runs = torch.where(counting, first[:, 0], 0)
+    return runs if 2 * int(runs.count_nonzero()) > len(runs) else runs[:0]
 
 
 def spread(weight: Tensor, index: SortedIndex) -> Tensor:
@@ -61,7 +75,7 @@ def spread(weight: Tensor, index: SortedIndex) -> Tensor:
     >>> spread(torch.tensor([1.0, 5.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 5.,  1.,  0., -5.])
     """
-    spread_out: Tensor = torch.ops.commonweight.spread(weight, index.index, index.positions, index.starts)
+    spread_out: Tensor = torch.ops.commonweight.spread(weight, index.index, index.runs, index.positions, index.starts)
     return spread_out
 
 
@@ -73,42 +87,43 @@ def adjoint(grad: Tensor, index: SortedIndex) -> Tensor:
     """
     if grad.shape != index.index.shape:
         raise KernelError(f"A gradient for {len(index.index):,} positions is flat; got shape {tuple(grad.shape)}.")
-    sums: Tensor = torch.ops.commonweight.adjoint(grad, index.index, index.positions, index.starts)
+    sums: Tensor = torch.ops.commonweight.adjoint(grad, index.index, index.runs, index.positions, index.starts)
     return sums
 
 
-_INDEX = "Tensor index, Tensor positions, Tensor starts"
+_INDEX = "Tensor index, Tensor runs, Tensor positions, Tensor starts"
 torch.library.define("commonweight::spread", f"(Tensor weight, {_INDEX}) -> Tensor")
 torch.library.define("commonweight::adjoint", f"(Tensor grad, {_INDEX}) -> Tensor")
 
 
-def _spread_by_torch(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _spread_by_torch(weight: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     """One look-up in -θ backwards, 0 and θ."""
     signed = torch.cat([-weight.flip(0), weight.new_zeros(1), weight])
     return signed.index_select(0, index + len(weight))
 
 
-def _spread_on_cpu(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _spread_on_cpu(weight: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     if instructions() == "off" or weight.dtype not in (torch.float32, torch.float64):
-        return _spread_by_torch(weight, index, positions, starts)
-    native, weight, index = compiled(), weight.contiguous(), index.contiguous()
+        return _spread_by_torch(weight, index, runs, positions, starts)
+    native, weight = compiled(), laid_out(weight)
     run = native.spread_float32 if weight.dtype == torch.float32 else native.spread_float64
     out = weight.new_empty(index.shape)
-    run(index.data_ptr(), len(index), len(weight), weight.data_ptr(), out.data_ptr(), torch.get_num_threads())
+    numbers = (index.data_ptr(), runs.data_ptr(), len(index), len(weight))
+    run(*numbers, weight.data_ptr(), out.data_ptr(), torch.get_num_threads())
     return out
 
 
-def _on_cpu(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _on_cpu(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     if instructions() == "off" or grad.dtype not in (torch.float32, torch.float64):
-        return _by_torch(grad, index, positions, starts)
-    native, grad, sums = compiled(), grad.contiguous(), grad.new_empty(len(starts) - 1)
+        return _by_torch(grad, index, runs, positions, starts)
+    native, grad, sums = compiled(), laid_out(grad), grad.new_empty(len(starts) - 1)
     run = native.adjoint_float32 if grad.dtype == torch.float32 else native.adjoint_float64
-    numbers = (index.data_ptr(), len(index), positions.data_ptr(), starts.data_ptr(), len(sums))
+    numbers = (index.data_ptr(), runs.data_ptr(), len(index), positions.data_ptr(), starts.data_ptr(), len(sums))
     run(*numbers, grad.data_ptr(), sums.data_ptr(), torch.get_num_threads())
     return sums
 
 
-def _by_torch(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _by_torch(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     sums = torch.zeros(2 * len(starts) - 1, dtype=torch.float64, device=grad.device)
     sums.index_add_(0, index + (len(starts) - 1), grad.double())
     n = len(starts) - 1
@@ -121,14 +136,14 @@ torch.library.impl("commonweight::adjoint", "cpu", _on_cpu)
 torch.library.impl("commonweight::adjoint", "default", _by_torch)
 
 
-def _spread_shape(weight: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _spread_shape(weight: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     return weight.new_empty(index.shape)
 
 
 torch.library.register_fake("commonweight::spread", _spread_shape)
 
 
-def _adjoint_shape(grad: Tensor, index: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
+def _adjoint_shape(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
     return grad.new_empty(starts.shape[0] - 1)
 
 
@@ -139,12 +154,12 @@ def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs[1:])
 
 
-def _backward_of_spread(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
-    return torch.ops.commonweight.adjoint(grad, *ctx.saved_tensors), None, None, None
+def _backward_of_spread(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    return torch.ops.commonweight.adjoint(grad, *ctx.saved_tensors), None, None, None, None
 
 
-def _backward_of_adjoint(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
-    return torch.ops.commonweight.spread(grad, *ctx.saved_tensors), None, None, None
+def _backward_of_adjoint(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None]:
+    return torch.ops.commonweight.spread(grad, *ctx.saved_tensors), None, None, None, None
 
 
 torch.library.register_autograd("commonweight::spread", _backward_of_spread, setup_context=_remember)

@@ -10,6 +10,7 @@ A family is imported when it is asked for.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 import torch
@@ -92,7 +93,8 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
 
     Args:
         name: one of `names()`, or a net of your own.
-        in_shape: of one sample; rows of a table are handed to the estimator flat.
+        in_shape: of one sample; samples are handed to the estimator flat, with their shape as its `in_shape` if it has
+            that parameter.
         task: "classification" or "regression".
         seed: its `random_state`.
 
@@ -108,7 +110,11 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     if ":" in name:
         return None
     path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
-    return None if path is None else _found(path)(random_state=seed)
+    if path is None:
+        return None
+    make = _found(path)
+    shape = {"in_shape": tuple(in_shape)} if "in_shape" in signature(make).parameters else {}
+    return make(random_state=seed, **shape)
 
 
 def natural_shape(name: str) -> Shape:

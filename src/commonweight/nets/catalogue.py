@@ -207,6 +207,16 @@ ENTRIES = (
         {"regression": "comparators:ridge"},
     ),
     Entry(
+        "som",
+        "self-organising map whose units answer with labels",
+        "Kohonen 1982",
+        ("classification",),
+        _ANY,
+        (64,),
+        "som:SelfOrganisingMap",
+        {"classification": "som_estimators:SOMClassifier"},
+    ),
+    Entry(
         "svm",
         "support vectors, of scikit-learn",
         "Cortes & Vapnik 1995",
@@ -225,5 +235,15 @@ ENTRIES = (
         (64,),
         "comparators:unfitted",
         {"classification": "comparators:tree_classifier", "regression": "comparators:tree_regressor"},
+    ),
+    Entry(
+        "twin",
+        "twins with the same weights learn to compare",
+        "Bromley et al. 1993",
+        ("classification",),
+        _ANY,
+        (1, 112, 92),
+        "twin:Recogniser",
+        {"classification": "twin_estimators:TwinClassifier"},
     ),
 )

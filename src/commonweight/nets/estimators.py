@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -44,9 +44,14 @@ class ModuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             ValueError: another width, or values that are not finite.
         """
         check_is_fitted(self, "module_")
-        x = validate_data(self, X, reset=False, dtype=np.float32)
+        x = validate_data(self, X, reset=False, dtype=np.float32, ensure_all_finite=self._finite)
         outputs: Tensor = self.module_.eval()(torch.from_numpy(np.ascontiguousarray(x)))
         return outputs
+
+    @property
+    def _finite(self) -> bool | str:
+        """What `validate_data` is to ask of samples: finite values, or also NaN where the tag allow_nan is set."""
+        return "allow-nan" if get_tags(self).input_tags.allow_nan else True
 
 
 class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
@@ -67,7 +72,7 @@ class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
         Raises:
             ValueError: values that are not finite, labels that are no classes, or only one class.
         """
-        x, y = validate_data(self, X, y, dtype=np.float32)
+        x, y = validate_data(self, X, y, dtype=np.float32, ensure_all_finite=self._finite)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:

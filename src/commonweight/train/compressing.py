@@ -6,22 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from commonweight.atomic import read_text, write_text
-from commonweight.compress import Report, save, share, shared_weights
+from commonweight.compress import Followed, Report, follow, save, share, share_depth
+from commonweight.compress.following import settled
 from commonweight.compress.nearest import Per
 from commonweight.data.dataset import Data
 from commonweight.errors import CompressError, DataError
 from commonweight.train.finetune import finetune, importance, score
-from commonweight.train.run import RECORDS, WEIGHTS, Run, new_folder, write_description
+from commonweight.train.run import RECORDS, SHARED, WEIGHTS, Run, new_folder, write_description
 from commonweight.train.start import load_data
 
 
 def share_run(
     folder: str | Path,
     out: str | Path,
-    k: int,
+    k: int | None,
     per: Per = "row",
     keep: Sequence[str] = (),
     *,
+    depth: int | None = None,
+    suggest: bool = False,
     calibrate: str | None = None,
     epochs: int = 0,
     seed: int = 0,
@@ -33,6 +36,8 @@ def share_run(
         folder: a run folder.
         out: the new one, which must not hold a run.
         k, per, keep: see `compress.share`.
+        depth: first make so many neighbouring layers one, see `compress.share_depth`.
+        suggest: first tie what is equal, and make codebooks of weights that have few values, see `compress.follow`.
         calibrate: data (a name or a file) on which the importance of each element is measured, which then counts in the
             search for codebooks. It also takes the place of the run's own data in what follows.
         epochs: of training after it, see `finetune`; 0 for none.
@@ -49,23 +54,29 @@ def share_run(
         TrainError: training that cannot be done.
     """
     run = Run.load(folder, net=net)
-    if shared_weights(run.model):
+    if SHARED in run.description:
         raise CompressError(f"{folder} is compressed already: compress the run that it was made from.")
     new_folder(out, "")
     samples = _samples(run, calibrate, needed=bool(calibrate or epochs))
     before = score(run.model, samples) if samples else {}
     weigh = importance(run.model, samples, seed=seed) if samples and calibrate else None
-    report = share(run.model, k, per, keep, weigh, shadows=epochs > 0)
+    size = sum(tensor.nbytes for tensor in [*run.model.parameters(), *run.model.buffers()])
+    lines: list[Followed] = share_depth(run.model, depth) if depth is not None else []
+    found, few = follow(run.model) if suggest else ([], {})
+    tied = size - sum(tensor.nbytes for tensor in [*run.model.parameters(), *run.model.buffers()])
+    report = share(run.model, k, per, keep, weigh, epochs > 0, few)
     if samples and epochs:
         finetune(run.model, samples, epochs=epochs, seed=seed)
-    report = replace(report, before=before, after=score(run.model, samples) if samples else {})
+    after = score(run.model, samples) if samples else {}
+    report = replace(report, tied=tied, followed=[*lines, *settled(found, report.lines)], before=before, after=after)
     asked = {"codebook": k, "per": per, "keep": list(keep), "calibrate": calibrate, "epochs": epochs, "seed": seed}
+    ties = [one.text for one in report.followed if one.kind != "codebook" and not one.left]
     results = {**run.results, **({"test": report.after} if samples else {})}
     folder, out = Path(folder), Path(out)
     save(run.model, out / WEIGHTS)
     write_text(out / RECORDS, read_text(folder / RECORDS, limit=1 << 30))
-    shared: dict[str, Any] = {**asked, "layers": [asdict(line) for line in report.lines]}
-    write_description(out, {**run.description, "results": results, "shared": shared})
+    shared: dict[str, Any] = {**asked, "ties": ties, "layers": [asdict(line) for line in report.lines]}
+    write_description(out, {**run.description, "results": results, SHARED: shared})
     return report
 
 

@@ -27,10 +27,12 @@ from commonweight.census import Census
 from commonweight.compress import open_shared
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
-from commonweight.errors import FileError, TrainError
+from commonweight.equations import tie
+from commonweight.errors import FileError, TieError, TrainError
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
+SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
 CHECKPOINT, REPORT = "checkpoint.safetensors", "report.html"
 
@@ -120,8 +122,22 @@ class Run:
         folder = Path(folder)
         description = read_description(folder)
         model = build_net(folder, description, net)
+        _tie_as_shared(folder, model, description)
         open_shared(folder / WEIGHTS, model)
         return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+
+
+def _tie_as_shared(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
+    """Tie what `commonweight share` tied.
+
+    Raises:
+        FileError: these are no equations for this net.
+    """
+    try:
+        for text in description.get(SHARED, {}).get("ties", []):
+            tie(model, text, keep="source")
+    except (TieError, AttributeError, TypeError) as error:
+        raise FileError(f"{folder / DESCRIPTION} has ties that its net cannot have ({error}).") from error
 
 
 def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.Module:

@@ -6,6 +6,7 @@ between them that are clearly wider. That every tensor is near to 256 evenly spa
 
 from dataclasses import dataclass
 from math import inf
+from typing import Literal
 
 import numpy as np
 
@@ -31,21 +32,21 @@ def few_values(weights: Weights, name: str) -> Candidate | None:
     if len(bits.shape) < 2:
         return None
     rows, item = bits.shape[0], weights.dtypes[name].itemsize
-    length = bits.size // rows
-    found = []
+    found: list[tuple[int, float, int, Literal["row", "tensor"]]] = []
     whole = _equal_values(bits) or _clusters(bits, weights.tolerance(name))
     if whole and bits.size >= EVIDENCE * whole.k:
         stored = index_bytes(bits.size, whole.k) + whole.k * item
-        found.append((stored, whole.error, f"codebook({length}, {rows}, k={whole.k})"))
+        found.append((stored, whole.error, whole.k, "tensor"))
     each = _values_of_rows(bits)
     if each and rows > 1:
         stored = index_bytes(bits.size, each) + rows * each * item
-        found.append((stored, 0.0, f'codebook({length}, {rows}, k={each}, per="row")'))
+        found.append((stored, 0.0, each, "row"))
     if not found:
         return None
-    stored, error, text = min(found)
+    stored, error, k, per = min(found)
     saved = weights.nbytes(name) - stored
-    return Candidate(Suggestion("codebook", (name,), text, error, saved), (name,)) if saved > 0 else None
+    text = f'cw.codebook.learn(weight, k={k}, per="{per}")'
+    return Candidate(Suggestion("codebook", (name,), text, error, saved, (k, per)), (name,)) if saved > 0 else None
 
 
 def _equal_values(bits: Bits) -> _Codebook | None:

@@ -260,5 +260,5 @@ def _elided(text: str) -> str:
 def _suggested(suggestions: "Sequence[Suggestion]") -> str:
     if not suggestions:
         return "Nothing else could be tied."
-    rows = [[s.kind, s.text, f"{s.error:.3g}", size(s.bytes_saved)] for s in suggestions]
-    return "Could be tied:\n" + aligned(["kind", "equation or pattern", "max |Δ|", "saves"], rows)
+    rows = [[s.kind, _elided(s.names[0]), s.text, f"{s.error:.3g}", size(s.bytes_saved)] for s in suggestions]
+    return "Could be tied:\n" + aligned(["kind", "tensor", "equation, pattern or call", "max |Δ|", "saves"], rows)

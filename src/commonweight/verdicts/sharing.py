@@ -218,16 +218,19 @@ def _lines(weights: Weights, table: Lines, number: int, again: Index, owners: In
     if error > weights.tolerance(side.name):
         return None
     names = (side.name, *(table.sides[n].name for n in others))
-    text = _lines_text(weights, side, count, kept, len(again), names[1:])
+    text = _lines_text(weights, side, kept, len(again), error, names[1:])
     return Candidate(Suggestion("lines", names, text, error, saved), (side.name,))
 
 
-def _lines_text(weights: Weights, side: Bundle, count: int, kept: int, again: int, others: Sequence[str]) -> str:
+def _lines_text(weights: Weights, side: Bundle, kept: int, again: int, error: float, others: Sequence[str]) -> str:
+    """The pattern, if lines of this tensor alone are equal; their numbers are found by the reader's torch."""
+    what, count = ("rows", "columns")[side.axis], kept + again
     if others:
-        what = ("rows", "columns")[side.axis]
         sources = " and ".join(f"`{name}`" for name in others)
         return f"{again} of the {count} {what} of `{side.name}` are {what} of {sources}"
-    length = weights[side.name].size // count
+    if error:
+        return f"`{side.name}` has {kept} different {what} among {count}"
+    which, length = f"weight.unique(dim={side.axis}, return_inverse=True)[1].numpy()", weights[side.name].size // count
     if side.axis:
-        return f"kron(codebook({count}, 1, k={kept}), dense(1, {length}))"
-    return f"kron(codebook(1, {count}, k={kept}), dense({length}, 1))"
+        return f"kron(codebook({which}[None], k={kept}), dense(1, {length}))"
+    return f"kron(codebook({which}[:, None], k={kept}, rows={count}), dense({length}, 1))"

@@ -1,6 +1,7 @@
 """What a suggestion is."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -12,9 +13,12 @@ class Suggestion:
             the order of rows, columns or neurons; "lines", rows or columns that occur more than once; "pattern", ties
             within one matrix; "codebook", few different values.
         names: the tensors that need not be stored any more as they are, then those that they are rebuilt from.
-        text: the equation or the pattern. A pattern is that of the tensor as a matrix, whose rows are outputs.
+        text: the equation; the pattern of the tensor as a matrix, whose rows are outputs, in the notation of
+            `commonweight.patterns`; or, where `weight` is the tensor, the call that learns the codebook. What no call
+            does is said in words.
         error: max |Δ| between the tensors as they are and rebuilt, 0 if exact.
         bytes_saved: what the names take now, less what is stored instead, indices and codebooks included.
+        codebook: of the kind "codebook" how many values, and who has a codebook, as `codebook.learn` takes them.
     """
 
     kind: str
@@ -22,6 +26,7 @@ class Suggestion:
     text: str
     error: float
     bytes_saved: int
+    codebook: tuple[int, Literal["row", "tensor"]] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 #include "adjoint.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <memory>
 #include <vector>
 
 #include "threads.hpp"
@@ -9,9 +11,9 @@
 namespace commonweight {
 namespace {
 
+constexpr int run = 16;                    // cells that one number may do for
 constexpr std::int64_t piece = 1 << 14;    // connections that are summed in one go
 constexpr std::int64_t cached = 1 << 17;   // weights whose sums fit into the second cache
-constexpr std::int64_t parts = 4;          // sums of each weight, for threads of their own
 
 template <class Float>
 double sum(const Index& it, const Float* grad, std::int64_t first, std::int64_t last) {
@@ -64,26 +66,46 @@ void sorted(const Index& it, const Float* grad, Float* sums, int threads) {
   }
 }
 
+// Calls `alone(cell, number)` and `together(cell, number)`, the latter for the first of 16 cells, from first to last - 1.
+template <class Alone, class Together>
+void each(const Index& it, std::int64_t first, std::int64_t last, Alone alone, Together together) {
+  std::int64_t cell = first;
+  for (; it.runs && cell + run <= last; cell += run) {
+    const std::int32_t number = it.runs[cell / run];
+    if (number) together(cell, number);
+    else for (std::int64_t at = cell; at < cell + run; ++at) alone(at, it.numbers[at]);
+  }
+  for (; cell < last; ++cell) alone(cell, it.numbers[cell]);
+}
+
 template <class Float>
 void scattered(const Index& it, const Float* grad, Float* sums, int threads) {
-  std::vector<double> all(parts * (it.weights + 1), 0.0);  // the first of each part takes what belongs to no weight
-  const std::int64_t size = (it.cells + parts - 1) / parts;
+  // Sums of each weight, for threads of their own: more where that costs little beside the adding.
+  const std::int64_t parts = std::clamp<std::int64_t>(it.cells / (32 * it.weights + 1), 2, 16);
+  const std::int64_t slots = 2 * it.weights + 1;  // of a part: numbers from -weights to weights, so that no sign counts
+  const std::unique_ptr<double[]> all(new double[parts * slots]);  // each thread zeroes its own
+  const std::int64_t size = ((it.cells + parts - 1) / parts + run - 1) / run * run;
   parallel(parts, 1, threads, [&](std::ptrdiff_t first_part, std::ptrdiff_t last_part) {
     for (std::ptrdiff_t part = first_part; part < last_part; ++part) {
-      double* own = all.data() + part * (it.weights + 1);
-      const std::int64_t last = std::min(it.cells, (part + 1) * size);
-      for (std::int64_t cell = part * size; cell < last; ++cell) {
-        const std::int32_t number = it.numbers[cell];
-        const std::int32_t minus = number >> 31;  // -1 or 0: signs are random, and a branch would be guessed wrong
-        own[(number ^ minus) - minus] += static_cast<double>(grad[cell]) * (minus | 1);
-      }
+      double* middle = all.get() + part * slots + it.weights;
+      std::fill(middle - it.weights, middle + it.weights + 1, 0.0);
+      each(
+          it, std::min(it.cells, part * size), std::min(it.cells, (part + 1) * size),
+          [=](std::int64_t cell, std::int32_t number) { middle[number] += static_cast<double>(grad[cell]); },
+          [=](std::int64_t cell, std::int32_t number) {
+            const double sign = (number >> 31) | 1;  // signs are random, and a branch would be guessed wrong
+            for (int j = 0; j < run; ++j) middle[std::abs(number) + j] += sign * static_cast<double>(grad[cell + j]);
+          });
     }
   });
-  for (std::int64_t p = 0; p < it.weights; ++p) {
-    double sum = 0.0;
-    for (std::int64_t part = 0; part < parts; ++part) sum += all[part * (it.weights + 1) + p + 1];
-    sums[p] = static_cast<Float>(sum);
-  }
+  parallel(it.weights, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
+    for (std::ptrdiff_t p = first; p < last; ++p) {
+      const double* middle = all.get() + it.weights;
+      double sum = 0.0;
+      for (std::int64_t part = 0; part < parts; ++part, middle += slots) sum += middle[p + 1] - middle[-p - 1];
+      sums[p] = static_cast<Float>(sum);
+    }
+  });
 }
 
 }  // namespace
@@ -103,7 +125,12 @@ void spread(const Index& it, const Float* theta, Float* out, int threads) {
   *middle = 0;
   for (std::int64_t p = 0; p < it.weights; ++p) middle[p + 1] = theta[p], middle[-p - 1] = -theta[p];
   parallel(it.cells, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
-    for (std::ptrdiff_t cell = first; cell < last; ++cell) out[cell] = middle[it.numbers[cell]];
+    each(
+        it, first, last, [=](std::int64_t cell, std::int32_t number) { out[cell] = middle[number]; },
+        [=](std::int64_t cell, std::int32_t number) {
+          const Float sign = (number >> 31) | 1;
+          for (int j = 0; j < run; ++j) out[cell + j] = sign * theta[std::abs(number) - 1 + j];
+        });
   });
 }
 

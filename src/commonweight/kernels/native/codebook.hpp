@@ -15,10 +15,10 @@ namespace commonweight {
 struct CodebookProduct {
   const float* x;            // (batch, blocks · 16 · per), zero beyond the columns
   const std::uint32_t* codes;  // (rows, blocks · 16)
-  const float* values;       // (codebooks, table), table = max(16, 2^bits): a smaller codebook is repeated
+  const float* values;       // (codebooks, held); 256 are held for codes of 8 bits
   const float* bias;         // (rows), or null
   float* y;                  // (batch, rows)
-  std::ptrdiff_t batch, rows, blocks, rows_per_codebook;
+  std::ptrdiff_t held, batch, rows, blocks, rows_per_codebook;
 };
 
 // What an instruction set offers for codes of so many bits, for the rows first .. last - 1. Null: not compiled in.

@@ -11,12 +11,20 @@ struct Avx2 {
   struct Vec {
     __m256 low, high;
   };
-  static constexpr int rows = 2, samples = 2;
+  template <int bits>
+  static constexpr int rows = 2;
+  static constexpr int samples = 2;
 
   template <int bits>
   struct Table {
     Table() = default;
-    explicit Table(const float* start) : low(_mm256_loadu_ps(start)), high(_mm256_loadu_ps(start + 8)), from(start) {}
+    Table(const float* start, std::ptrdiff_t held) : from(start) {
+      const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), end = _mm256_set1_epi32(static_cast<int>(held));
+      const __m256i own = _mm256_and_si256(lanes, _mm256_set1_epi32((1 << bits) - 1));
+      low = _mm256_permutevar8x32_ps(_mm256_maskload_ps(start, _mm256_cmpgt_epi32(end, lanes)), own);
+      const __m256i upper = _mm256_add_epi32(lanes, _mm256_set1_epi32(8));
+      high = _mm256_maskload_ps(start + 8, _mm256_cmpgt_epi32(end, upper));
+    }
     __m256 low, high;
     const float* from;
   };

@@ -1,4 +1,5 @@
 // The codebook product in plain C++, for every processor.
+#include <algorithm>
 #include <vector>
 
 #include "codebook_tile.hpp"
@@ -10,19 +11,21 @@ struct Portable {
   struct Vec {
     float of[16];
   };
-  static constexpr int rows = 1, samples = 4;
+  template <int bits>
+  static constexpr int rows = 1;
+  static constexpr int samples = 4;
 
   template <int bits>
   struct Table {
     Table() = default;
-    explicit Table(const float* start) : from(start) {}
-    const float* from;
+    Table(const float* start, std::ptrdiff_t held) { std::copy(start, start + held, values); }
+    float values[1 << bits] = {};
   };
 
   template <int bits>
   static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
     Vec found;
-    for (int j = 0; j < 16; ++j) found.of[j] = table.from[(words[j] >> (bits * k)) & ((1u << bits) - 1)];
+    for (int j = 0; j < 16; ++j) found.of[j] = table.values[(words[j] >> (bits * k)) & ((1u << bits) - 1)];
     return found;
   }
 

@@ -1,7 +1,9 @@
 // The product of `codebook.hpp` in tiles of rows × samples held in registers; included once for each instruction set.
 //
-// `Isa` has: Vec, 16 floats; Table<bits>, a codebook made ready; lookup<bits>(table, words, k), the weights of the k-th
-// codes of 16 words; load, store, zero, fma and sum; ROWS × SAMPLES, the largest tile that its registers hold.
+// `Isa` has: Vec, 16 floats; Table<bits>(values, held), a codebook made ready: one of at most 4 bits is repeated to 16
+// values, so that bits of a word beyond its own do not matter, and values that it does not hold are zeros;
+// lookup<bits>(table, words, k), the weights of the k-th codes of 16 words; load, store, zero, fma and sum;
+// rows<bits> × samples, the largest tile that its registers hold.
 #pragma once
 
 #include <algorithm>
@@ -12,18 +14,22 @@ namespace commonweight {
 namespace {
 
 constexpr std::ptrdiff_t block_words = 16;
+constexpr std::ptrdiff_t ahead = 12288;  // words, 48 KiB: codes asked for so early are in the second cache when needed
+
+template <class Isa, int bits>
+typename Isa::template Table<bits> table_of(const CodebookProduct& it, std::ptrdiff_t row) {
+  return typename Isa::template Table<bits>(it.values + row / it.rows_per_codebook * it.held, it.held);
+}
 
 template <class Isa, int bits, int rows, int samples>
 void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample) {
-  using Table = typename Isa::template Table<bits>;
   constexpr int per = 32 / bits;
-  constexpr std::ptrdiff_t table_size = bits == 8 ? 256 : 16;
   const std::ptrdiff_t width = product.blocks * block_words * per;
-  Table tables[rows];
+  typename Isa::template Table<bits> tables[rows];
   const std::uint32_t* words[rows];
   typename Isa::Vec sums[rows][samples];
   for (int r = 0; r < rows; ++r) {
-    tables[r] = Table(product.values + (row + r) / product.rows_per_codebook * table_size);
+    tables[r] = table_of<Isa, bits>(product, row + r);
     words[r] = product.codes + (row + r) * product.blocks * block_words;
     for (int n = 0; n < samples; ++n) sums[r][n] = Isa::zero();
   }
@@ -40,7 +46,7 @@ void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sam
       x += block_words;
     }
     for (int r = 0; r < rows; ++r) {
-      __builtin_prefetch(words[r] + rows * product.blocks * block_words);  // the same place of the next tile
+      __builtin_prefetch(words[r] + ahead, 0, 2);
       words[r] += block_words;
     }
   }
@@ -62,14 +68,16 @@ void strip(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sa
 // Samples in blocks that stay in the second cache while rows pass by.
 template <class Isa, int bits>
 void codebook_rows(const CodebookProduct& product, std::ptrdiff_t first, std::ptrdiff_t last) {
+  constexpr int rows = Isa::template rows<bits>;
   constexpr std::ptrdiff_t cache = 1 << 17;  // floats: 512 KiB
   const std::ptrdiff_t width = std::max<std::ptrdiff_t>(1, product.blocks * block_words * (32 / bits));
   const std::ptrdiff_t some = std::max<std::ptrdiff_t>(1, cache / width / Isa::samples) * Isa::samples;
   for (std::ptrdiff_t sample = 0; sample < product.batch; sample += some) {
     const std::ptrdiff_t end = std::min(product.batch, sample + some);
     std::ptrdiff_t row = first;
-    for (; row + Isa::rows <= last; row += Isa::rows)
-      strip<Isa, bits, Isa::rows, Isa::samples>(product, row, sample, end);
+    if (rows > 1 && end - sample == 1)
+      for (; row + 2 * rows <= last; row += 2 * rows) tile<Isa, bits, 2 * rows, 1>(product, row, sample);
+    for (; row + rows <= last; row += rows) strip<Isa, bits, rows, Isa::samples>(product, row, sample, end);
     for (; row < last; ++row) strip<Isa, bits, 1, Isa::samples>(product, row, sample, end);
   }
 }
@@ -77,9 +85,8 @@ void codebook_rows(const CodebookProduct& product, std::ptrdiff_t first, std::pt
 template <class Isa, int bits>
 void expand_rows(const CodebookProduct& it, float* matrix, std::ptrdiff_t first, std::ptrdiff_t last) {
   constexpr int per = 32 / bits;
-  constexpr std::ptrdiff_t table_size = bits == 8 ? 256 : 16;
   for (std::ptrdiff_t row = first; row < last; ++row) {
-    const typename Isa::template Table<bits> table(it.values + row / it.rows_per_codebook * table_size);
+    const auto table = table_of<Isa, bits>(it, row);
     const std::uint32_t* words = it.codes + row * it.blocks * block_words;
     float* to = matrix + row * it.blocks * block_words * per;
     for (std::ptrdiff_t block = 0; block < it.blocks; ++block, words += block_words)

@@ -39,13 +39,14 @@ CodebookKernels kernels(const std::string& instructions, int bits) {
 }
 
 // Pieces of rows, some for each thread, in whole tiles.
-std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 4 + 1) * 4; }
+std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 8 + 1) * 8; }
 
 void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
-                      std::uintptr_t values, std::uintptr_t bias, std::uintptr_t y, std::ptrdiff_t batch,
-                      std::ptrdiff_t rows, std::ptrdiff_t blocks, std::ptrdiff_t rows_per_codebook, int threads) {
+                      std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,
+                      std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t blocks,
+                      std::ptrdiff_t rows_per_codebook, int threads) {
   const CodebookProduct it{at<float>(x), at<std::uint32_t>(codes), at<float>(values), at<float>(bias), at<float>(y),
-                           batch,        rows,                     blocks,            rows_per_codebook};
+                           held,         batch,                    rows,              blocks,          rows_per_codebook};
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
   commonweight::parallel(rows, grain(rows, threads), threads,
@@ -53,9 +54,9 @@ void codebook_product(const std::string& instructions, int bits, std::uintptr_t 
 }
 
 void codebook_expand(const std::string& instructions, int bits, std::uintptr_t codes, std::uintptr_t values,
-                     std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
+                     std::ptrdiff_t held, std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
                      std::ptrdiff_t rows_per_codebook, int threads) {
-  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, 0, rows, blocks,
+  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, held, 0, rows, blocks,
                            rows_per_codebook};
   const auto expand = kernels(instructions, bits).expand;
   nb::gil_scoped_release release;
@@ -74,19 +75,19 @@ void codebook_sums(int bits, std::uintptr_t grad, std::uintptr_t codes, std::uin
 }
 
 template <class Float>
-void spread(std::uintptr_t numbers, std::int64_t cells, std::int64_t weights, std::uintptr_t theta, std::uintptr_t out,
-            int threads) {
+void spread(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::int64_t weights, std::uintptr_t theta,
+            std::uintptr_t out, int threads) {
   nb::gil_scoped_release release;
-  commonweight::spread<Float>({at<std::int32_t>(numbers), cells, nullptr, nullptr, weights}, at<Float>(theta),
+  commonweight::spread<Float>({at<std::int32_t>(numbers), at<std::int32_t>(runs), cells, nullptr, nullptr, weights}, at<Float>(theta),
                               at<Float>(out), threads);
 }
 
 template <class Float>
-void adjoint(std::uintptr_t numbers, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
+void adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
              std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
   nb::gil_scoped_release release;
-  const commonweight::Index index{at<std::int32_t>(numbers), cells, at<std::int32_t>(positions),
-                                  at<std::int64_t>(starts), weights};
+  const commonweight::Index index{at<std::int32_t>(numbers),   at<std::int32_t>(runs),   cells,
+                                  at<std::int32_t>(positions), at<std::int64_t>(starts), weights};
   commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
 }
 

@@ -10,8 +10,8 @@ from commonweight.measure.report.numerals import counted
 from commonweight.measure.report.pictures import Pixels, image, shrunk, signed
 from commonweight.views import View
 
-MOST, SIDE = 128, 160
-"""Pictures of a view that are shown, and their largest side in pixels."""
+MOST, SIDE, ALONE = 128, 160, 560
+"""Pictures of a view that are shown, and their largest side in pixels: of several, and of one alone."""
 
 
 def views(model: nn.Module, data: Data) -> Markup | None:
@@ -27,7 +27,7 @@ def views(model: nn.Module, data: Data) -> Markup | None:
 
 
 def _figure(view: View) -> Markup:
-    images = shrunk(view.images[:MOST].float(), SIDE)
+    images = shrunk(view.images[:MOST].float(), ALONE if len(view.images) == 1 else SIDE)
     finite = images[images.isfinite()]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     tiles = []
@@ -38,7 +38,8 @@ def _figure(view: View) -> Markup:
     caption = view.caption
     if len(view.images) > MOST:
         caption += f" The first {counted(MOST, 'picture')} of {len(view.images):,} are shown."
-    size = "large" if len(tiles) <= 10 else "medium" if len(tiles) <= 24 else "small"
+    sizes = {"alone": 1, "large": 10, "medium": 24, "small": MOST}
+    size = next(name for name, most in sizes.items() if len(tiles) <= most)
     return figure(view.title, tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
 
 
