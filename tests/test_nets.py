@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import commonweight as cw
-from commonweight import nets, patterns
+from commonweight import data, nets, patterns
 from commonweight.errors import NetError
 from commonweight.nets import lenet
+from commonweight.nets.activations import ACTIVATIONS
 from commonweight.nets.cnn import CNN
 from commonweight.nets.lenet import FixedCodes, GreyImage, LeNet5, LeNet1989, ScaledTanh, digit_codes
 from commonweight.nets.locally_connected import LocallyConnected
@@ -289,7 +290,7 @@ def test_names_are_those_of_the_entries_in_order():
 
 
 def test_mlp_is_what_its_formula_says():
-    net = MLP((2, 3), 2, hidden=(5, 4), activation=nn.Tanh)
+    net = MLP((2, 3), 2, hidden=(5, 4), activation="tanh")
     weights = [parameter.detach().double().numpy() for parameter in net.parameters()]
     x = np.random.default_rng(0).normal(size=(7, 2, 3))
     state = x.reshape(7, 6)
@@ -297,6 +298,49 @@ def test_mlp_is_what_its_formula_says():
         state = np.tanh(state @ matrix.T + bias)
     expected = state @ weights[4].T + weights[5]
     np.testing.assert_allclose(net.double()(torch.from_numpy(x)).detach().numpy(), expected)
+
+
+ACTIVATIONS_BY_HAND = {
+    "step": lambda a: (a >= 0).astype(float),
+    "sgn": lambda a: np.where(a >= 0, 1.0, -1.0),
+    "sigmoid": lambda a: 1 / (1 + np.exp(-a)),
+    "tanh": lambda a: (np.exp(a) - np.exp(-a)) / (np.exp(a) + np.exp(-a)),
+    "relu": lambda a: np.maximum(a, 0),
+    "leaky_relu": lambda a: np.maximum(a, 0.01 * a),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_are_their_formulas(name):
+    a = np.concatenate([[0.0], np.random.default_rng(0).normal(scale=2, size=50)])
+    np.testing.assert_allclose(ACTIVATIONS[name]()(torch.from_numpy(a)), ACTIVATIONS_BY_HAND[name](a), atol=1e-15)
+
+
+@pytest.mark.parametrize(("name", "slope"), [("step", 0.5), ("sgn", 1.0)])
+def test_steps_pass_gradients_through_where_they_are_near(name, slope):
+    a = torch.tensor([-1.5, -0.9, 0.0, 0.9, 1.5], requires_grad=True)
+    ACTIVATIONS[name]()(a).sum().backward()
+    assert a.grad.tolist() == [0.0, slope, slope, slope, 0.0]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_a_net_of_any_depth_learns_with_every_activation(name):
+    iris = data.load("iris", seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP((4,), 3, hidden=(16, 16), activation=name)
+    run = cw.fit(net, iris, epochs=40, out=None, progress=False)
+    assert run.results["test"]["accuracy"] > 0.8
+
+
+def test_with_softmax_the_outputs_are_logarithms_of_probabilities():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP((4,), 3, softmax=True)
+    x, targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0, 1, 2])
+    probabilities = net(x).exp()
+    torch.testing.assert_close(probabilities, nn.Sequential(*list(net.children())[:-1])(x).softmax(1))
+    torch.testing.assert_close(F.cross_entropy(net(x), targets), -probabilities[range(6), targets].log().mean())
 
 
 def test_mlp_without_hidden_layers_is_linear():
@@ -359,6 +403,7 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.build("lenet5", (1, 28, 28), 26), r"tells 2 to 10 classes apart; got 26: use the net cnn"),
         (lambda: nets.build("lenet5", (1, 28, 28), 1), r"tells 2 to 10 classes apart; got 1"),
         (lambda: nets.build("lenet1989", (1, 28, 28), 1), r"lenet1989 tells two or more classes apart; got 1"),
+        (lambda: MLP((4,), 2, activation="relU"), r"one of step, sgn, sigmoid, .*leaky_relu; got 'relU'"),
         (lambda: MLP((4,), 2, hidden=(8, 0)), r"Every hidden layer of an mlp needs at least 1 unit; got \(8, 0\)"),
     ],
 )

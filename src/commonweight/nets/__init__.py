@@ -33,7 +33,7 @@ _AXES = {"image": 3, "series": 2, "table": 1}
 def names() -> tuple[str, ...]:
     """The names that `build` knows, in alphabetical order.
 
-    >>> {"cnn", "lenet5", "svm"} <= set(names())
+    >>> {"cnn", "lenet5"} <= set(names())
     True
     """
     return tuple(_ENTRIES)

@@ -33,6 +33,16 @@ _BOTH = ("classification", "regression")
 _ANY = ("image", "series", "table")
 ENTRIES = (
     Entry(
+        "agnostic",
+        "wiring found by evolution, one weight for all",
+        "Gaier & Ha 2019",
+        ("classification",),
+        _ANY,
+        (64,),
+        "agnostic:Agnostic",
+        {"classification": "agnostic:AgnosticClassifier"},
+    ),
+    Entry(
         "cnn",
         "small convolutional net, default for images",
         "Ioffe & Szegedy 2015",
@@ -152,6 +162,16 @@ ENTRIES = (
         "group_cnn:P4MCNN",
     ),
     Entry(
+        "perceptron",
+        "one layer that learns from mistakes alone",
+        "Rosenblatt 1958",
+        ("classification",),
+        _ANY,
+        (1, 28, 28),
+        "neuron:Perceptron",
+        {"classification": "neuron:PerceptronClassifier"},
+    ),
+    Entry(
         "plain20",
         "resnet20 without its shortcuts",
         "He et al. 2015",
@@ -159,6 +179,16 @@ ENTRIES = (
         ("image",),
         (3, 32, 32),
         "resnet:plain20",
+    ),
+    Entry(
+        "rbf",
+        "units that answer near centres of k-means",
+        "Broomhead & Lowe 1988",
+        _BOTH,
+        _ANY,
+        (1, 28, 28),
+        "rbf:RBF",
+        {"classification": "rbf:RBFClassifier", "regression": "rbf:RBFRegressor"},
     ),
     Entry(
         "resnet152",

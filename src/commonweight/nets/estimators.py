@@ -100,6 +100,12 @@ class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
 class ModuleRegressor(RegressorMixin, ModuleEstimator):  # type: ignore[misc]
     """A regressor: one target or several."""
 
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn should know: several targets are fine."""
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
     def encode(self, X: ArrayLike, y: ArrayLike) -> tuple[Tensor, Tensor]:
         """Check samples and targets.
 
@@ -118,7 +124,7 @@ class ModuleRegressor(RegressorMixin, ModuleEstimator):  # type: ignore[misc]
     def predict(self, X: ArrayLike) -> Array:
         """Values of the targets, of the shape that `y` had."""
         values = self.scores(X).numpy()
-        return values[:, 0] if self._is_flat else values
+        return values[:, 0] if self._is_flat else values.astype(np.float64)  # as scikit-learn wants several targets
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:

@@ -1,12 +1,13 @@
 """The multilayer perceptron: fully connected layers, nothing shared, for samples of any shape."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
 from torch import nn
 
 from commonweight.errors import NetError
+from commonweight.nets.activations import ACTIVATIONS
 
 
 class MLP(nn.Sequential):
@@ -15,20 +16,25 @@ class MLP(nn.Sequential):
     Source: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors" (1986); with ReLU:
     Glorot, Bordes, Bengio, "Deep sparse rectifier neural networks" (2011). Weights start as in torch's linear layers.
 
+    The outputs are logits for classification: the cross entropy that trains them contains the softmax, in one step that
+    neither overflows nor rounds to 0. With `softmax` the net takes it itself and gives log softmax(z); the softmax of
+    that is softmax(z) again, so that loss, scores and reports stay as they are, and exp(net(x)) are probabilities.
+
     Args:
         in_shape: of one sample; it is flattened.
         n_outputs: number of classes or values.
         hidden: units of each hidden layer; empty for a linear model.
-        activation: makes f, a module that takes and gives any shape.
+        activation: f, by its name in `commonweight.nets.activations`.
+        softmax: whether the outputs are logarithms of probabilities that add up to 1.
 
     Raises:
-        NetError: a hidden layer without units.
+        NetError: a hidden layer without units, or an unknown activation.
 
-    Example:
+    Example, the net that MATLAB's `feedforwardnet(10)` makes:
         >>> import torch
-        >>> net = MLP((1, 8, 8), 10, hidden=(32,), activation=nn.Tanh)
-        >>> net(torch.zeros(5, 1, 8, 8)).shape
-        torch.Size([5, 10])
+        >>> net = MLP((13,), 1, hidden=(10,), activation="tanh")
+        >>> net(torch.zeros(5, 13)).shape
+        torch.Size([5, 1])
         >>> [name for name, _ in net.named_children()]
         ['flat', 'hidden1', 'hidden1_state', 'output']
     """
@@ -39,14 +45,19 @@ class MLP(nn.Sequential):
         n_outputs: int,
         *,
         hidden: Sequence[int] = (128, 64),
-        activation: Callable[[], nn.Module] = nn.ReLU,
+        activation: str = "relu",
+        softmax: bool = False,
     ) -> None:
         if any(units < 1 for units in hidden):
             raise NetError(f"Every hidden layer of an mlp needs at least 1 unit; got {tuple(hidden)}.")
+        if activation not in ACTIVATIONS:
+            raise NetError(f"The activation of an mlp is one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
         super().__init__()
         units = (prod(in_shape), *hidden)
         self.add_module("flat", nn.Flatten())
         for number, (before, after) in enumerate(pairwise(units), start=1):
             self.add_module(f"hidden{number}", nn.Linear(before, after))
-            self.add_module(f"hidden{number}_state", activation())
+            self.add_module(f"hidden{number}_state", ACTIVATIONS[activation]())
         self.add_module("output", nn.Linear(units[-1], n_outputs))
+        if softmax:
+            self.add_module("softmax", nn.LogSoftmax(1))

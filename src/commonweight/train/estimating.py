@@ -16,6 +16,7 @@ from commonweight.measure.records import Record, to_lines
 from commonweight.measure.report import write_report
 from commonweight.train.objective import Part, evaluate, loss_function
 from commonweight.train.run import RECORDS, REPORT, WEIGHTS, Run, begin_folder, describe, write_description
+from commonweight.train.together import Team
 
 NOT_GIVEN = (None, "auto")
 
@@ -24,6 +25,8 @@ def fit_estimator(
     estimator: Any, data: Data, *, net: str, seed: int, out: str | Path | None = "auto", **settings: Any
 ) -> Run:
     """Fit an estimator to the training part and score it on the test part.
+
+    Where several processes train together, each fits it, and only the first writes the folder.
 
     Args:
         estimator: see `commonweight.nets.estimators`; it is handed normalised samples, flat.
@@ -42,7 +45,8 @@ def fit_estimator(
     """
     parameters = _set(estimator, net, settings)
     description = describe(net, data, {**parameters, "seed": seed})
-    folder = None if out is None else begin_folder(out, f"{data.name}-{net}", description)
+    team = Team.current()
+    folder = None if out is None else team.agree(lambda: begin_folder(out, f"{data.name}-{net}", description))
     started = time.perf_counter()
     x = data.normalisation.apply(data.x[data.train]).flatten(1).numpy()
     y = data.normalisation.apply_target(data.y[data.train]).numpy()
@@ -56,7 +60,7 @@ def fit_estimator(
     description["structure"] = dict(estimator.structure_)
     run = Run(model, description, [], folder)
     _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
-    if folder is not None:
+    if folder is not None and team.leads:
         _write(run, folder, data)
     return run
 

@@ -3,12 +3,14 @@
 #include <nanobind/stl/string.h>
 
 #include <atomic>
+#include <memory>
 #include <new>
 #include <string>
 
 #include "adjoint.hpp"
 #include "codebook.hpp"
 #include "kmeans.hpp"
+#include "networks.hpp"
 #include "threads.hpp"
 
 namespace nb = nanobind;
@@ -113,6 +115,30 @@ void kmeans(std::uintptr_t points, std::uintptr_t weights, std::ptrdiff_t rows, 
   if (no_memory) throw std::bad_alloc();
 }
 
+// Networks are handed out a few at a time, each thread with space of its own.
+void networks(const std::string& instructions, std::uintptr_t first, std::uintptr_t kind, std::uintptr_t given_start,
+              std::uintptr_t given, std::uintptr_t computed_start, std::uintptr_t computed, std::uintptr_t outputs,
+              std::uintptr_t x, std::uintptr_t weights, std::uintptr_t y, std::ptrdiff_t n_networks,
+              std::ptrdiff_t largest, std::ptrdiff_t n_in, std::ptrdiff_t n_out, std::ptrdiff_t n_weights,
+              std::ptrdiff_t samples, std::ptrdiff_t per_network, int threads) {
+  using Index = std::int64_t;
+  const commonweight::Networks it{at<Index>(first),          at<Index>(kind),     at<Index>(given_start),
+                                  at<Index>(given),          at<Index>(computed_start), at<Index>(computed),
+                                  at<Index>(outputs),        at<float>(x),        at<float>(weights),
+                                  at<float>(y),              n_in,                n_out,
+                                  n_weights,                 samples,             per_network};
+  const auto kernel = instructions == "avx512" ? commonweight::networks_avx512()
+                      : instructions == "avx2" ? commonweight::networks_avx2()
+                                               : commonweight::networks_portable();
+  nb::gil_scoped_release release;
+  const std::ptrdiff_t piece = n_networks / (4 * threads) + 1, n_pieces = (n_networks + piece - 1) / piece;
+  const std::ptrdiff_t each = commonweight::block * n_weights * (largest + 1);
+  const std::unique_ptr<float[]> space(new float[static_cast<std::size_t>(n_pieces * each)]);
+  commonweight::parallel(n_networks, piece, threads, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+    kernel(it, space.get() + from / piece * each, from, to);
+  });
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -123,6 +149,7 @@ NB_MODULE(_native, m) {
   m.def("codebook_sums", &codebook_sums);
   m.def("kmeans_float32", &kmeans<float>);
   m.def("kmeans_float64", &kmeans<double>);
+  m.def("networks", &networks);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);
