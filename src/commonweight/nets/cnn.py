@@ -1,34 +1,51 @@
-"""A small modern convolutional network: the default net for images."""
+"""A small modern convolutional network, for images and for series: the default net for images."""
 
-from torch import nn
+from collections.abc import Callable
+from math import prod
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from commonweight.errors import NetError
 
 STAGES = 3
 SMALLEST = 2**STAGES
+LAYERS: dict[tuple[int, str], tuple[Callable[..., nn.Module], ...]] = {
+    (1, "max"): (nn.Conv1d, nn.MaxPool1d, nn.BatchNorm1d),
+    (1, "average"): (nn.Conv1d, nn.AvgPool1d, nn.BatchNorm1d),
+    (2, "max"): (nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d),
+    (2, "average"): (nn.Conv2d, nn.AvgPool2d, nn.BatchNorm2d),
+}
+"""The layers of a stage, by the number of sides and the pooling."""
 
 
 class CNN(nn.Sequential):
     """Three stages of convolution, pooling, normalisation and ReLU, then one linear layer.
 
         (C, H, W) -> (width, H/2, W/2) -> (2·width, H/4, W/4) -> (4·width, H/8, W/8) -> n_outputs, sides rounded down
+        (C, L)    -> (width, L/2)      -> (2·width, L/4)      -> (4·width, L/8)      -> n_outputs
 
-    A stage is a 3×3 convolution (stride 1, padding 1), 2×2 max pooling (the maximum of each window), batch
-    normalisation (Ioffe, Szegedy, "Batch Normalization", 2015), whose shift serves as the bias, and ReLU. Pooling comes
-    straight after the convolution, so that the others have a quarter of the work.
+    A stage is a convolution with kernels of side 3 (stride 1, padding 1), pooling of windows of side 2 (their maximum,
+    or their average; what is left over at an odd border is dropped), batch normalisation (Ioffe, Szegedy, "Batch
+    Normalization", 2015), whose shift serves as the bias, and ReLU. Pooling comes straight after the convolution, so
+    that the others have a quarter of the work.
 
-    Free weights: 9·width·(C + 10·width) in the convolutions, 14·width in the normalisations and
-    n_outputs·(4·width·(H//8)·(W//8) + 1) in the linear layer.
+    Free weights, with k = 9 for images and 3 for series: k·width·(C + 10·width) in the convolutions, 14·width in the
+    normalisations and n_outputs·(4·width·(H//8)·(W//8) + 1) in the linear layer.
 
     Args:
-        in_shape: (C, H, W) of one image, H and W at least 8.
+        in_shape: (C, H, W) of one image or (C, L) of one series, each side at least 8.
         n_outputs: number of classes or values.
         width: channels of the first stage, at least 1.
+        pooling: "max" or "average".
+        convolution: "correlation", y[p] = Σ_k w[k] x[p + k], as is usual, or "true", y[p] = Σ_k w[k] x[p - k], whose
+            kernels are turned by half a turn before they are laid over the input (see `Turned`).
 
-    Shapes: x (B, C, H, W) -> (B, n_outputs), in float32 or bfloat16.
+    Shapes: x (B, *in_shape) -> (B, n_outputs), in float32 or bfloat16.
 
     Raises:
-        NetError: samples that are not images, images smaller than 8×8, or a width below 1.
+        NetError: samples that are neither images nor series, sides below 8, a width below 1, or another word for
+            pooling or convolution.
 
     Example:
         >>> import torch
@@ -39,27 +56,67 @@ class CNN(nn.Sequential):
         29178
     """
 
-    def __init__(self, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 16) -> None:
-        if len(in_shape) != 3:
-            raise NetError(
-                f"A cnn takes images of shape (channels, height, width), but the samples have shape {tuple(in_shape)}: "
-                f"use mlp."
-            )
-        channels, n_rows, n_columns = in_shape
-        if min(n_rows, n_columns) < SMALLEST:
-            raise NetError(
-                f"A cnn halves an image {STAGES} times and needs at least {SMALLEST}×{SMALLEST} pixels, but these "
-                f"images have {n_rows}×{n_columns}: enlarge them, or use mlp."
-            )
-        if width < 1:
-            raise NetError(f"The first stage of a cnn needs at least 1 channel; got width {width}.")
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        n_outputs: int,
+        *,
+        width: int = 16,
+        pooling: str = "max",
+        convolution: str = "correlation",
+    ) -> None:
+        _require(in_shape, width, pooling, convolution)
         super().__init__()
+        channels, *sides = in_shape
+        layer, pool, norm = LAYERS[len(sides), pooling]
         for stage in range(1, STAGES + 1):
             maps = width * 2 ** (stage - 1)
-            self.add_module(f"conv{stage}", nn.Conv2d(channels, maps, kernel_size=3, padding=1, bias=False))
-            self.add_module(f"conv{stage}_pool", nn.MaxPool2d(2))
-            self.add_module(f"conv{stage}_norm", nn.BatchNorm2d(maps))
+            kernels = layer(channels, maps, kernel_size=3, padding=1, bias=False)
+            if convolution == "true":
+                parametrize.register_parametrization(kernels, "weight", Turned())
+            self.add_module(f"conv{stage}", kernels)
+            self.add_module(f"conv{stage}_pool", pool(2))
+            self.add_module(f"conv{stage}_norm", norm(maps))
             self.add_module(f"conv{stage}_state", nn.ReLU())
             channels = maps
         self.add_module("flat", nn.Flatten())
-        self.add_module("output", nn.Linear(channels * (n_rows // SMALLEST) * (n_columns // SMALLEST), n_outputs))
+        self.add_module("output", nn.Linear(channels * prod(side // SMALLEST for side in sides), n_outputs))
+
+
+class Turned(nn.Module):
+    """Kernels (O, C, *sides) turned by half a turn, every axis of a side reversed: what makes correlation convolution.
+
+    As a parametrization of a layer's weight, the parameter is the kernel of the true convolution. Learning can go
+    either way (claim 5): the kernels of one are those of the other, turned.
+
+        >>> import torch
+        >>> Turned()(torch.arange(6.0).reshape(1, 1, 2, 3))
+        tensor([[[[5., 4., 3.],
+                  [2., 1., 0.]]]])
+    """
+
+    def forward(self, kernels: Tensor) -> Tensor:
+        return kernels.flip(tuple(range(2, kernels.ndim)))
+
+    right_inverse = forward
+
+
+def _require(in_shape: tuple[int, ...], width: int, pooling: str, convolution: str) -> None:
+    """Refuse what no net can be made for."""
+    if len(in_shape) not in (2, 3):
+        raise NetError(
+            f"A cnn takes images of shape (channels, height, width) or series of shape (channels, length), but the "
+            f"samples have shape {tuple(in_shape)}: use mlp."
+        )
+    if min(in_shape[1:]) < SMALLEST:
+        size = "×".join(map(str, in_shape[1:]))
+        raise NetError(
+            f"A cnn halves each side {STAGES} times and needs at least {SMALLEST} pixels or steps of it, but these "
+            f"samples have {size}: enlarge them, or use mlp."
+        )
+    if width < 1:
+        raise NetError(f"The first stage of a cnn needs at least 1 channel; got width {width}.")
+    if pooling not in ("max", "average"):
+        raise NetError(f"The pooling of a cnn is max or average; got {pooling!r}.")
+    if convolution not in ("correlation", "true"):
+        raise NetError(f"The convolution of a cnn is correlation or true; got {convolution!r}.")

@@ -3,6 +3,7 @@
 from torch import nn
 
 from commonweight import patterns
+from commonweight.errors import NetError
 from commonweight.nets.cnn import CNN
 from commonweight.tied import Tied
 
@@ -23,7 +24,7 @@ class LocallyConnected(CNN):
         width: channels of the first stage, at least 1.
 
     Raises:
-        NetError: as `CNN`.
+        NetError: samples that are not images; and as `CNN`.
 
     Example:
         >>> import torch
@@ -35,6 +36,11 @@ class LocallyConnected(CNN):
     """
 
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 16) -> None:
+        if len(in_shape) != 3:
+            raise NetError(
+                f"A locally connected net takes images of shape (channels, height, width), but the samples have shape "
+                f"{tuple(in_shape)}: use cnn for series, mlp for the rest."
+            )
         super().__init__(in_shape, n_outputs, width=width)
         _, n_rows, n_columns = in_shape
         for name, layer in list(self.named_children()):

@@ -1,0 +1,10 @@
+"""A residual net of 20 layers, beside its plain twin, with the same training."""
+
+from families.case import Case, trained
+
+SHARES = "each kernel at every position"
+CASES = (
+    Case(
+        "resnet20", "digits", "accuracy", trained("digits", "resnet20"), "plain20", trained("digits", "plain20"), SHARES
+    ),
+)
