@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import commonweight as cw
-from commonweight import compress, patterns
+from commonweight import compress, data, nets, patterns
 from commonweight.codebook import learn
 from commonweight.compress import nearest
 from commonweight.compress.sharing import packed_bytes
 from commonweight.errors import CompressError, FileError
 from commonweight.kernels.flat import flat_words
 from commonweight.manifest import KEY, Coded, Manifest
+from commonweight.train.finetune import finetune, score
 
 
 def seeded(make, seed=0):
@@ -527,3 +528,13 @@ def test_damage_to_codes_or_values_is_seen(tmp_path):
             cw.load(path)
     path.write_bytes(whole)
     assert cw.audit(path).ok
+
+
+def test_finetuning_keeps_what_does_best_on_the_validation_part():
+    iris = data.load("iris")
+    net = seeded(lambda: nets.build("mlp", iris.in_shape, iris.n_outputs))
+    trained = cw.fit(net, iris, epochs=60, out=None, progress=False).model
+    compress.share(trained, 16, "tensor", shadows=True)
+    before = score(trained, iris, iris.validation)
+    finetune(trained, iris, epochs=2, lr=5.0)  # ruins the net
+    assert score(trained, iris, iris.validation) == before

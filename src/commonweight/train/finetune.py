@@ -3,7 +3,8 @@
 `finetune` trains, `importance` says before compressing which elements the loss depends on.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from commonweight.atomic import own_tensors
 from commonweight.compress import shared_weights
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
@@ -33,9 +35,12 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
     never: the shadows run away from what the net computes with.) Then the shadows are dropped, and the values are
     trained as above.
 
+    In the end the net has the weights that did best on the validation part after an epoch, or before the first one, if
+    no training did it good: what lost nothing by being compressed is not made worse.
+
     Args:
         model: takes normalised samples of the data.
-        data: its training part is used.
+        data: trained on by its training part, chosen by its validation part.
         epochs: passes over it, at least 1.
         lr: largest learning rate.
         seed: of the order of samples, and of dropout.
@@ -75,6 +80,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
     of_bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
     precision = of_bfloat16 if settings.precision == "bfloat16" else nullcontext
     optimizer = _optimizer(model, lr)
+    best = Best(model, data)
     model.train()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -82,8 +88,6 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
             epoch, batch = divmod(step, in_epoch)
             if batch == 0:
                 order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(part)))
-            if _reassign(model, step, steps):
-                optimizer = _optimizer(model, lr)
             for group in optimizer.param_groups:
                 group["lr"] = lr * (1 - step / steps)
             chosen = order[batch * size : (batch + 1) * size]
@@ -97,8 +101,40 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    _reassign(model, steps, steps)  # where there was one step only
+            if _reassign(model, step + 1, steps):
+                optimizer = _optimizer(model, lr)
+            if batch == in_epoch - 1:
+                best.look()
+    best.restore()
     model.eval()
+
+
+class Best:
+    """The weights of a net that have done best on the validation part so far, those of now to begin with."""
+
+    def __init__(self, model: nn.Module, data: Data) -> None:
+        self.model, self.data = model, data
+        self.score = [-math.inf, -math.inf]
+        self.look()
+
+    def look(self) -> None:
+        """Keep the weights of now if they do better: by accuracy and then loss, or by error."""
+        scores = score(self.model, self.data, self.data.validation)
+        found = [scores.get("accuracy", -scores.get("rmse", math.inf)), -scores["loss"]]
+        if found > self.score:
+            self.score = found
+            self.kept = {name: tensor.detach().clone() for name, tensor in self._own()}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Give the net the weights that did best; shadows are gone."""
+        for weight in shared_weights(self.model).values():
+            weight.shadow = None
+        for name, tensor in self._own():
+            tensor.copy_(self.kept[name])
+
+    def _own(self) -> Iterator[tuple[str, Tensor]]:
+        return ((name, tensor) for name, tensor in own_tensors(self.model).items() if not name.endswith(".shadow"))
 
 
 def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tensor]:
@@ -136,10 +172,11 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
     }
 
 
-def score(model: nn.Module, data: Data) -> dict[str, float]:
-    """Scores on the test part, in float32: loss and accuracy, or loss, rmse and r2."""
+def score(model: nn.Module, data: Data, index: Tensor | None = None) -> dict[str, float]:
+    """Scores on the test part, or on samples of other indices, in float32: loss and accuracy, or loss, rmse and r2."""
     full: Callable[[], AbstractContextManager[object]] = nullcontext
-    return evaluate(model, _part(data, data.test), loss_function(model, data, 0.0), data, full)
+    part = _part(data, data.test if index is None else index)
+    return evaluate(model, part, loss_function(model, data, 0.0), data, full)
 
 
 def _part(data: Data, index: Tensor) -> Part:
@@ -157,9 +194,9 @@ def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def _reassign(model: nn.Module, step: int, steps: int) -> bool:
-    """Bring codes and values up to their shadows in the first half of the steps; whether that was the last time."""
+    """Bring codes and values up to their shadows, after each step of the first half; whether that was the last time."""
     with_shadow = [weight for weight in shared_weights(model).values() if weight.shadow is not None]
-    if not with_shadow or not step:
+    if not with_shadow:
         return False
     last = step >= steps // 2
     for weight in with_shadow:
