@@ -69,7 +69,8 @@ class Trial:
         self.made = self.net.generate(index, self.generator)
         self.filled = self.net.complete(self.test_x[:COMPLETED], self.known, self.generator)
         of_class = float((self.judge.predict(self.made.numpy()) == index.numpy()).mean())
-        right = float((self.net(self.test_x).argmax(1) == self.test_y).double().mean())
+        scores = self.net.label(self.net.interval(self.test_x))
+        right = float((scores.argmax(1) == self.test_y).double().mean())
         return [of_class, self.error(self.filled), right]
 
     def error(self, guess: Tensor) -> float:

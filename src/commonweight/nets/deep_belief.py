@@ -40,6 +40,8 @@ class DeepBeliefNet(nn.Module):
     Up:   P(h_k = 1 | h_{k-1}) = σ(R_k h_{k-1} + r_k), k < L
     Down: P(h_{k-1} = 1 | h_k) = σ(G_k h_k + g_k),      G_k = R_kᵀ until `untie_directions`
     Label: P(y | h_{L-1}) by the free energy of the top machine.
+    Answer: the same with weights of its own, which begin as copies of R, r and the top machine (`copy_to_classifier`)
+        and are for backpropagation to tune: what tells classes apart best makes no good samples any more.
 
     Args:
         in_shape: of one sample; it is flattened, and scaled to [0, 1].
@@ -49,6 +51,7 @@ class DeepBeliefNet(nn.Module):
     Attributes:
         recognition, generation: the layers below the top.
         top: a `LabelledBoltzmannMachine`.
+        classifier: recognition layers and machine of the answers.
 
     Raises:
         NetError: no hidden layer, or one without units.
@@ -75,6 +78,15 @@ class DeepBeliefNet(nn.Module):
         self.recognition = nn.ModuleList(nn.Linear(low, high) for low, high in pairwise(below))
         self.generation = nn.ModuleList(nn.Linear(high, low) for low, high in pairwise(below))
         self.top = LabelledBoltzmannMachine(below[-1], n_outputs, top)
+        self.classifier = nn.Sequential()
+        for low, high in pairwise(below):
+            self.classifier.extend([nn.Linear(low, high), nn.Sigmoid()])
+        self.classifier.append(LabelledBoltzmannMachine(below[-1], n_outputs, top))
+
+    def copy_to_classifier(self) -> None:
+        """Let the answers be those of the recognition weights and the top machine as they are now."""
+        for k, source in enumerate([*self.recognition, self.top]):
+            self.classifier[2 * k].load_state_dict(source.state_dict())
 
     def tie_directions(self) -> None:
         """One matrix for both directions of each layer below the top, as in a restricted Boltzmann machine."""
@@ -106,7 +118,8 @@ class DeepBeliefNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of the classes: samples (B, ...) -> (B, C)."""
-        return self.label(self.interval(x))
+        scores: Tensor = self.classifier(self.interval(x))
+        return scores
 
     @torch.no_grad()
     def generate(self, index: Tensor, generator: Generator, steps: int = 500) -> Tensor:

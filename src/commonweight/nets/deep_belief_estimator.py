@@ -16,8 +16,8 @@ class DBNClassifier(ModuleClassifier):
     """A deep belief net that ends as a classifier, and still makes samples.
 
     Each layer learns for `max_iter` epochs as a restricted Boltzmann machine; wake-sleep tunes all together for
-    `sleep_iter` epochs, the rate falling to 0; then backpropagation tunes recognition weights and the reading of the
-    label for `tuning_iter` epochs.
+    `sleep_iter` epochs, the rate falling to 0; then backpropagation tunes, for `tuning_iter` epochs, a copy of the
+    recognition weights and of the top machine that answers from then on.
 
     Args:
         hidden: units of the layers; the last are those of the top machine.
@@ -85,6 +85,7 @@ class DBNClassifier(ModuleClassifier):
             top_rule.rate = rate
             wake_and_sleep(net, top_rule, rows[batch], index[batch], rate=rate, generator=generator)
         order = batches(len(rows), self.batch_size, self.tuning_iter, generator)
+        net.copy_to_classifier()
         learn_labels(net, x, index, order, rate=self.tuning_rate)
         self.module_ = net.eval()
         self.n_iter_ = self.max_iter + self.sleep_iter + self.tuning_iter
