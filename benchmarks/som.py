@@ -16,7 +16,7 @@ How       Seconds of the processor on one thread (other work on the machine then
           50,000 updates of MiniSom on 50×50×784 weights take a quarter of an hour, so there it is timed on 500 of them,
           from which the whole follows, and its map is computed by our own online rule with MiniSom's radii and rates,
           which is checked to come to MiniSom's quantisation error to 0.5 % on these 500, and on all those of digits.
-          (Not to its weights: some first weights are equal, and rounding decides which of them wins.)
+          (Not to its weights, which differ; why has not been examined.)
 Needs     pip install minisom fastersom
 Result    benchmarks/results/som_DATA.md, with versions, hardware, date and n, written by this script:
 

@@ -208,8 +208,8 @@ class SOMClassifier(ModuleClassifier, MapLearner):
     """A map learned without labels; then each unit answers with the class of most of the samples that it wins.
 
     A unit that wins no sample answers with the class of the unit, among those that do, with the nearest weights;
-    Kohonen (2001) calls this calibration. Arguments and further attributes are those of `MapLearner`, but final_radius
-    is 0.3, for units near to the samples.
+    Kohonen (2001) calls this calibration. Arguments and further attributes are those of `MapLearner`, but it
+    makes 30 passes to a final_radius of 0.2, for units near to the samples.
 
     Attributes:
         votes_: how many samples of each class each unit won, float32 of shape (units, C).
@@ -235,9 +235,9 @@ class SOMClassifier(ModuleClassifier, MapLearner):
         hexagonal: bool = False,
         torus: bool = False,
         rule: str = "batch",
-        max_iter: int = 10,
+        max_iter: int = 30,
         radius: float | None = None,
-        final_radius: float = 0.3,
+        final_radius: float = 0.2,
         learning_rate: float = 0.5,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
