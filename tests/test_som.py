@@ -17,7 +17,13 @@ from commonweight import nets
 from commonweight.errors import NetError
 from commonweight.nets.som import Grid, SelfOrganisingMap, winners
 from commonweight.nets.som_estimators import SOM, SOMClassifier
-from commonweight.nets.som_learning import learn_batch, learn_online, principal_start, shrinking
+from commonweight.nets.som_learning import (
+    learn_batch,
+    learn_online,
+    learn_vector_quantisation,
+    principal_start,
+    shrinking,
+)
 from commonweight.train.run import Run
 from commonweight.train.start import start_run
 
@@ -395,3 +401,21 @@ def test_samples_that_cannot_be_learned_from_are_refused():
     classifier = SOMClassifier(2, 2).partial_fit([[1.0], [2.0]], [0, 1], classes=[0, 1])
     with pytest.raises(ValueError, match="The label 7 is none of the classes of the first partial_fit"):
         classifier.partial_fit([[1.0]], [7])
+
+
+def test_vector_quantisation_pulls_winners_towards_samples_they_answer_rightly_and_away_from_others():
+    weight = torch.tensor([[0.0, 0.0], [4.0, 4.0]])
+    x, index, order = torch.tensor([[1.0, 0.0], [3.0, 4.0], [float("nan"), 1.0]]), torch.tensor([0, 0, 0]), torch.eye(3)
+    found = learn_vector_quantisation(
+        weight, torch.tensor([0, 1]), x, index, [row.argmax()[None] for row in order], 0.3
+    )
+    first = torch.tensor([0.3, 0.0])  # rate 0.3, then 0.2 away from the second sample, then 0.1 towards what is there
+    torch.testing.assert_close(found, torch.stack([first + torch.tensor([0.0, 0.1]), torch.tensor([4.2, 4.0])]))
+    assert torch.equal(weight[1], torch.tensor([4.0, 4.0]))
+
+
+def test_vector_quantisation_tells_digits_apart_better_than_the_map_alone():
+    x, y = load_digits(return_X_y=True)
+    maps = [SOMClassifier(8, 8, tuning_iter=n, random_state=0).fit(x[:1200], y[:1200]) for n in (0, 10)]
+    plain, tuned = (one.score(x[1200:], y[1200:]) for one in maps)
+    assert tuned > plain

@@ -10,14 +10,22 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import Tensor
+from torch import Generator, Tensor
 
 from commonweight.errors import NetError
-from commonweight.nets.estimators import Array, ModuleClassifier, seed_of
+from commonweight.nets.estimators import Array, ModuleClassifier, batches, seed_of
 from commonweight.nets.som import SelfOrganisingMap
-from commonweight.nets.som_learning import learn_batch, learn_online, principal_start, shrinking
+from commonweight.nets.som_learning import (
+    learn_batch,
+    learn_online,
+    learn_vector_quantisation,
+    principal_start,
+    shrinking,
+)
 
 RULES = ("batch", "online")
+TUNING_BATCH = 16
+"""Samples whose pulls are summed in learning vector quantisation."""
 
 
 class MapLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -208,8 +216,12 @@ class SOMClassifier(ModuleClassifier, MapLearner):
     """A map learned without labels; then each unit answers with the class of most of the samples that it wins.
 
     A unit that wins no sample answers with the class of the unit, among those that do, with the nearest weights;
-    Kohonen (2001) calls this calibration. Arguments and further attributes are those of `MapLearner`, but it
-    makes 30 passes to a final_radius of 0.2, for units near to the samples.
+    Kohonen (2001) calls this calibration. At last the borders between classes are tuned by learning vector quantisation,
+    which hardly disturbs the order of the map (`som_learning.learn_vector_quantisation`).
+
+    Args:
+        tuning_iter: passes of that; 0 for none.
+        max_iter, others: those of `MapLearner`; its further attributes are had, too.
 
     Attributes:
         votes_: how many samples of each class each unit won, float32 of shape (units, C).
@@ -235,10 +247,11 @@ class SOMClassifier(ModuleClassifier, MapLearner):
         hexagonal: bool = False,
         torus: bool = False,
         rule: str = "batch",
-        max_iter: int = 30,
+        max_iter: int = 10,
         radius: float | None = None,
-        final_radius: float = 0.2,
+        final_radius: float = 0.3,
         learning_rate: float = 0.5,
+        tuning_iter: int = 10,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         super().__init__(
@@ -253,6 +266,7 @@ class SOMClassifier(ModuleClassifier, MapLearner):
             learning_rate=learning_rate,
             random_state=random_state,
         )
+        self.tuning_iter = tuning_iter
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn a map from rows of shape (N, F), and the answers of its units from labels of shape (N,)."""
@@ -261,6 +275,10 @@ class SOMClassifier(ModuleClassifier, MapLearner):
         self._learn(x)
         self.votes_ = torch.zeros(self.module_.grid.units, len(self.classes_))
         self._vote(x, index)
+        net = self.module_
+        generator = Generator().manual_seed(seed_of(self.random_state))
+        order = batches(len(x), TUNING_BATCH, self.tuning_iter, generator)
+        net.weight.data = learn_vector_quantisation(net.weight.detach(), net.answers, x, index, order)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:

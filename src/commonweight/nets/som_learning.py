@@ -118,3 +118,31 @@ def learn_online(weight: Tensor, x: Tensor, grid: Grid, radii: Tensor, rates: Te
         pulled += pulls[near, None] * (sample - pulled).nan_to_num_(0)
         weight[near], halves[near] = pulled, pulled.square().sum(1) / 2
     return weight + centre
+
+
+def learn_vector_quantisation(
+    weight: Tensor, answers: Tensor, x: Tensor, index: Tensor, order: Sequence[Tensor], rate: float = 0.05
+) -> Tensor:
+    """LVQ1: w_c += α (x - w_c) where the winner c of x answers rightly, w_c -= α (x - w_c) where it does not.
+
+    Source: Kohonen, "The self-organizing map" (1990), section IV; it tunes what a map has learned, for classification.
+    Deviation: samples are taken by batches, their pulls summed.
+
+    Args:
+        weight: shape (units, F).
+        answers: the class of each unit, shape (units,).
+        x: shape (N, F).
+        index: the class of each sample, shape (N,).
+        order: the batches, by indices.
+        rate: α at first; it falls to 0 over the batches, by a straight line.
+
+    Returns:
+        The new weights.
+    """
+    weight = weight.clone()
+    for step, batch in enumerate(order):
+        samples = x[batch]
+        won = winners(samples, weight)
+        pull = rate * (1 - step / len(order)) * torch.where(answers[won] == index[batch], 1.0, -1.0)
+        weight.index_add_(0, won, pull[:, None] * (samples - weight[won]).nan_to_num_(0))
+    return weight
