@@ -243,12 +243,10 @@ class ContrastiveDivergence:
         machine, generator = self.machine, self.generator
         h = machine.hidden(v)
         state = sample(h, generator) if self.chains is None else self.chains
-        for _ in range(self.steps):
-            model_v = machine.sample_visible(state, generator)
-            model_h = machine.hidden(model_v)
-            state = sample(model_h, generator)
+        model_v = machine.gibbs(machine.sample_visible(state, generator), generator, self.steps - 1)
+        model_h = machine.hidden(model_v)
         if self.chains is not None:
-            self.chains = state
+            self.chains = sample(model_h, generator)
         weight, visible, hidden = self.velocity
         share, model_share = self.rate / len(v), self.rate / len(model_v)
         d_visible = v.sum(0).mul_(share).sub_(model_v.sum(0), alpha=model_share)
