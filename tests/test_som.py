@@ -310,7 +310,7 @@ def test_learning_brings_units_near_and_keeps_them_in_order(settings):
 
 def test_units_answer_with_the_majority_or_with_the_nearest_unit_that_won_something():
     x, y = digits()
-    som = SOMClassifier(8, 9, random_state=0).fit(x, y)
+    som = SOMClassifier(8, 9, tuning_iter=0, random_state=0).fit(x, y)
     won = som.module_.winners(torch.tensor(x).float()).numpy()
     weight = som.module_.weight.detach().double().numpy()
     for unit, answer in enumerate(som.module_.answers.tolist()):

@@ -216,8 +216,8 @@ class SOMClassifier(ModuleClassifier, MapLearner):
     """A map learned without labels; then each unit answers with the class of most of the samples that it wins.
 
     A unit that wins no sample answers with the class of the unit, among those that do, with the nearest weights;
-    Kohonen (2001) calls this calibration. At last the borders between classes are tuned by learning vector quantisation,
-    which hardly disturbs the order of the map (`som_learning.learn_vector_quantisation`).
+    Kohonen (2001) calls this calibration. At last the borders between classes are tuned by learning vector
+    quantisation, which hardly disturbs the order of the map (`som_learning.learn_vector_quantisation`).
 
     Args:
         tuning_iter: passes of that; 0 for none.
