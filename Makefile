@@ -36,8 +36,9 @@ bench: .venv/developed
 claims: .venv/developed
 	$(BIN)/commonweight claims
 
-# The table of every family of networks beside its peer, docs/networks.md.
+# The table of every family of networks beside its peer, docs/networks.md: about an hour on two cores.
 networks: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
 	$(BIN)/python benchmarks/networks.py
 
 clean:
