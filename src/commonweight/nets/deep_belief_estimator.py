@@ -46,7 +46,7 @@ class DBNClassifier(ModuleClassifier):
         learning_rate: float = 0.1,
         momentum: float = 0.5,
         sleep_rate: float = 0.02,
-        tuning_rate: float = 3e-3,
+        tuning_rate: float = 1e-2,
         batch_size: int = 20,
         max_iter: int = 15,
         sleep_iter: int = 10,
