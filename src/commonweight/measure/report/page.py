@@ -128,13 +128,18 @@ def _opening(title: str, description: Mapping[str, Any], data: Data) -> Markup:
     else:
         score, unit = number(results["test"]["rmse"]), "typical error (RMSE) on the test samples"
     kind = {3: "images", 2: "series", 1: "rows"}[len(data.in_shape)]
-    lead = f"It learned from {len(data.train):,} {kind}, was chosen by {len(data.validation):,} others, and is tested "
-    lead += f"here on {len(data.test):,} that it never saw. "
+    others = "did not see" if results["stopped"] == "rule" else "was chosen by"
+    lead = (
+        f"It learned from {len(data.train):,} {kind}, {others} {len(data.validation):,} others, and is tested here on "
+    )
+    lead += f"{len(data.test):,} that it never saw. "
     if weights < connections:
         lead += f"Its {weights:,} weights do the work of {connections:,} connections: each is used "
         lead += f"{times(connections / weights)} on average."
-    else:
+    elif weights == connections:
         lead += f"Each of its {weights:,} weights is used by one connection: nothing is shared."
+    else:
+        lead += f"Of its {weights:,} weights some have no part in its answers, which take {connections:,} connections."
     facts = [tag("div", tag("dt", name), tag("dd", value)) for name, value in _facts(results)]
     words = tag("div", paragraph("Training report", class_="over"), tag("h1", title), paragraph(lead, class_="lead"))
     large = tag("p", tag("strong", score), tag("span", unit), class_="score")
