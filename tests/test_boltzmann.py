@@ -215,8 +215,8 @@ def test_what_is_made_for_a_label_belongs_to_it():
     rule = ContrastiveDivergence(machine, machine.join(rows, index).mean(0), rate=0.1, generator=seeded())
     for _ in range(400):
         rule.step(machine.join(rows, index))
-    made = machine.imagine(index, seeded(), steps=20)
-    assert float(((made > 0.5) == rows.bool()).double().mean()) > 0.8
+    made = machine.imagine(index, seeded(), steps=200)  # the chains forget where they began
+    assert float(((made > 0.5) == rows.bool()).double().mean()) > 0.9
 
 
 def test_the_net_shows_its_filters_and_samples():
