@@ -107,7 +107,7 @@ def test_help_and_package_load_without_torch():
 def test_no_eval_no_pickle_no_print():
     banned = {"eval", "exec", "print"}
     for name, path in MODULES.items():
-        if name == "cli":
+        if name.split(".")[0] == "cli":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

@@ -1,0 +1,143 @@
+"""Train a network, and ask it."""
+
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commonweight.cli.application import AsJson, TaskOption, app
+from commonweight.errors import TrainError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from commonweight.train.run import Run
+
+
+class Precision(StrEnum):
+    """Number format of the multiplications in a net."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Device(StrEnum):
+    """Where a net is trained."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Rule(StrEnum):
+    """Rules by which weights are updated."""
+
+    auto = "auto"
+    muon = "muon"
+    sgd = "sgd"
+    momentum = "momentum"
+    nesterov = "nesterov"
+    rmsprop = "rmsprop"
+    adam = "adam"
+    adamw = "adamw"
+
+
+@app.command()
+def train(
+    context: typer.Context,
+    data: Annotated[
+        str | None, typer.Argument(help="A name of `commonweight data`, or a file or folder of your own.")
+    ] = None,
+    net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
+    target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    task: TaskOption = None,
+    epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
+    goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
+    optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
+    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a network and write a run folder with its weights, records and report."""
+    from commonweight.train.start import resume_run, start_run
+    from commonweight.train.together import joined
+
+    with joined() as team:
+        try:
+            if resume is not None:
+                _refuse_settings(context)
+                run = resume_run(resume, name=data, net=net)
+            elif data is None:
+                raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
+            else:
+                settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
+                settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
+                folder = "auto" if out is None else out
+                run = start_run(data, net=net, target=target, task=task, out=folder, seed=seed, **settings)
+        except KeyboardInterrupt:
+            raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
+    if not team.leads:
+        return
+    if as_json:
+        print(json.dumps(run.to_json()))
+    else:
+        print(f"\n{run.census}\n\n{run.summary()}")
+
+
+def _refuse_settings(context: typer.Context) -> None:
+    """Refuse what `--resume` takes from the run."""
+    kept = {"data", "net", "resume", "as_json"}
+    sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    if given:
+        others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise TrainError(f"--resume goes on with the settings of the run: leave {others} out.")
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Image files, or CSV files with a row for each sample.")],
+    net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what the network of a run makes of images or of the rows of a CSV file."""
+    import torch
+
+    from commonweight.data import read_inputs
+    from commonweight.train.run import Run
+
+    loaded = Run.load(run, net=net)
+    about = loaded.description["data"]
+    names, inputs = read_inputs(
+        files, like=tuple(about["in_shape"]), features=tuple(about["features"]), target=about["target"] or None
+    )
+    with torch.no_grad():
+        answers = _answers(loaded, inputs)
+    for name, answer in zip(names, answers, strict=True):
+        if as_json:
+            print(json.dumps({"input": name, **answer}))
+        else:
+            sure = f"  {answer['probability']:.1%}" if answer["probability"] is not None else ""
+            print(f"{name}: {answer['label']}{sure}")
+
+
+def _answers(run: "Run", inputs: "Tensor") -> Iterable[dict[str, Any]]:
+    """For each input the label with its probability, or the value (a list where there are several) with none."""
+    outputs, classes = run.outputs(inputs), run.description["data"]["classes"]
+    if classes:
+        probability, index = outputs.softmax(1).max(1)
+        for chosen, sure in zip(index.tolist(), probability.tolist(), strict=True):
+            yield {"label": classes[chosen], "probability": sure}
+    else:
+        for values in outputs.tolist():
+            yield {"label": values[0] if len(values) == 1 else values, "probability": None}
