@@ -1,0 +1,45 @@
+"""Curves of any length in bounded memory: when they are full, every second point goes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST_POINTS = 512
+
+
+class Curves:
+    """Several numbers over the steps, at most `MOST_POINTS` points of them, evenly spread over the whole training.
+
+    Args:
+        n: numbers at each point.
+
+    >>> curves = Curves(1)
+    >>> for step in range(100_000):
+    ...     curves.add(step, [0.0])
+    >>> table = curves.table()
+    >>> len(table) <= MOST_POINTS, bool(table[-1, 0] > 99_000)
+    (True, True)
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n, self.every, self.points = n, 1, list[list[float]]()
+
+    def add(self, step: int, values: Sequence[float]) -> None:
+        """A point at a step that is later than all before; it is kept when it lies on the present grid."""
+        if step % self.every:
+            return
+        self.points.append([step, *values])
+        if len(self.points) >= MOST_POINTS:
+            self.points = self.points[::2]
+            while any(point[0] % (2 * self.every) for point in self.points[:3]):
+                self.points = self.points[1:]
+            self.every *= 2
+
+    def due(self, step: int) -> bool:
+        """Whether a point at this step would be kept: what it needs need not be computed otherwise."""
+        return step % self.every == 0
+
+    def table(self) -> NDArray[np.float32]:
+        """Shape (points, 1 + n): the step, then the numbers."""
+        return np.array(self.points, dtype=np.float32).reshape(-1, 1 + self.n)
