@@ -26,7 +26,7 @@ def pack(kind: bytes, body: bytes) -> bytes:
 
 def pack_json(kind: bytes, value: Any) -> bytes:
     """One message of JSON."""
-    return pack(kind, json.dumps(finite(value), ensure_ascii=False, allow_nan=False).encode())
+    return pack(kind, json.dumps(finite(value), allow_nan=False).encode())
 
 
 def pack_frame(frame: Frame) -> bytes:

@@ -13,31 +13,29 @@ class Curves:
 
     Args:
         n: numbers at each point.
+        every: steps between two points, at first.
 
-    >>> curves = Curves(1)
+    >>> curves = Curves(1, every=10)
     >>> for step in range(100_000):
-    ...     curves.add(step, [0.0])
+    ...     if curves.due(step):
+    ...         curves.add(step, [0.0])
     >>> table = curves.table()
     >>> len(table) <= MOST_POINTS, bool(table[-1, 0] > 99_000)
     (True, True)
     """
 
-    def __init__(self, n: int) -> None:
-        self.n, self.every, self.points = n, 1, list[list[float]]()
+    def __init__(self, n: int, every: int) -> None:
+        self.n, self.every, self.points = n, every, list[list[float]]()
 
     def add(self, step: int, values: Sequence[float]) -> None:
-        """A point at a step that is later than all before; it is kept when it lies on the present grid."""
-        if step % self.every:
-            return
+        """The point at a step that is due."""
         self.points.append([step, *values])
         if len(self.points) >= MOST_POINTS:
             self.points = self.points[::2]
-            while any(point[0] % (2 * self.every) for point in self.points[:3]):
-                self.points = self.points[1:]
             self.every *= 2
 
     def due(self, step: int) -> bool:
-        """Whether a point at this step would be kept: what it needs need not be computed otherwise."""
+        """Whether a point is wanted at this step: 0 is the first."""
         return step % self.every == 0
 
     def table(self) -> NDArray[np.float32]:

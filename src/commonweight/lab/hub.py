@@ -1,13 +1,14 @@
 """Who watches which job. A page opens one view at a time; pages that open the same see and steer the same job."""
 
 import json
+from asyncio.subprocess import Process
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from commonweight.errors import LabError
 from commonweight.lab import channel
-from commonweight.lab.job import Job
+from commonweight.lab.job import Job, start_worker
 from commonweight.lab.sessions import VIEWS
 from commonweight.lab.viewer import Viewer
 
@@ -28,6 +29,7 @@ class Hub:
         self.folder = folder
         self.jobs: dict[tuple[str, str], Job] = {}
         self.watching: dict[Viewer, tuple[str, str] | None] = {}
+        self.spare: Process | None = None
         self._numbers = count(1)
 
     def join(self) -> Viewer:
@@ -75,8 +77,15 @@ class Hub:
         else:
             raise LabError(f"A message is open, stop, {', '.join(STEERING)}; got {str(word)[:40]!r}.")
 
+    async def prepare(self) -> None:
+        """Start a worker that has loaded all it needs by the time that a view is opened."""
+        self.spare = await start_worker(self.folder)
+
     async def close(self) -> None:
         """End all workers."""
+        if self.spare is not None and self.spare.returncode is None:
+            self.spare.kill()
+            await self.spare.wait()
         for job in list(self.jobs.values()):
             await job.stop()
         self.jobs.clear()
@@ -102,7 +111,9 @@ class Hub:
             return
         await self._make_room()
         job = self.jobs[key] = Job(view, subject, self.folder, self._heard, self._died)
-        await job.start(settings)
+        spare, self.spare = self.spare, None
+        await job.start(settings, spare if spare is not None and spare.returncode is None else None)
+        await self.prepare()
 
     async def _make_room(self) -> None:
         """End the oldest job that nobody watches, if there are as many jobs as there may be.
@@ -163,4 +174,4 @@ class Hub:
 
 def to_json(value: Any) -> bytes:
     """A message to a page."""
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value).encode()

@@ -18,6 +18,14 @@ MOST_DEATHS = 3
 """After so many, the worker is not started again by itself."""
 
 
+async def start_worker(folder: Path) -> Process:
+    """A process that waits for commands; it may read the folder."""
+    command = [sys.executable, "-m", "commonweight.lab.worker", str(folder)]
+    return await asyncio.create_subprocess_exec(
+        *command, stdin=PIPE, stdout=PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+
+
 class Job:
     """One view that is being worked on, by a process of its own.
 
@@ -43,11 +51,9 @@ class Job:
         self.listening: asyncio.Task[None] | None = None
         self.deaths, self.stopping = 0, False
 
-    async def start(self, settings: Any) -> None:
-        """Start the process and open the view in it."""
-        command = [sys.executable, "-m", "commonweight.lab.worker", str(self.folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        self.process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
+    async def start(self, settings: Any, process: Process | None = None) -> None:
+        """Open the view in a process, by default in a new one."""
+        self.process = process or await start_worker(self.folder)
         self.listening = asyncio.create_task(self._listen())
         self.tell({"do": "open", "view": self.view, "subject": self.subject, "settings": settings or {}})
 

@@ -1,6 +1,7 @@
 """What the browser talks to: the page, what there is to choose from, and one WebSocket."""
 
 import asyncio
+import os
 import secrets
 import socket
 import time
@@ -11,7 +12,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
-from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from commonweight.errors import LabError
@@ -26,7 +26,7 @@ MOST_MESSAGE = 1 << 16
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
 
-def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path = STATIC) -> App:
+def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> App:
     """The lab as an ASGI application.
 
     Args:
@@ -39,6 +39,7 @@ def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path = STA
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await hub.prepare()
         yield
         await hub.close()
 
@@ -46,15 +47,11 @@ def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path = STA
         title="commonweight lab", version=version("commonweight"), lifespan=lifespan, docs_url=None, redoc_url=None
     )
 
-    @app.get("/", include_in_schema=False)
-    def index() -> FileResponse:
-        return FileResponse(static / "index.html")
-
     @app.websocket("/ws")
     async def talk(page: WebSocket) -> None:
         await _talk(hub, page)
 
-    app.mount("/assets", StaticFiles(directory=static / "assets", check_dir=False))
+    app.mount("/", StaticFiles(directory=static, html=True, check_dir=False))
     app.state.hub = hub
     return Guard(app, token, hosts)
 
@@ -83,8 +80,10 @@ async def _talk(hub: Hub, page: WebSocket) -> None:
                 await hub.ask(viewer, message)
             except LabError as error:
                 viewer.say(_refused(error).encode())
-    except (WebSocketDisconnect, KeyError):  # a KeyError: binary where text was expected
+    except WebSocketDisconnect:
         pass
+    except KeyError:  # bytes where text was expected
+        await page.close(1003)
     finally:
         hub.leave(viewer)
         sending.cancel()
@@ -142,7 +141,7 @@ def serve(
     listening = _listen(host, port)
     port, token = listening.getsockname()[1], token or secrets.token_urlsafe(18)
     names = LOCAL if host in LOCAL else (*LOCAL, host)
-    app = make_app(folder, token, frozenset(f"{name}:{port}" for name in names))
+    app = make_app(folder, token, frozenset(f"{name}:{port}" for name in names), STATIC)
     address = f"http://{host}:{port}/{token}/{fragment}"
     say(f"The lab is at {address}   (Ctrl+C ends it)")
     if browser:
@@ -162,7 +161,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=_family(host))
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason = os.strerror(error.errno) if error.errno else str(error)
         raise LabError(
             f"The lab cannot listen at {host}:{port} ({reason}): choose another --port, 0 for any."
         ) from error

@@ -14,9 +14,9 @@ def choice(default: str, options: Sequence[str]) -> Any:
     return field(default=default, metadata={"kind": "choice", "options": tuple(options)})
 
 
-def whole(default: int, low: int, high: int) -> Any:
-    """A whole number."""
-    return field(default=default, metadata={"kind": "whole", "low": low, "high": high})
+def whole(default: int, low: int, high: int, step: int = 1) -> Any:
+    """A whole number; with a step of 2 from 3, an odd one."""
+    return field(default=default, metadata={"kind": "whole", "low": low, "high": high, "step": step})
 
 
 def real(default: float, low: float, high: float) -> Any:
@@ -89,7 +89,8 @@ def _expected(limits: Mapping[str, Any]) -> str:
     if limits["kind"] == "points":
         return f"at most {limits['most']} points (x, y, class), x and y from -2 to 2, of class 0 or 1"
     what = {"whole": "a whole number", "real": "a number", "sizes": f"at most {limits.get('most')} whole numbers"}
-    return f"{what[limits['kind']]} from {limits['low']} to {limits['high']}"
+    steps = f" in steps of {limits['step']}" if limits.get("step", 1) > 1 else ""
+    return f"{what[limits['kind']]} from {limits['low']} to {limits['high']}{steps}"
 
 
 def _is_number(value: Any) -> bool:
@@ -97,7 +98,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_whole(value: Any, limits: Mapping[str, Any]) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and limits["low"] <= value <= limits["high"]
+    if not isinstance(value, int) or isinstance(value, bool) or not limits["low"] <= value <= limits["high"]:
+        return False
+    return bool((value - limits["low"]) % limits.get("step", 1) == 0)
 
 
 def _is_point(value: Any) -> bool:

@@ -40,7 +40,7 @@ class Worker:
         self.pace = Pace(time.perf_counter())
 
     def serve(self, commands: "queue.Queue[bytes | None]") -> None:
-        """Until the commands end (None)."""
+        """Until the commands end (None). How things stand is shown once for all commands that wait."""
         while True:
             try:
                 rest = self.pace.rest(time.perf_counter())
@@ -48,17 +48,18 @@ class Worker:
                 if command is None:
                     return
                 self.obey(command)
+                if commands.empty():
+                    self._show_all()
             except queue.Empty:
                 self.advance()
 
     def obey(self, command: bytes) -> None:
-        """Do what was asked, and show how things stand then; a refusal is one sentence to the viewers."""
+        """Do what was asked; a refusal is one sentence to the viewers."""
         try:
             asked = json.loads(command)
             self._do(asked.get("do"), asked)
         except CommonweightError as error:
             self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": str(error)}))
-        self._show_all()
 
     def advance(self) -> None:
         """One step, and a frame when it is time for one; what goes wrong in it pauses."""
@@ -88,7 +89,10 @@ class Worker:
         if word == "set":
             self.session.change(asked.get("settings") or {})
         elif word == "act":
-            self.session.act(str(asked.get("action")), asked.get("given") or {})
+            given = asked.get("given", {})
+            if not isinstance(given, dict):
+                raise LabError(f"What is given to an action is an object; got {str(given)[:40]}.")
+            self.session.act(str(asked.get("action")), given)
         elif word == "run":
             self.pace.steps_per_second = _number(asked, "steps_per_second", 0, 1000)
             self.running = True
@@ -128,7 +132,7 @@ def _number(asked: Mapping[str, Any], name: str, low: float, high: float) -> flo
     """A number of a command, its least value when it is left out."""
     value = asked.get(name, low)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise LabError(f"{name} is a number from {low} to {high}; got {str(value)[:40]!r}.")
+        raise LabError(f"{name} is a number from {low} to {high}; got {repr(value)[:40]}.")
     return value
 
 
@@ -137,6 +141,8 @@ def main() -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import torch
+
+    import commonweight.nets.mlp  # noqa: F401  # what every session needs is loaded before one is opened
 
     torch.set_num_threads(1)
     commands: queue.Queue[bytes | None] = queue.Queue()

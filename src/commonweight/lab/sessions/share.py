@@ -58,7 +58,7 @@ class ShareSession:
         """Take new settings; those that decide the start begin anew."""
         new = changed(self.settings, given)
         differing = {name for name in given if getattr(new, name) != getattr(self.settings, name)}
-        old, self.settings = self.settings, new
+        self.settings = new
         if not differing:
             return
         if differing & RESTARTING or self.step == 0:
@@ -66,11 +66,7 @@ class ShareSession:
         elif differing <= OPTIMISING:
             self._optimise()
         elif differing != {"batch"}:
-            try:
-                self._switch()
-            except Exception:
-                self.settings = old
-                raise
+            self._switch()
         self._gradient()
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
@@ -80,7 +76,7 @@ class ShareSession:
             self._restart()
         elif action == "map":
             self.map = _index(given, "map", self.settings.maps)
-            self._choose(self._middle())
+            self._choose(self._liveliest())
         elif action == "weight":
             users = tied.tiemap.users(_index(given, "weight", tied.tiemap.n_weights))
             here = users[users[:, 0] // UNITS == self.map]
@@ -123,7 +119,7 @@ class ShareSession:
             optimizer.step()
         self.moved = (self.nets[0].layer.weight.detach() - before).flatten()
         self.step += 1
-        if self.step % CHECK_STEPS == 0 and self.curves.due(self.step):
+        if self.curves.due(self.step):
             self._check()
         return True
 
@@ -200,11 +196,11 @@ class ShareSession:
             torch.manual_seed(settings.seed)
             tied = self._first()
             self.nets = (tied, tied.with_pattern(untied(tied.layer.pattern, settings)))
-        self.step, self.curves = 0, Curves(4)
+        self.step, self.curves = 0, Curves(4, CHECK_STEPS)
         self.map = min(self.map, settings.maps - 1)
         self._optimise()
+        self.anchor = (-1, -1)
         self._renew()
-        self._gradient()
         self._check()
 
     def _first(self) -> ShareNet:
@@ -231,12 +227,19 @@ class ShareSession:
         self.shifted = np.zeros((2, PLACES, PLACES), dtype=np.float32)
         self.next_place = 0
         self._shift(PLACES**2)
-        self._choose(self.anchor if self.weight >= 0 and self.anchor[0] // UNITS == self.map else self._middle())
+        self._gradient()
+        try:
+            self._choose(self.anchor)
+        except LabError:
+            self._choose(self._liveliest())
 
-    def _middle(self) -> tuple[int, int]:
-        """The connection of the chosen map in the middle of the canvas."""
-        middle = CANVAS // 2 * CANVAS + CANVAS // 2
-        return self.map * UNITS + middle, middle
+    def _liveliest(self) -> tuple[int, int]:
+        """The connection of the chosen map that asks for the largest change."""
+        tiemap = self.nets[0].tiemap
+        of_map = np.flatnonzero(tiemap.out // UNITS == self.map)
+        out, inp = tiemap.out[of_map], tiemap.inp[of_map]
+        most = int(np.abs(self.gradients[0].numpy()[out, inp]).argmax())
+        return int(out[most]), int(inp[most])
 
     def _choose(self, connection: tuple[int, int]) -> None:
         """Choose the weight that a connection uses.
@@ -297,7 +300,7 @@ def _index(given: Mapping[str, Any], name: str, count: int) -> int:
     """A whole number below a count."""
     value = given.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
-        raise LabError(f"{name} is a whole number from 0 to {count - 1}; got {str(value)[:40]!r}.")
+        raise LabError(f"{name} is a whole number from 0 to {count - 1}; got {repr(value)[:40]}.")
     return value
 
 

@@ -77,13 +77,12 @@ def program(settings: ShareSettings, notation: str, steps: int) -> str:
     """
     dense = f"dense(144, {settings.maps} * 144)"
     if settings.pattern == "codebook":
-        learned = f'codebook.learn(start, {settings.values}, per="tensor")[0]'
-        make = f'start = Tied({dense}, bias="none").weight.detach()\ntied = Net({learned})'
-        make = f"{make}\n{_FILL}"
+        learned = f'codebook.learn(tied.layer.weight.detach(), {settings.values}, per="tensor")[0]'
+        make = f"tied = Net({dense})\ntied = tied.with_pattern({learned})"
     else:
         make = f"tied = Net({notation})"
     side = settings.kernel
-    window = f"local((1, 12, 12), {settings.maps}, kernel={side}, padding={int(side) // 2})"
+    window = f"local((1, 12, 12), {settings.maps}, kernel={side}, padding={side // 2})"
     control = window if settings.pattern in WINDOWED else dense
     largest = settings.head == "largest"
     return _PROGRAM.format(
@@ -102,5 +101,3 @@ def program(settings: ShareSettings, notation: str, steps: int) -> str:
 
 
 _NAMES = {"conv2d", "tiled", "local", "dense", "kron", "circulant", "symmetric", "single"}
-_FILL = """with torch.no_grad():
-    tied.layer.weight.copy_(tied.layer.pattern.tiemap().project(start).reshape(tied.layer.weight.shape))"""

@@ -37,7 +37,7 @@ class ShareSettings:
     """
 
     pattern: str = choice("conv", PATTERNS)
-    kernel: str = choice("5", ("3", "5", "7"))
+    kernel: int = whole(5, 3, 7, step=2)
     period: int = whole(2, 2, 6)
     values: int = whole(8, 2, 64)
     maps: int = whole(8, 1, 16)
@@ -50,7 +50,7 @@ class ShareSettings:
 
 def make_pattern(settings: ShareSettings, matrix: Tensor | None = None) -> Pattern:
     """The pattern of the settings; a codebook is learned from the matrix (O, I), by default that of a dense start."""
-    canvas, maps, side = (1, CANVAS, CANVAS), settings.maps, int(settings.kernel)
+    canvas, maps, side = (1, CANVAS, CANVAS), settings.maps, settings.kernel
     match settings.pattern:
         case "conv":
             return patterns.conv2d(canvas, maps, kernel=side, padding=side // 2)
@@ -74,7 +74,7 @@ def make_pattern(settings: ShareSettings, matrix: Tensor | None = None) -> Patte
 def untied(pattern: Pattern, settings: ShareSettings) -> Pattern:
     """The same connections (a codebook's: all of them), each with a weight of its own."""
     if settings.pattern in WINDOWED:
-        side = int(settings.kernel)
+        side = settings.kernel
         return patterns.local((1, CANVAS, CANVAS), settings.maps, kernel=side, padding=side // 2)
     return patterns.dense(pattern.n_in, pattern.n_out)
 
