@@ -9,6 +9,7 @@ from torch import nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
 from commonweight.train.goal import Goal
 
 DEFAULT_RATE = {
@@ -19,6 +20,7 @@ DEFAULT_RATE = {
     "rmsprop": 1e-3,
     "adam": 3e-3,
     "adamw": 3e-3,
+    **dict.fromkeys(WHOLE_BATCH, 1.0),
 }
 OPTIMIZERS = tuple(DEFAULT_RATE)
 
@@ -31,7 +33,8 @@ class Settings:
         epochs: passes over the training part, at most.
         goal: stop when the validation part reaches it, such as "accuracy>=0.99"; None to go to the end.
         optimizer: one of `OPTIMIZERS`.
-        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0.
+        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0. Rules that take all
+            samples at each step try it first, or have none.
         batch_size: samples for each step.
         precision: float32, or bfloat16 for the multiplications (weights stay float32).
         device: cpu or cuda.
@@ -39,9 +42,10 @@ class Settings:
         weight_decay: decoupled, of muon and adamw; not for biases and other weights with one axis.
         label_smoothing: for the cross entropy.
         average_share: the running average of the weights, which is what is checked and kept, reaches back over about
-            this share of the steps so far.
+            this share of the steps so far; 0 for the weights themselves.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
+        reason: why this optimizer, where nobody said which.
     """
 
     epochs: int
@@ -58,6 +62,7 @@ class Settings:
     checks_per_epoch: int
     check_steps: int
     patience: float
+    reason: str = ""
 
 
 def choose_settings(
@@ -92,24 +97,29 @@ def choose_settings(
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    chosen = "muon" if optimizer == "auto" else optimizer
-    batch = batch_size or _batch_size(n_train)
-    epochs = epochs or _epochs(n_train, batch)
+    chosen, reason = choose_optimizer(model, data) if optimizer == "auto" else (optimizer, "")
+    require_fitting(chosen, model, data, lr=lr, batch_size=batch_size, precision=precision)
+    whole = chosen in WHOLE_BATCH
+    batch = n_train if whole else batch_size or _batch_size(n_train)
+    epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
     return Settings(
         epochs=epochs,
         goal=goal,
         optimizer=chosen,
         lr=lr or DEFAULT_RATE[chosen],
         batch_size=batch,
-        precision=_precision(model, data) if precision == "auto" else precision,
+        precision=_precision(model, data)
+        if precision == "auto" and not whole
+        else precision.replace("auto", "float32"),
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         seed=seed,
         weight_decay=0.01,
         label_smoothing=0.1 if data.task == "classification" else 0.0,
-        average_share=1 / 8,
+        average_share=0.0 if whole else 1 / 8,
         checks_per_epoch=4,
-        check_steps=25,
+        check_steps=1 if whole else 25,
         patience=max(5, epochs / 3),
+        reason=reason,
     )
 
 
