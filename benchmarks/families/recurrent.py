@@ -1,4 +1,4 @@
-"""Recurrent nets on series: classes beside one nearest neighbour by time warping, the next values beside ridge regression.
+"""Recurrent nets on series: classes beside a nearest neighbour by time warping, next values beside ridge regression.
 
 Needs `pip install pyts`. Of several channels, each has a neighbour of its own, and they vote.
 """
