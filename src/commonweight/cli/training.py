@@ -64,6 +64,14 @@ def train(
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
+    l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
+    l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
+    max_norm: Annotated[float | None, typer.Option(help="Largest norm of the connections into a unit.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Deviation of noise added to normalised inputs.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of the weights that end as 0.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
+    patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -81,6 +89,10 @@ def train(
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
+                held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
+                held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
+                held |= {"patience": patience}
+                settings |= {name: value for name, value in held.items() if value is not None}
                 folder = "auto" if out is None else out
                 run = start_run(data, net=net, target=target, task=task, out=folder, seed=seed, **settings)
         except KeyboardInterrupt:
