@@ -96,13 +96,13 @@ def choose_settings(
     Raises:
         TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
     """
-    _require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
-    _require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
-    _require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
-    _require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
-    _require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
+    require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
     _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
     _require_images(data, augment)
     if optimizer not in ("auto", *OPTIMIZERS):
@@ -163,7 +163,7 @@ def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float
     classes = data.task == "classification"
     if given is None:
         return 0.1 if classes else 0.0
-    _require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+    require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
     if given and (not classes or hasattr(model, "loss")):
         why = "this net prescribes its own loss" if classes else f"{data.name} has values to predict, not classes"
         raise TrainError(f"Label smoothing is a part of the cross entropy of classes, but {why}: leave it out.")
@@ -172,9 +172,9 @@ def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float
 
 def _require_restraint(strengths: Mapping[str, float], max_norm: float | None, sparsity: float) -> None:
     for name, strength in strengths.items():
-        _require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
-    _require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
-    _require("sparsity", sparsity, lambda value: 0 <= value < 1, "the share of weights that are 0, from 0 to below 1")
+        require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
+    require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("sparsity", sparsity, lambda value: 0 <= value < 1, "the share of weights that are 0, from 0 to below 1")
 
 
 def _require_images(data: Data, kinds: Sequence[str]) -> None:
@@ -193,6 +193,7 @@ def _require_images(data: Data, kinds: Sequence[str]) -> None:
         raise TrainError(f"Images of {size} have no other side to be moved to: leave augment out.")
 
 
-def _require(name: str, value: Any, holds: Any, expected: str) -> None:
+def require(name: str, value: Any, holds: Any, expected: str) -> None:
+    """Refuse a value that was given and does not hold, in one sentence."""
     if value is not None and not holds(value):
         raise TrainError(f"{name} is {expected}; got {value!r}.")
