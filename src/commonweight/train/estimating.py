@@ -45,8 +45,9 @@ def fit_estimator(
     """
     parameters = _set(estimator, net, settings)
     description = describe(net, data, {**parameters, "seed": seed})
-    team = Team.current()
-    folder = None if out is None else team.agree(lambda: begin_folder(out, f"{data.name}-{net}", description))
+    team, whitening = Team.current(), data.normalisation.whitening
+    name = f"{data.name}-{net}"
+    folder = None if out is None else team.agree(lambda: begin_folder(out, name, description, whitening))
     started = time.perf_counter()
     x = data.normalisation.apply(data.x[data.train]).flatten(1).numpy()
     y = data.normalisation.apply_target(data.y[data.train]).numpy()
@@ -58,7 +59,7 @@ def fit_estimator(
     model = estimator.module_.eval()
     model.built_as = net
     description["structure"] = dict(estimator.structure_)
-    run = Run(model, description, [], folder)
+    run = Run(model, description, [], folder, whitening=whitening)
     _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
     if folder is not None and team.leads:
         _write(run, folder, data)

@@ -16,13 +16,22 @@ WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
 DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
 
 
-def start_run(name: str, *, net: str | None, target: str | None, task: str | None, seed: int, **settings: Any) -> Run:
+def start_run(
+    name: str,
+    *,
+    net: str | None,
+    target: str | None,
+    task: str | None,
+    seed: int,
+    prepare: str = "standard",
+    **settings: Any,
+) -> Run:
     """Load data by name or path, build a net for it, and fit it. Further settings are those of `fit`.
 
     Raises:
         TrainError: a setting that the net has no use for, because it learns by a rule of its own.
     """
-    loaded = data.load(name, target=target, task=task, seed=seed)
+    loaded = data.load(name, target=target, task=task, seed=seed, prepare=prepare)
     net = net or DEFAULT_NET[loaded.is_image]
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
     if estimator is not None:
@@ -53,6 +62,7 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
 
 
 def load_data(source: str, about: Mapping[str, Any], seed: int) -> Data:
-    """The data of a run again, from where it had them or from elsewhere: with its target, its task and its split."""
+    """The data of a run again, from where it had them or elsewhere: with its target, task, split and preparation."""
     task = about["task"] if Path(source).suffix.lower() in WITH_TASK else None
-    return data.load(source, target=about["target"] or None, task=task, seed=seed)
+    prepare = about.get("prepare", "standard")
+    return data.load(source, target=about["target"] or None, task=task, seed=seed, prepare=prepare)
