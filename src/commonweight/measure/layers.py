@@ -7,7 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from commonweight.measure.records import LayerStatistics
+from commonweight.measure.records import QUANTILES, LayerStatistics
+
+QUANTILE_SAMPLE = 10_000
+"""Quantiles of more weights than that are those of so many, evenly spaced: sorting millions would slow training."""
 
 
 class StepStatistics:
@@ -41,6 +44,7 @@ class StepStatistics:
             activation_mean=float(outputs.mean()),
             activation_std=float(outputs.std(correction=0)),
             zero_fraction=float((outputs == 0).float().mean()),
+            weight_quantiles=_quantiles(weights),
         )
 
 
@@ -63,6 +67,12 @@ def observe(model: nn.Module) -> Iterator[StepStatistics]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _quantiles(weights: Tensor) -> tuple[float, ...]:
+    """The weights below which the shares `QUANTILES` lie, with linear interpolation."""
+    sample = weights[:: -(-len(weights) // QUANTILE_SAMPLE)]
+    return tuple(sample.quantile(sample.new_tensor(QUANTILES)).tolist())
 
 
 def _flat(module: nn.Module) -> Tensor:
