@@ -46,6 +46,16 @@ class Rule(StrEnum):
     adamw = "adamw"
 
 
+class Preparation(StrEnum):
+    """What samples go through before a net."""
+
+    standard = "standard"
+    mean = "mean"
+    none = "none"
+    pca = "pca"
+    zca = "zca"
+
+
 @app.command()
 def train(
     context: typer.Context,
@@ -55,6 +65,9 @@ def train(
     net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
     task: TaskOption = None,
+    prepare: Annotated[
+        Preparation, typer.Option(help="What samples go through: mean 0 and deviation 1, only mean 0, or whitening.")
+    ] = Preparation.standard,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
     optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
@@ -96,9 +109,9 @@ def train(
                 held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
                 held |= {"patience": patience}
                 settings |= {name: value for name, value in held.items() if value is not None}
-                folder = "auto" if out is None else out
+                settings |= {"out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
-                run = start_run(data, net=net, target=target, task=task, out=folder, **settings)
+                run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt:
             raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
     if not team.leads:

@@ -121,8 +121,9 @@ def fit(
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
-    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    whitening = data.normalisation.whitening
+    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description, whitening))
+    return _train(model, data, settings, Run(model, description, [], folder, whitening=whitening), progress)
 
 
 def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool = True) -> Run:
@@ -135,18 +136,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data.
+        TrainError: other data, or the same prepared otherwise.
         FileError: no run there, or one of another net.
     """
     folder = Path(folder)
     description = read_description(folder)
     settings = Settings(**description["settings"])
-    if data.fingerprint() != description["data"]["fingerprint"]:
+    about = description["data"]
+    prepared = about.get("prepare", "standard")
+    if data.prepare != prepared:
         raise TrainError(
-            f"{folder} was begun with other data ({description['data']['name']}, with another content or split): "
+            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
+        )
+    if data.fingerprint() != about["fingerprint"]:
+        raise TrainError(
+            f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
+    return _train(model, data, settings, run, progress)
 
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
