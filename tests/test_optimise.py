@@ -334,6 +334,7 @@ class Undecided(nn.Linear):
     [
         ("lbfgs", nn.Linear(4, 3), {"batch_size": 20}, "lbfgs takes all 106 samples at each step: leave --batch-size"),
         ("newton", nn.Linear(4, 3), {"precision": "bfloat16"}, "newton compares losses that differ by less"),
+        ("lm", nn.Linear(4, 3), {"l2": 0.1}, "lm makes the loss of all samples small and nothing else: leave --l2 out"),
         ("lm", nn.Linear(4, 3), {"lr": 0.1}, "lm finds by itself how far to go: leave --lr out"),
         ("genetic", nn.Linear(4, 3), {"lr": 0.1}, "genetic finds by itself how far to go: leave --lr out"),
         (

@@ -1,6 +1,8 @@
 """Which update rule suits a net and its data, which cannot be had for them, and why."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,37 +17,48 @@ WHOLE_BATCH = {"descent": 1000, "lbfgs": 100, "newton": 100, "lm": 100, "lm-baye
 """Rules that take all samples at each step, and how many epochs (which are then steps) are good for most."""
 MATRICES = 3
 """Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once."""
-NOT_IN_TURN = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
+RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
+DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
-def choose_optimizer(model: nn.Module, data: Data) -> tuple[str, str]:
-    """The rule for a net that nobody chose one for, and the reason in a few words."""
+def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The rule for a net that nobody chose one for, and the reason in a few words.
+
+    Args:
+        model, data: what is to be trained, and on what.
+        given: other settings, by name; None for those that nobody gave. Any of them asks for a rule that takes batches.
+    """
     return "muon", "the rule for large nets and much data"
 
 
-def require_fitting(
-    optimizer: str, model: nn.Module, data: Data, *, lr: float | None, batch_size: int | None, precision: str
-) -> None:
+def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping[str, Any]) -> None:
     """Refuse a rule that takes all samples at each step where it cannot, or is asked to do otherwise.
 
+    Args:
+        optimizer: one of `WHOLE_BATCH`.
+        model, data: what is to be trained, and on what.
+        given: other settings, by name; None for those that nobody gave.
+
     Raises:
-        TrainError: a batch or a precision was asked for, or a rate of a rule that has none; several processes; a net
-            whose loss is drawn anew each time, or depends on which samples stand in a batch; a Jacobian that is too
-            large, or that a net or its loss does not have.
+        TrainError: a batch, bfloat16, something that changes samples or weights at each step, or a rate of a rule that
+            has none; several processes; a net whose loss is drawn anew each time, or depends on which samples stand in
+            a batch; a Jacobian that is too large, or that a net or its loss does not have.
     """
-    if optimizer not in WHOLE_BATCH:
-        return
-    if batch_size not in (None, len(data.train)):
+    if given["batch_size"] not in (None, len(data.train)):
         raise TrainError(f"{optimizer} takes all {len(data.train)} samples at each step: leave --batch-size out.")
-    if precision == "bfloat16":
+    if given["precision"] == "bfloat16":
         raise TrainError(f"{optimizer} compares losses that differ by less than bfloat16 can tell: use float32.")
+    for name in RESTRAINTS:
+        if given[name] is not None:
+            option = name.replace("_", "-")
+            raise TrainError(f"{optimizer} makes the loss of all samples small and nothing else: leave --{option} out.")
     if Team.current().size > 1:
         raise TrainError(f"{optimizer} runs in one process; several can share the batches of muon, adam or sgd.")
-    if any(isinstance(module, NOT_IN_TURN) and module.p for module in model.modules()):
+    if any(isinstance(module, DROPOUT) and module.p for module in model.modules()):
         raise TrainError(f"{optimizer} needs a loss that is the same each time, and dropout draws: use adam or muon.")
     if optimizer in ("descent", "lbfgs", "newton"):
         return
-    if lr is not None:
+    if given["lr"] is not None:
         raise TrainError(f"{optimizer} finds by itself how far to go: leave --lr out.")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise TrainError(f"{optimizer} takes samples one by one, and batch normalisation mixes them: use lbfgs.")
