@@ -166,6 +166,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
+        if display and settings.reason:
+            display.say(f"optimizer {settings.optimizer}: {settings.reason}")
         try:
             for record, is_best in trainer.checks(display):
                 if display:
