@@ -99,7 +99,7 @@ def run() -> Result:
         f"With max pooling the nets are {-behind['mnist-5k']:+.1f} points from the best other way on digits and "
         f"{-behind['fashion-mnist']:+.1f} on clothes. Where a digit stands, to a pixel, is told rightly in "
         f"{means['where', 'maximum']:.0f} % with max pooling, {means['where', 'average']:.0f} % with averages, "
-        f"{means['where', 'stride']:.0f} % with stride and {means['where', 'none']:.0f} % without halving (chance is 4 %)."
+        f"{means['where', 'stride']:.0f} % with stride and {means['where', 'none']:.0f} % without halving."
     )
     numbers = {f"points behind the best other way, {task}": behind[task] for task in TASKS}
     return Result(max(behind["mnist-5k"], behind["fashion-mnist"]) <= 1.0, verdict, numbers, rows, draw(found))
