@@ -27,6 +27,8 @@ class LayerStatistics:
         update_ratio: ‖θ - θ before‖ / ‖θ before‖ of the last step.
         activation_mean, activation_std: over the outputs for the last batch.
         zero_fraction: share of its outputs that are exactly zero.
+        dead_fraction: share of the hidden units feeding it that are the same for all samples of the last batch.
+        saturated_fraction: share of the values of these units within 5 % of the ends of their range, exact zeros apart.
     """
 
     name: str
@@ -38,6 +40,8 @@ class LayerStatistics:
     activation_mean: float
     activation_std: float
     zero_fraction: float
+    dead_fraction: float = 0.0
+    saturated_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Record:
         metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
         validation_loss, validation_metric: the same on the whole validation part.
         layers: statistics of each layer at this step.
+        loss_deviation: standard deviation of the training losses of the single steps since the last record.
     """
 
     step: int
@@ -64,6 +69,7 @@ class Record:
     validation_loss: float
     validation_metric: float
     layers: tuple[LayerStatistics, ...] = ()
+    loss_deviation: float = 0.0
 
     def to_line(self) -> str:
         """One line of JSON, without the line end."""
