@@ -190,6 +190,8 @@ def test_layer_statistics_by_hand():
     assert layer.update_ratio == pytest.approx(2.5 / 2**0.5)
     assert (layer.activation_mean, layer.activation_std) == (pytest.approx(-0.5), pytest.approx(3.5))
     assert layer.weight_max == pytest.approx(2.0)
+    # the weights are now -2, -1, -0.5, 0; halfway between the middle two is the median
+    assert layer.weight_quantiles == pytest.approx((-1.85, -1.25, -0.75, -0.375, -0.075))
     assert not model[0]._forward_hooks
 
 

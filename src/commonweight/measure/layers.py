@@ -8,7 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from commonweight.measure.records import LayerStatistics
+from commonweight.measure.records import QUANTILES, LayerStatistics
+
+QUANTILE_SAMPLE = 10_000
+"""Quantiles of more weights than that are those of so many, evenly spaced: sorting millions would slow training."""
 
 EDGE = 0.05
 """How near the end of its range, as a share of the range, a value counts as saturated."""
@@ -70,6 +73,7 @@ class StepStatistics:
             zero_fraction=float((outputs == 0).float().mean()),
             dead_fraction=dead,
             saturated_fraction=saturated,
+            weight_quantiles=_quantiles(weights),
         )
 
 
@@ -100,6 +104,12 @@ def _states(units_UN: Tensor) -> tuple[float, float]:
     edge = EDGE * (high - low)
     near = ((units_UN - low < edge) | (high - units_UN < edge)) & (units_UN != 0)
     return float(dead_U.float().mean()), float(near.float().mean())
+
+
+def _quantiles(weights: Tensor) -> tuple[float, ...]:
+    """The weights below which the shares `QUANTILES` lie, with linear interpolation."""
+    sample = weights[:: -(-len(weights) // QUANTILE_SAMPLE)]
+    return tuple(sample.quantile(sample.new_tensor(QUANTILES)).tolist())
 
 
 def _flat(module: nn.Module) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
@@ -28,6 +28,7 @@ from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.goal import Goal
 from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
 from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
@@ -61,6 +62,14 @@ def fit(
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -75,6 +84,8 @@ def fit(
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
+            and `train.regularise`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -101,12 +112,21 @@ def fit(
         precision=precision,
         device=device,
         seed=seed,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=augment,
+        label_smoothing=label_smoothing,
+        patience=patience,
     )
     net = net or getattr(model, "built_as", None)
-    description = describe(net, data, asdict(settings))
+    description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
-    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    whitening = data.normalisation.whitening
+    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description, whitening))
+    return _train(model, data, settings, Run(model, description, [], folder, whitening=whitening), progress)
 
 
 def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool = True) -> Run:
@@ -119,18 +139,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data.
+        TrainError: other data, or the same prepared otherwise.
         FileError: no run there, or one of another net.
     """
     folder = Path(folder)
     description = read_description(folder)
     settings = Settings(**description["settings"])
-    if data.fingerprint() != description["data"]["fingerprint"]:
+    about = description["data"]
+    prepared = about.get("prepare", "standard")
+    if data.prepare != prepared:
         raise TrainError(
-            f"{folder} was begun with other data ({description['data']['name']}, with another content or split): "
+            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
+        )
+    if data.fingerprint() != about["fingerprint"]:
+        raise TrainError(
+            f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
+    return _train(model, data, settings, run, progress)
 
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
@@ -177,6 +204,7 @@ class Trainer:
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
         self.evidence = self._evidence()
+        self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
@@ -185,7 +213,7 @@ class Trainer:
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
         self._take_up()
-        self._diagnose()
+        self._keep()
         saved = time.perf_counter()
         while not self.progress.stopped:
             record, scores = self._advance(min(self.progress.step + self.check_steps, self.steps), display)
@@ -195,7 +223,8 @@ class Trainer:
             if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.perf_counter()
-            self._diagnose()
+            if display:
+                display.tell(diagnose(self.run.records, self.evidence))
             yield record, is_best
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
@@ -214,6 +243,7 @@ class Trainer:
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
         losses.append(loss)
+        self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
@@ -240,7 +270,7 @@ class Trainer:
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         chosen = self.team.share(chosen).to(self.train.inputs.device)
         self.team.reseed(self.settings.seed, step)
-        inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
+        inputs, targets = self.regulariser.disturb(self.train.inputs[chosen]), self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -250,7 +280,9 @@ class Trainer:
         loss = self.loss(outputs, targets)
         errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
         sums = self.team.backward(self.model, loss, errors, share)
+        self.regulariser.pull()
         self.optimizer.step()
+        self.regulariser.project(step)
         self._average(step)
         return sums
 
@@ -264,12 +296,13 @@ class Trainer:
         """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
-        is_best = not self.progress.best or score > self.progress.best
+        is_settled = self.regulariser.is_settled
+        is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
             self.progress.best, self.progress.best_step = score, record.step
             self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
         self.progress.checks += 1
-        if self.goal and self.goal.reached(scores, len(self.validation)):
+        if self.goal and is_settled(record.step) and self.goal.reached(scores, len(self.validation)):
             self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
         elif record.step == self.steps:
             self.progress.stopped = "epochs"
@@ -295,7 +328,7 @@ class Trainer:
             return
         tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
         self._write_check(record, is_best=False)
-        self._diagnose(nonfinite=tensor)
+        self._keep(nonfinite=tensor)
         raise DivergedError(
             f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
             f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
@@ -303,11 +336,10 @@ class Trainer:
             self.run,
         )
 
-    def _diagnose(self, **facts: Any) -> None:
-        """Store further facts, and what is wrong by now, with the run."""
+    def _keep(self, **facts: Any) -> None:
+        """Store the facts of the run with it, and with them these further ones."""
         self.evidence = replace(self.evidence, **facts)
         self.run.description["evidence"] = self.evidence.to_json()
-        self.run.description["findings"] = [f.to_json() for f in diagnose(self.run.records, self.evidence)]
         if self.folder is not None:
             write_description(self.folder, self.run.description)
 
@@ -352,7 +384,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
-        self._diagnose(recalls=recalls(self.model, self.validation, self.data))
+        self._keep(recalls=recalls(self.model, self.validation, self.data))
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

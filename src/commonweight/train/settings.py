@@ -1,6 +1,7 @@
 """By what numbers a net is trained: what the user says, and good values for what he leaves open."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
+from commonweight.train.augment import KINDS
 from commonweight.train.goal import Goal
 
 DEFAULT_RATE = {
@@ -42,6 +44,8 @@ class Settings:
             this share of the steps so far.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
+        l1, l2, max_norm, noise, sparsity: see `train.regularise`; 0 (of max_norm, None) for none of it.
+        augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
     """
 
     epochs: int
@@ -58,6 +62,12 @@ class Settings:
     checks_per_epoch: int
     check_steps: int
     patience: float
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float | None = None
+    noise: float = 0.0
+    sparsity: float = 0.0
+    augment: Sequence[str] = ()
 
 
 def choose_settings(
@@ -72,18 +82,29 @@ def choose_settings(
     precision: str,
     device: str,
     seed: int,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
 
     Raises:
         TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
     """
-    _require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
-    _require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
-    _require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
-    _require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
+    _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
+    _require_images(data, augment)
     if optimizer not in ("auto", *OPTIMIZERS):
         raise TrainError(f"The optimizer is auto or one of {', '.join(OPTIMIZERS)}; got {optimizer!r}.")
     if precision not in ("auto", "float32", "bfloat16"):
@@ -105,11 +126,17 @@ def choose_settings(
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         seed=seed,
         weight_decay=0.01,
-        label_smoothing=0.1 if data.task == "classification" else 0.0,
+        label_smoothing=_label_smoothing(model, data, label_smoothing),
         average_share=1 / 8,
         checks_per_epoch=4,
         check_steps=25,
-        patience=max(5, epochs / 3),
+        patience=patience or max(5, epochs / 3),
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=list(augment),
     )
 
 
@@ -131,6 +158,42 @@ def _precision(model: nn.Module, data: Data) -> str:
     return "bfloat16" if native and large else "float32"
 
 
-def _require(name: str, value: Any, holds: Any, expected: str) -> None:
+def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
+    """What was given; 0.1 for classes when nothing was, since it seldom harms."""
+    classes = data.task == "classification"
+    if given is None:
+        return 0.1 if classes else 0.0
+    require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+    if given and (not classes or hasattr(model, "loss")):
+        why = "this net prescribes its own loss" if classes else f"{data.name} has values to predict, not classes"
+        raise TrainError(f"Label smoothing is a part of the cross entropy of classes, but {why}: leave it out.")
+    return given
+
+
+def _require_restraint(strengths: Mapping[str, float], max_norm: float | None, sparsity: float) -> None:
+    for name, strength in strengths.items():
+        require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
+    require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("sparsity", sparsity, lambda value: 0 <= value < 1, "the share of weights that are 0, from 0 to below 1")
+
+
+def _require_images(data: Data, kinds: Sequence[str]) -> None:
+    """Refuse to augment what are no images, or in a way that is not known.
+
+    Raises:
+        TrainError: as said.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise TrainError(f"Images are augmented by {', '.join(KINDS)}; got {unknown[0]!r}.")
+    if kinds and not data.is_image:
+        raise TrainError(f"Only images can be shifted, turned and mirrored; {data!r}: leave augment out.")
+    if kinds and min(data.in_shape[1:]) < 2:
+        size = "x".join(map(str, data.in_shape[1:]))
+        raise TrainError(f"Images of {size} have no other side to be moved to: leave augment out.")
+
+
+def require(name: str, value: Any, holds: Any, expected: str) -> None:
+    """Refuse a value that was given and does not hold, in one sentence."""
     if value is not None and not holds(value):
         raise TrainError(f"{name} is {expected}; got {value!r}.")
