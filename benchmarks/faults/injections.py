@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -351,8 +350,14 @@ FAULTS = (
     Fault("tie broken", ("broken_tie",), broken_tie, ("tanh", "deep"), always=True),
     Fault("batch norm over 2 samples", ("small_batch_norm",), tiny_batches, ("cnn",)),
     Fault("net too narrow", ("net_too_small", "underfit"), narrow, ("mlp", "tanh", "deep", "cnn", "gru")),
-    Fault("too wide, too little data", ("overfit", "net_too_large", "label_noise"), wide_on_little, ("mlp", "tanh"),
-          classes, by_machine=False),
+    Fault(
+        "too wide, too little data",
+        ("overfit", "net_too_large", "label_noise"),
+        wide_on_little,
+        ("mlp", "tanh"),
+        classes,
+        by_machine=False,
+    ),
     Fault("4 of 10 labels wrong", ("label_noise",), relabelled(0.4), None, enough, by_machine=False),
     Fault("labels shuffled", ("shuffled_labels", "label_noise"), relabelled(1.0), by_machine=False),
     Fault("classes rare", ("class_imbalance",), rare_classes, None, enough, by_machine=False),

@@ -1,4 +1,4 @@
-"""Runs of the study, stored once with all that the rules need, so that rules are tried on them without training again."""
+"""Runs of the study, stored with all that the rules need: rules are tried on them without training again."""
 
 import json
 import time

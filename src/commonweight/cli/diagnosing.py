@@ -26,9 +26,9 @@ def diagnose(
 ) -> None:
     """Say what is wrong with a run and what to do about it, the likeliest cause first: exit code 1 if anything is."""
     from commonweight.measure.diagnosis.words import NOTHING, say
-    from commonweight.train.facts import diagnose_run
+    from commonweight.train.run import findings_of
 
-    findings = diagnose_run(run)
+    findings = findings_of(run)
     said = [say(finding, language.value) for finding in findings]
     if as_json:
         plain = [{**finding.to_json(), "text": text} for finding, text in zip(findings, said, strict=True)]

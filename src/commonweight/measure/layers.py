@@ -100,7 +100,7 @@ def _states(units_UN: Tensor) -> tuple[float, float]:
     units_UN = units_UN.float()
     low_U, high_U = units_UN.aminmax(dim=1)
     low, high = low_U.min(), high_U.max()
-    dead_U = high_U - low_U <= 1e-6 * torch.maximum(high_U.abs(), low_U.abs())
+    dead_U = (low_U == 0) & (high_U == 0)
     edge = EDGE * (high - low)
     near = ((units_UN - low < edge) | (high - units_UN < edge)) & (units_UN != 0)
     return float(dead_U.float().mean()), float(near.float().mean())

@@ -30,7 +30,7 @@ class LayerStatistics:
         activation_mean, activation_std: over the outputs for the last batch.
         zero_fraction: share of its outputs that are exactly zero.
         weight_quantiles: of its weights, for the shares in `QUANTILES`; empty in records of earlier versions.
-        dead_fraction: share of the hidden units feeding it that are the same for all samples of the last batch.
+        dead_fraction: share of the hidden units feeding it that are 0 for all samples of the last batch.
         saturated_fraction: share of the values of these units within 5 % of the ends of their range, exact zeros apart.
     """
 

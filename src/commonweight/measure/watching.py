@@ -91,7 +91,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
                 losses.append(tensor.detach())
             plain(tensor, *given, **named)
 
-        torch.Tensor.backward = noted  # type: ignore[method-assign]
+        torch.Tensor.backward = noted  # type: ignore[method-assign,assignment]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -120,7 +120,9 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         if self.seen is None:
             return
         self.seen.detach()
-        losses = torch.stack([loss.flatten()[0].float() for loss in self.losses]) if self.losses else torch.tensor([NAN])
+        losses = (
+            torch.stack([loss.flatten()[0].float() for loss in self.losses]) if self.losses else torch.tensor([NAN])
+        )
         training, validation, validation_loss = self.scores
         self.records.append(
             Record(

@@ -2,21 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
-from commonweight.measure.diagnosis import Finding, diagnose
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.evidence import Evidence
 from commonweight.measure.diagnosis.model_facts import look
-from commonweight.measure.records import read_records
 from commonweight.train.objective import Part
-from commonweight.train.run import RECORDS, read_description
 from commonweight.train.settings import Settings
 
 LEAST_SAMPLES, MOST_SAMPLES = 32, 256
@@ -53,7 +48,7 @@ def recalls(model: nn.Module, part: Part, data: Data) -> tuple[float, ...]:
     """The share of the samples of each class that a net in evaluation mode answers rightly; empty for regression."""
     if data.task != "classification":
         return ()
-    right = torch.cat([model(x).argmax(1) for x in part.inputs.split(1000)]) == part.targets
+    right = torch.cat([model(x).argmax(1) for x in torch.split(part.inputs, 1000)]) == part.targets
     sizes = torch.bincount(part.targets, minlength=data.n_outputs).clamp_min(1)
     return tuple((torch.bincount(part.targets[right], minlength=data.n_outputs) / sizes).tolist())
 
@@ -82,19 +77,3 @@ def first_nonfinite(model: nn.Module, inputs: Tensor) -> str:
         for handle in handles:
             handle.remove()
     return found[0] if found else "loss"
-
-
-def diagnose_run(folder: Path) -> list[Finding]:
-    """What is wrong with a run, from its folder alone.
-
-    Raises:
-        FileError: no run there, or a damaged one.
-        TrainError: it was learned by a rule of its own, of which nothing is recorded.
-    """
-    description = read_description(folder)
-    if "evidence" not in description:
-        raise TrainError(
-            f"{folder} stores no evidence to judge by: it has not come to its first check, or was learned by a rule of "
-            f"its own, without steps of a gradient."
-        )
-    return diagnose(read_records(folder / RECORDS), Evidence.from_json(description["evidence"]))

@@ -1,5 +1,7 @@
 """What a data set is like, as far as training can suffer from it; and what two plain methods make of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,14 +43,13 @@ def data_facts(data: Data) -> DataFacts:
         references.append(_score(_ridge(x, y, x_new), y_new, classes))
     counts = torch.bincount(data.y[data.train], minlength=data.n_outputs).tolist() if classes else []
     sizes = torch.bincount(data.y[data.validation], minlength=data.n_outputs) if classes else torch.zeros(1)
-    return DataFacts(
+    facts = DataFacts(
         task=data.task,
         n_train=len(data.train),
         n_validation=len(data.validation),
         n_outputs=data.n_outputs,
         counts=tuple(counts),
         leaked=_leaked(data),
-        **_shape_of_inputs(data),
         chance=float(sizes.max() / sizes.sum()) if classes else 0.0,
         reference=max(references),
         nearest=own,
@@ -56,6 +57,7 @@ def data_facts(data: Data) -> DataFacts:
         train_deviation=1.0 if classes else _deviation(data.y[data.train]),
         validation_deviation=1.0 if classes else _deviation(data.y[data.validation]),
     )
+    return _with_inputs(facts, data)
 
 
 def _some(index: Tensor, most: int) -> Tensor:
@@ -79,7 +81,8 @@ def _ridge(x: Tensor, y: Tensor, x_new: Tensor) -> Tensor:
     mean_x, mean_y = x.mean(0), y.mean(0)
     centred = x - mean_x
     gram = centred.T @ centred + torch.eye(x.shape[1])
-    return (x_new - mean_x) @ torch.linalg.solve(gram, centred.T @ (y - mean_y)) + mean_y
+    weights: Tensor = torch.linalg.solve(gram, centred.T @ (y - mean_y))
+    return (x_new - mean_x) @ weights + mean_y
 
 
 def _score(said: Tensor, y: Tensor, classes: bool) -> float:
@@ -108,17 +111,18 @@ def _leaked(data: Data) -> float:
     return found / len(data.validation)
 
 
-def _shape_of_inputs(data: Data) -> dict[str, object]:
-    """Offset, spread and size of the normalised inputs, feature by feature, and which columns of a table are constant."""
+def _with_inputs(facts: DataFacts, data: Data) -> DataFacts:
+    """Add offset, spread and size of the normalised inputs, feature by feature, and the constant columns of a table."""
     x = data.normalisation.apply(data.x[_some(data.train, 5 * SAMPLES)])
     axes = [axis for axis in range(x.ndim) if axis != 1]
     mean, deviation = x.mean(axes), x.std(axes, correction=0)
     varies = deviation > 1e-6 * mean.abs().clamp_min(1e-6)
     constant = [] if x.ndim > 2 else (~varies).nonzero().flatten().tolist()
     some = deviation[varies]
-    return {
-        "constant": tuple(data.features[place] if data.features else str(place) for place in constant),
-        "offset": float((mean[varies].abs() / some).max()) if len(some) else 0.0,
-        "spread": float(some.max() / some.min()) if len(some) else 1.0,
-        "size": float((x**2).mean().sqrt()),
-    }
+    return replace(
+        facts,
+        constant=tuple(data.features[place] if data.features else str(place) for place in constant),
+        offset=float((mean[varies].abs() / some).max()) if len(some) else 0.0,
+        spread=float(some.max() / some.min()) if len(some) else 1.0,
+        size=float((x**2).mean().sqrt()),
+    )

@@ -3,6 +3,7 @@
 So a finished run is diagnosed from its folder alone, without its data.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -125,7 +126,7 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json; numbers that are not finite become strings, as in the records."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in PARTS and f.name != "start"}
+        plain = _plain({f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*PARTS, "start")})
         plain |= {name: _plain(asdict(part)) for name in PARTS if (part := getattr(self, name)) is not None}
         return plain | ({} if self.start is None else {"start": self.start.to_line()})
 
@@ -144,16 +145,22 @@ class Evidence:
             values = dict(stored)
             parts = {name: _typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values}
             start = Record.from_line(values.pop("start")) if "start" in values else None
-            return replace(_typed(Evidence, values), **parts, start=start)
+            evidence: Evidence = replace(_typed(Evidence, values), **parts, start=start)
         except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise FileError(f"The stored evidence of a run is damaged ({error}); train it anew.") from error
+        return evidence
 
 
 PARTS = {"data": DataFacts, "model": ModelFacts, "loss": LossFacts}
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: str(v) if isinstance(v, float) and v - v != 0 else v for key, v in values.items()}
+    """Numbers that are not finite as strings, tuples as lists."""
+    return {key: [*v] if isinstance(v, tuple) else _named(v) for key, v in values.items()}
+
+
+def _named(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _typed(kind: Any, values: Mapping[str, Any]) -> Any:

@@ -61,7 +61,7 @@ def model_facts(model: nn.Module, learned: Collection[int] | None = None) -> Mod
     for name, module in model.named_modules():
         own = [p for p in module.parameters(recurse=False) if p.numel()]
         if parametrize.is_parametrized(module):
-            own += [p for p in module.parametrizations.parameters() if p.numel()]  # type: ignore[union-attr]
+            own += [p for p in module.parametrizations.parameters() if p.numel()]
         if not own or isinstance(module, parametrize.ParametrizationList):
             continue
         if not any(id(p) in moved for p in own):
@@ -91,7 +91,7 @@ def broken_ties(model: nn.Module) -> tuple[str, ...]:
 
 
 def loss_facts(loss: Loss, outputs: Tensor, targets: Tensor) -> LossFacts:
-    """What the loss makes of outputs, by trying others: shifted, doubled, and moved against its gradient.
+    """What the loss makes of outputs, by trying others: of deviation 1, shifted, doubled, moved against its gradient.
 
     >>> logits, targets = torch.randn(8, 3), torch.arange(8) % 3
     >>> facts = loss_facts(F.cross_entropy, logits, targets)
@@ -104,14 +104,14 @@ def loss_facts(loss: Loss, outputs: Tensor, targets: Tensor) -> LossFacts:
     if outputs.ndim != 2 or not bool(outputs.isfinite().all()):
         return LossFacts()
     ones = torch.ones(len(outputs), device=outputs.device)
-    value = float(loss(outputs, targets).detach())
-    shifted, doubled = (float(loss(x, targets).detach()) for x in (outputs + 1, 2 * outputs))
+    usual = (outputs - outputs.mean()) / outputs.std(correction=0).clamp_min(1e-12)  # any loss is linear far out
+    value, shifted, doubled = (float(loss(x, targets).detach()) for x in (usual, usual + 1, 2 * usual))
     return LossFacts(
         probabilities=bool((outputs >= 0).all()) and torch.allclose(outputs.sum(1), ones, atol=1e-3),
         log_probabilities=torch.allclose(outputs.exp().sum(1), ones, atol=1e-3),
         shift_invariant=_equal(shifted, value),
         linear=_equal(doubled, 2 * value),
-        pull=_to_the_class(loss, outputs, targets) if classes else _to_the_value(loss, targets),
+        pull=_to_the_class(loss, usual, targets) if classes else _to_the_value(loss, targets),
     )
 
 

@@ -32,8 +32,11 @@ def net_too_small(case: Case) -> list[Finding]:
     model = case.evidence.model
     if model is None or not 0 < model.narrowest < NARROW or not underfit(case):
         return []
-    return [Finding("net_too_small", "", float(model.narrowest), float(NARROW), case.last.step,
-                    Advice("widen", {"factor": 8.0}))]
+    return [
+        Finding(
+            "net_too_small", "", float(model.narrowest), float(NARROW), case.last.step, Advice("widen", {"factor": 8.0})
+        )
+    ]
 
 
 def underfit(case: Case) -> list[Finding]:

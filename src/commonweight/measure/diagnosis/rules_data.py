@@ -42,8 +42,16 @@ def constant_features(case: Case) -> list[Finding]:
     data = case.evidence.data
     if data is None or not data.constant:
         return []
-    return [Finding("constant_features", ", ".join(data.constant[:5]), float(len(data.constant)), 0.0, 0,
-                    Advice("drop_constant"))]
+    return [
+        Finding(
+            "constant_features",
+            ", ".join(data.constant[:5]),
+            float(len(data.constant)),
+            0.0,
+            0,
+            Advice("drop_constant"),
+        )
+    ]
 
 
 def class_imbalance(case: Case) -> list[Finding]:

@@ -37,8 +37,9 @@ def rate_too_low(case: Case) -> list[Finding]:
     largest = max(sizes, default=math.inf)
     if not case.suffers or not largest < SMALL_STEP:
         return []
-    return [Finding("rate_too_low", "", largest, SMALL_STEP, case.records[0].step,
-                    Advice("raise_rate", {"factor": 10.0}))]
+    return [
+        Finding("rate_too_low", "", largest, SMALL_STEP, case.records[0].step, Advice("raise_rate", {"factor": 10.0}))
+    ]
 
 
 def oscillation(case: Case) -> list[Finding]:

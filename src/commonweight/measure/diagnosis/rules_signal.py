@@ -1,9 +1,10 @@
-"""Rules about the signal on its way through the net: numbers that are none, gradients that vanish or explode, dead units."""
+"""Rules about the signal on its way through the net: no numbers, gradients that vanish or explode, dead units."""
 
 import math
 
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
+from commonweight.measure.records import Record
 
 VANISHING = 1e-3
 EXPLODING = 1e3
@@ -69,5 +70,5 @@ def _units(case: Case, code: str, measure: str, threshold: float, advice: Advice
     return []
 
 
-def _with_start(case: Case) -> list:
+def _with_start(case: Case) -> list[Record]:
     return [*([case.evidence.start] if case.evidence.start else []), *case.records]

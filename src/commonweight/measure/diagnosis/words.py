@@ -7,7 +7,7 @@ advice. Values are written with three digits.
 from collections.abc import Mapping
 
 from commonweight.errors import TrainError
-from commonweight.measure.diagnosis.finding import Advice, Finding
+from commonweight.measure.diagnosis.finding import Finding
 
 LANGUAGES = ("en", "zh-Hans", "zh-Hant")
 NOTHING = {"en": "Nothing is wrong.", "zh-Hans": "没有发现问题。", "zh-Hant": "沒有發現問題。"}
@@ -40,13 +40,13 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "網路已輸出機率，損失函數又做了一次 softmax：梯度變小，目標無法達到。",
     ),
     "softmax_missing": (
-        "The loss is a negative log likelihood, but the outputs are no logarithms of probabilities: a softmax is missing.",
+        "The loss is a negative log likelihood, but the outputs are no log probabilities: a softmax is missing.",
         "损失函数是负对数似然，但输出不是概率的对数：缺少 softmax。",
         "損失函數是負對數似然，但輸出不是機率的對數：缺少 softmax。",
     ),
     "wrong_loss": (
-        "The loss does not fit the outputs{layer}: its descent does not lead to the targets ({value}, expected at least "
-        "{threshold}).",
+        "The loss does not fit the outputs{layer}: its descent does not lead to the targets ({value}, "
+        "expected at least {threshold}).",
         "损失函数与输出{layer}不相配：沿其下降方向到不了目标（{value}，应不小于 {threshold}）。",
         "損失函數與輸出{layer}不相配：沿其下降方向到不了目標（{value}，應不小於 {threshold}）。",
     ),
