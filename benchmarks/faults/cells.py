@@ -56,13 +56,13 @@ class Plain(nn.Sequential):
 
 # Net of the catalogue, structure, optimiser, steps.
 NETS: dict[str, tuple[str, dict[str, Any], str, int]] = {
-    "mlp": ("mlp", {"hidden": (32,)}, "adam", 400),
-    "tanh": ("mlp", {"hidden": (32, 32), "activation": "tanh"}, "momentum", 400),
-    "deep": ("mlp", {"hidden": (24, 24, 24, 24)}, "muon", 400),
-    "cnn": ("cnn", {"width": 4}, "muon", 200),
-    "plain": ("plain", {}, "adam", 300),
-    "lenet5": ("lenet5", {}, "muon", 100),
-    "gru": ("gru", {"units": 16}, "muon", 150),
+    "mlp": ("mlp", {"hidden": (32,)}, "adam", 300),
+    "tanh": ("mlp", {"hidden": (32, 32), "activation": "tanh"}, "momentum", 300),
+    "deep": ("mlp", {"hidden": (24, 24, 24, 24)}, "muon", 250),
+    "cnn": ("cnn", {"width": 4}, "muon", 150),
+    "plain": ("plain", {}, "adam", 250),
+    "lenet5": ("lenet5", {}, "muon", 75),
+    "gru": ("gru", {"units": 16}, "muon", 125),
 }
 CELLS = (
     *[("digits", net) for net in ("mlp", "tanh", "deep", "cnn", "plain", "lenet5", "gru")],

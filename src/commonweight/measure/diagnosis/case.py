@@ -94,6 +94,24 @@ class Case:
         """The gate of most rules: the net lags behind the plain methods, or has not learned its own training part."""
         return self.lags or (math.isfinite(self.trained) and self.trained < self._well_learned)
 
+    @cached_property
+    def excels(self) -> bool:
+        """Whether the net does better than the plain methods by more than chance: then even a known oddity is no fault.
+
+        The gate of rules that know a cause for certain, such as weights that begin at 0.
+        """
+        return self.best > self.reference + self.margin
+
+    @cached_property
+    def growth(self) -> list[float]:
+        """By what factor the spread of a layer's weights has grown since the start, at most; record by record."""
+        start = self.evidence.start
+        before = {layer.name: layer.weight_std for layer in start.layers if layer.weight_std > 0} if start else {}
+        return [
+            max((layer.weight_std / before[layer.name] for layer in record.layers if layer.name in before), default=1.0)
+            for record in self.records
+        ]
+
     @property
     def _well_learned(self) -> float:
         data = self.evidence.data

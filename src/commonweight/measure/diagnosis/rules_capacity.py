@@ -4,6 +4,7 @@ from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
 GAP = 0.1
+WIDE_GAP = 0.3
 WEIGHTS_PER_SAMPLE = 30.0
 NARROW = 4
 
@@ -11,9 +12,10 @@ NARROW = 4
 def overfit(case: Case) -> list[Finding]:
     """The training part is learned, the validation part is not."""
     gap = case.trained - case.best
-    if not case.lags or not gap > GAP:
+    threshold = GAP if case.lags else WIDE_GAP
+    if not gap > threshold:
         return []
-    return [Finding("overfit", "", gap, GAP, case.last.step, Advice("regularise"))]
+    return [Finding("overfit", "", gap, threshold, case.last.step, Advice("regularise"))]
 
 
 def net_too_large(case: Case) -> list[Finding]:

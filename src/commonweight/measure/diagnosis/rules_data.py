@@ -25,7 +25,7 @@ def leakage(case: Case) -> list[Finding]:
 def unnormalised_input(case: Case) -> list[Finding]:
     """Features far from 0, or of very different sizes."""
     data = case.evidence.data
-    if data is None or not case.suffers:
+    if data is None or case.excels:
         return []
     advice = Advice("normalise")
     if data.offset > OFFSET:

@@ -6,6 +6,7 @@ from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
 LARGE_STEP = 0.2
+GROWN = 8.0
 SMALL_STEP = 3e-4
 SWING = 0.5
 STILL = 0.02
@@ -25,7 +26,14 @@ def rate_too_high(case: Case) -> list[Finding]:
     """Steps that are large beside the weights, while learning suffers."""
     sizes = _step_sizes(case)
     largest = max(sizes, default=0.0)
-    if not case.finite or not case.suffers or not largest > LARGE_STEP:
+    if not case.finite or not case.suffers:
+        return []
+    advice = Advice("lower_rate", {"factor": 0.1})
+    grown = max(case.growth)
+    if grown > GROWN:
+        since = next(r.step for r, g in zip(case.records, case.growth, strict=True) if g > GROWN)
+        return [Finding("rate_too_high", "", grown, GROWN, since, advice)]
+    if not largest > LARGE_STEP:
         return []
     since = case.records[sizes.index(largest)].step
     return [Finding("rate_too_high", "", largest, LARGE_STEP, since, Advice("lower_rate", {"factor": 0.1}))]
