@@ -44,6 +44,12 @@ class Rule(StrEnum):
     rmsprop = "rmsprop"
     adam = "adam"
     adamw = "adamw"
+    descent = "descent"
+    lbfgs = "lbfgs"
+    newton = "newton"
+    lm = "lm"
+    lm_bayes = "lm-bayes"
+    genetic = "genetic"
 
 
 class Preparation(StrEnum):
@@ -70,7 +76,7 @@ def train(
     ] = Preparation.standard,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
-    optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
+    optimizer: Annotated[Rule, typer.Option(help="Update rule; auto says why.")] = Rule.auto,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,

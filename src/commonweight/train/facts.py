@@ -11,6 +11,7 @@ from commonweight.data.dataset import Data
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.evidence import Evidence
 from commonweight.measure.diagnosis.model_facts import look
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.objective import Part
 from commonweight.train.settings import Settings
 
@@ -37,7 +38,7 @@ def gather(
         seen,
         data=data_facts(data),
         optimizer=settings.optimizer,
-        rate=settings.lr,
+        rate=0.0 if settings.optimizer in WHOLE_BATCH else settings.lr,
         batch_size=settings.batch_size,
         steps=steps,
     )

@@ -23,10 +23,12 @@ from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
 from commonweight.train.facts import first_nonfinite, gather, recalls
+from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
-from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
 from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
@@ -200,6 +202,10 @@ class Trainer:
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
         self.train, self.validation = self._part(data.train), self._part(data.validation)
+        self.objective: Objective | None = None
+        if settings.optimizer in WHOLE_BATCH:
+            given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
+            self.objective = Objective(FlatNet(model), *given)
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
@@ -263,6 +269,8 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, float]:
         """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
+        if self.objective is not None:
+            return self._whole_step(step, self.objective)
         epoch, batch = divmod(step, self.steps_per_epoch)
         if epoch != self.order_epoch:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
@@ -285,6 +293,19 @@ class Trainer:
         self.regulariser.project(step)
         self._average(step)
         return sums
+
+    def _whole_step(self, step: int, objective: Objective) -> tuple[float, float]:
+        """One update by all samples, then a look at where it led: their loss, their `error_sum`, and gradients."""
+        self.optimizer.step(objective)  # type: ignore[call-overload]  # these rules take more than a closure
+        self.optimizer.zero_grad()
+        loss_sum = errors = 0.0
+        for inputs, targets, share in objective.blocks():
+            outputs = self.model(inputs)
+            loss = share * self.loss(outputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum, errors = loss_sum + loss.item(), errors + float(error_sum(outputs, targets, self.data))
+        self._average(step)
+        return loss_sum, errors
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.augment import KINDS
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
 from commonweight.train.goal import Goal
 
 DEFAULT_RATE = {
@@ -21,6 +22,7 @@ DEFAULT_RATE = {
     "rmsprop": 1e-3,
     "adam": 3e-3,
     "adamw": 3e-3,
+    **dict.fromkeys(WHOLE_BATCH, 1.0),
 }
 OPTIMIZERS = tuple(DEFAULT_RATE)
 
@@ -33,7 +35,8 @@ class Settings:
         epochs: passes over the training part, at most.
         goal: stop when the validation part reaches it, such as "accuracy>=0.99"; None to go to the end.
         optimizer: one of `OPTIMIZERS`.
-        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0.
+        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0. Rules that take all
+            samples at each step try it first, or have none.
         batch_size: samples for each step.
         precision: float32, or bfloat16 for the multiplications (weights stay float32).
         device: cpu or cuda.
@@ -41,11 +44,12 @@ class Settings:
         weight_decay: decoupled, of muon and adamw; not for biases and other weights with one axis.
         label_smoothing: for the cross entropy.
         average_share: the running average of the weights, which is what is checked and kept, reaches back over about
-            this share of the steps so far.
+            this share of the steps so far; 0 for the weights themselves.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
         l1, l2, max_norm, noise, sparsity: see `train.regularise`; 0 (of max_norm, None) for none of it.
         augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
+        reason: why this optimizer, where nobody said which.
     """
 
     epochs: int
@@ -68,6 +72,7 @@ class Settings:
     noise: float = 0.0
     sparsity: float = 0.0
     augment: Sequence[str] = ()
+    reason: str = ""
 
 
 def choose_settings(
@@ -113,23 +118,28 @@ def choose_settings(
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    chosen = "muon" if optimizer == "auto" else optimizer
-    batch = batch_size or _batch_size(n_train)
-    epochs = epochs or _epochs(n_train, batch)
+    restraints = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity, "augment": augment}
+    given = {"batch_size": batch_size, "lr": lr, **{name: value or None for name, value in restraints.items()}}
+    chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
+    whole = chosen in WHOLE_BATCH
+    if whole:
+        require_fitting(chosen, model, data, given | {"precision": None if precision == "auto" else precision})
+    batch = n_train if whole else batch_size or _batch_size(n_train)
+    epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
     return Settings(
         epochs=epochs,
         goal=goal,
         optimizer=chosen,
         lr=lr or DEFAULT_RATE[chosen],
         batch_size=batch,
-        precision=_precision(model, data) if precision == "auto" else precision,
+        precision=("float32" if whole else _precision(model, data)) if precision == "auto" else precision,
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         seed=seed,
         weight_decay=0.01,
         label_smoothing=_label_smoothing(model, data, label_smoothing),
-        average_share=1 / 8,
+        average_share=0.0 if whole else 1 / 8,
         checks_per_epoch=4,
-        check_steps=25,
+        check_steps=1 if whole else 25,
         patience=patience or max(5, epochs / 3),
         l1=l1,
         l2=l2,
@@ -137,6 +147,7 @@ def choose_settings(
         noise=noise,
         sparsity=sparsity,
         augment=list(augment),
+        reason=reason,
     )
 
 

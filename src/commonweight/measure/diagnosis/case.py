@@ -36,6 +36,11 @@ class Case:
         """The share of the planned steps that is done; 1 where no plan is known."""
         return self.last.step / self.evidence.steps if self.evidence.steps else 1.0
 
+    @property
+    def has_rate(self) -> bool:
+        """Whether a learning rate decides the steps, as far as is known."""
+        return self.evidence.rate > 0 or not self.evidence.optimizer
+
     @cached_property
     def finite(self) -> bool:
         return all(math.isfinite(record.loss) for record in self.records)

@@ -106,7 +106,8 @@ class Evidence:
 
     Attributes:
         data, model, loss: None where nothing is known of them, as in a loop of the user's own.
-        optimizer, rate, batch_size: the settings; an empty name and 0 where unknown.
+        optimizer, rate, batch_size: the settings; an empty name and 0 where unknown. The rate of a rule that works out
+            its own steps is 0.
         steps: optimiser steps planned; 0 where unknown.
         start: the record of the first step, whose layers are as the net began; None before it.
         nonfinite: the first tensor with a value that is not finite, such as "output of hidden2"; empty while all are.

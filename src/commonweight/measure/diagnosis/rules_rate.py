@@ -26,7 +26,7 @@ def rate_too_high(case: Case) -> list[Finding]:
     """Steps that are large beside the weights, while learning suffers."""
     sizes = _step_sizes(case)
     largest = max(sizes, default=0.0)
-    if not case.finite or not case.suffers:
+    if not case.finite or not case.suffers or not case.has_rate:
         return []
     advice = Advice("lower_rate", {"factor": 0.1})
     grown = max(case.growth)
@@ -43,7 +43,7 @@ def rate_too_low(case: Case) -> list[Finding]:
     """Steps that are tiny beside the weights, while the loss is still on its way down."""
     sizes = _step_sizes(case)
     largest = max(sizes, default=math.inf)
-    if not case.suffers or not largest < SMALL_STEP:
+    if not case.suffers or not case.has_rate or not largest < SMALL_STEP:
         return []
     return [
         Finding("rate_too_low", "", largest, SMALL_STEP, case.records[0].step, Advice("raise_rate", {"factor": 10.0}))
