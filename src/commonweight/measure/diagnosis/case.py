@@ -76,8 +76,9 @@ class Case:
         data = self.evidence.data
         if data is None or math.isnan(self.reference):
             return LEAST_MARGIN
-        p = min(max(self.reference, 0.0), 1.0)
-        return max(LEAST_MARGIN, STANDARD_ERRORS * math.sqrt(p * (1 - p) / data.n_validation))
+        n = data.n_validation + 4  # two more of each kind: no score is certain (Agresti & Coull 1998)
+        p = (min(max(self.reference, 0.0), 1.0) * data.n_validation + 2) / n
+        return max(LEAST_MARGIN, STANDARD_ERRORS * math.sqrt(p * (1 - p) / n))
 
     @cached_property
     def drop(self) -> float:

@@ -50,7 +50,7 @@ def model_facts(model: nn.Module, learned: Collection[int] | None = None) -> Mod
     """What can be said of a net without an input.
 
     >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))
-    >>> _ = net[0].requires_grad_(False), net[2].weight.zero_()
+    >>> _ = net[0].requires_grad_(False), nn.init.zeros_(net[2].weight)
     >>> facts = model_facts(net)
     >>> facts.frozen, facts.zero, facts.narrowest
     (('0',), ('2',), 3)

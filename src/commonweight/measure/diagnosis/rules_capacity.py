@@ -7,6 +7,7 @@ GAP = 0.1
 WIDE_GAP = 0.3
 WEIGHTS_PER_SAMPLE = 30.0
 NARROW = 4
+SHORT = 0.1
 
 
 def overfit(case: Case) -> list[Finding]:
@@ -43,6 +44,7 @@ def net_too_small(case: Case) -> list[Finding]:
 
 def underfit(case: Case) -> list[Finding]:
     """Not even the training part is learned."""
-    if not case.lags or not case.trained < case.reference - case.margin:
+    threshold = case.reference - SHORT
+    if not case.lags or not case.trained < threshold:
         return []
-    return [Finding("underfit", "", case.trained, case.reference, case.last.step, Advice("longer", {"factor": 3.0}))]
+    return [Finding("underfit", "", case.trained, threshold, case.last.step, Advice("longer", {"factor": 3.0}))]

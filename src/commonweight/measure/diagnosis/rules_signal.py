@@ -39,6 +39,8 @@ def vanishing_gradient(case: Case) -> list[Finding]:
     start, model = case.evidence.start, case.evidence.model
     if start is None or len(start.layers) < 2 or not case.suffers or (model and (model.zero or model.alike)):
         return []
+    if max(layer.dead_fraction for layer in start.layers) > DEAD:  # no gradient passes units that put out nothing
+        return []
     last = start.layers[-1].gradient_norm
     weakest = min(start.layers[:-1], key=lambda layer: layer.gradient_norm)
     ratio = weakest.gradient_norm / last if last else math.nan

@@ -283,6 +283,7 @@ def say(finding: Finding, language: str = "en") -> str:
     Raises:
         TrainError: a language that there are no words in.
 
+    >>> from commonweight.measure.diagnosis import Advice
     >>> say(Finding("frozen_layer", "conv1", 0.0, 0.0, 0, Advice("unfreeze")))
     'No step moves the weights of conv1. Let it learn: requires_grad_(True), and hand it to the optimiser.'
     """
