@@ -241,6 +241,12 @@ def test_what_cannot_be_meant_is_one_sentence(iris, change, says):
         choose_settings(nn.Linear(4, 3), iris, **GIVEN | change)
 
 
+def test_one_sample_cannot_be_normalised(iris):
+    model = nets.build("mlp", (4,), 3, structure={"batch_norm": True})
+    with pytest.raises(TrainError, match="1 sample has no spread: take a --batch-size of at least 2"):
+        choose_settings(model, iris, **GIVEN | {"batch_size": 1})
+
+
 def test_images_of_one_pixel_cannot_be_moved():
     samples = Samples(
         name="thin", task="classification", x=torch.rand(60, 1, 1, 5), y=torch.tensor([0, 1] * 30), classes=("a", "b")

@@ -125,6 +125,7 @@ def choose_settings(
     if whole:
         require_fitting(chosen, model, data, given | {"precision": None if precision == "auto" else precision})
     batch = n_train if whole else batch_size or _batch_size(n_train)
+    _require_batch(model, batch)
     epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
     return Settings(
         epochs=epochs,
@@ -167,6 +168,19 @@ def _precision(model: nn.Module, data: Data) -> str:
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     large = any(isinstance(module, nn.Conv2d) for module in model.modules()) and len(data.train) >= 10_000
     return "bfloat16" if native and large else "float32"
+
+
+def _require_batch(model: nn.Module, batch_size: int) -> None:
+    """Refuse to normalise over one sample.
+
+    Raises:
+        TrainError: as said.
+    """
+    if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise TrainError(
+            "The net normalises over the samples of a batch, and 1 sample has no spread: take a --batch-size of at "
+            "least 2."
+        )
 
 
 def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
