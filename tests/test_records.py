@@ -13,7 +13,9 @@ from commonweight.measure import records
 from commonweight.measure.records import LayerStatistics, Record, read_records, to_lines
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
-layer_statistics = st.builds(LayerStatistics, st.text(max_size=8), *[numbers] * 8)
+layer_statistics = st.builds(
+    LayerStatistics, st.text(max_size=8), *[numbers] * 8, st.lists(numbers, max_size=5).map(tuple)
+)
 any_record = st.builds(
     Record, st.integers(0, 10**12), *[numbers] * 7, layers=st.lists(layer_statistics, max_size=3).map(tuple)
 )
@@ -143,3 +145,9 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path, monkeypatch):
         FileError, match=r"records.jsonl is larger than 10 bytes; a records.jsonl of a run is far smaller"
     ):
         read_records(path)
+
+
+def test_records_without_quantiles_of_an_earlier_version_are_read():
+    values = json.loads(RECORD.to_line())
+    del values["layers"][0]["weight_quantiles"]
+    assert Record.from_line(json.dumps(values)) == RECORD

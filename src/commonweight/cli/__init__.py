@@ -9,7 +9,8 @@ from commonweight.errors import CommonweightError
 
 __all__ = ["app", "main"]
 
-for group in ("training", "sharing", "listing", "lab"):  # files of commands, in the order in which --help lists them
+GROUPS = ("training", "diagnosing", "sharing", "listing", "lab")
+for group in GROUPS:  # files of commands, in the order in which --help lists them
     import_module(f"commonweight.cli.{group}")
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from commonweight.errors import FileError
 
 MAX_BYTES = 1 << 30
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Floats = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class LayerStatistics:
         update_ratio: ‖θ - θ before‖ / ‖θ before‖ of the last step.
         activation_mean, activation_std: over the outputs for the last batch.
         zero_fraction: share of its outputs that are exactly zero.
+        weight_quantiles: of its weights, for the shares in `QUANTILES`; empty in records of earlier versions.
+        dead_fraction: share of the hidden units feeding it that are 0 for all samples of the last batch.
+        saturated_fraction: share of the values of these units within 5 % of the ends of their range, exact zeros apart.
     """
 
     name: str
@@ -38,6 +43,9 @@ class LayerStatistics:
     activation_mean: float
     activation_std: float
     zero_fraction: float
+    weight_quantiles: Floats = ()
+    dead_fraction: float = 0.0
+    saturated_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class Record:
         metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
         validation_loss, validation_metric: the same on the whole validation part.
         layers: statistics of each layer at this step.
+        loss_deviation: standard deviation of the training losses of the single steps since the last record.
     """
 
     step: int
@@ -64,6 +73,7 @@ class Record:
     validation_loss: float
     validation_metric: float
     layers: tuple[LayerStatistics, ...] = ()
+    loss_deviation: float = 0.0
 
     def to_line(self) -> str:
         """One line of JSON, without the line end."""
@@ -118,7 +128,14 @@ def _plain(value: Any) -> Any:
 def _typed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """The values with "nan" and "inf" turned back into floats; the fields must be those of `kind`, and of its types."""
     types = {field.name: field.type for field in fields(kind)}
+    typed: dict[str, Any] = {}
     for key, value in values.items():
-        if types[key] is not float and type(value) is not types[key]:
+        if types[key] is float:
+            typed[key] = float(value)
+        elif types[key] == Floats and isinstance(value, list):
+            typed[key] = tuple(map(float, value))
+        elif type(value) is types[key]:
+            typed[key] = value
+        else:
             raise TypeError(f"{key} is no {types[key]}: {value!r}")
-    return {key: float(value) if types[key] is float else value for key, value in values.items()}
+    return typed

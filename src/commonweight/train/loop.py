@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,21 @@ from torch import Tensor, nn
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
+from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
+from commonweight.train.facts import first_nonfinite, gather, recalls
+from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
-from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
@@ -58,6 +64,14 @@ def fit(
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -72,6 +86,8 @@ def fit(
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
+            and `train.regularise`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -98,12 +114,21 @@ def fit(
         precision=precision,
         device=device,
         seed=seed,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=augment,
+        label_smoothing=label_smoothing,
+        patience=patience,
     )
     net = net or getattr(model, "built_as", None)
-    description = describe(net, data, asdict(settings))
+    description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
-    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    whitening = data.normalisation.whitening
+    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description, whitening))
+    return _train(model, data, settings, Run(model, description, [], folder, whitening=whitening), progress)
 
 
 def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool = True) -> Run:
@@ -116,18 +141,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data.
+        TrainError: other data, or the same prepared otherwise.
         FileError: no run there, or one of another net.
     """
     folder = Path(folder)
     description = read_description(folder)
     settings = Settings(**description["settings"])
-    if data.fingerprint() != description["data"]["fingerprint"]:
+    about = description["data"]
+    prepared = about.get("prepare", "standard")
+    if data.prepare != prepared:
         raise TrainError(
-            f"{folder} was begun with other data ({description['data']['name']}, with another content or split): "
+            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
+        )
+    if data.fingerprint() != about["fingerprint"]:
+        raise TrainError(
+            f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
+    return _train(model, data, settings, run, progress)
 
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
@@ -137,6 +169,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
+        if display and settings.reason:
+            display.say(f"optimizer {settings.optimizer}: {settings.reason}")
         try:
             for record, is_best in trainer.checks(display):
                 if display:
@@ -170,9 +204,15 @@ class Trainer:
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
         self.train, self.validation = self._part(data.train), self._part(data.validation)
+        self.objective: Objective | None = None
+        if settings.optimizer in WHOLE_BATCH:
+            given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
+            self.objective = Objective(FlatNet(model), *given)
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.evidence = self._evidence()
+        self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
@@ -181,27 +221,37 @@ class Trainer:
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
         self._take_up()
+        self._keep()
         saved = time.perf_counter()
         while not self.progress.stopped:
             record, scores = self._advance(min(self.progress.step + self.check_steps, self.steps), display)
+            self._require_finite(record)
             is_best = self._judge(record, scores)
             self._write_check(record, is_best)
             if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.perf_counter()
+            if display:
+                display.tell(diagnose(self.run.records, self.evidence))
             yield record, is_best
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
         """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
-        first, loss_sum, errors = self.progress.step, 0.0, 0.0
+        first, losses, errors = self.progress.step, [], 0.0
         started = time.perf_counter()
         for step in range(first, stop - 1):
             loss, wrong = self._step(step)
-            loss_sum, errors = loss_sum + loss, errors + wrong
+            losses.append(loss)
+            errors += wrong
+            if not math.isfinite(loss):
+                stop = step + 2
+                break
             if display:
                 display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
+        losses.append(loss)
+        self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
@@ -210,16 +260,19 @@ class Trainer:
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
-            loss=(loss_sum + loss) / (stop - first),
+            loss=sum(losses) / len(losses),
             metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
+            loss_deviation=float(np.std(losses)),
         )
         return record, scores
 
     def _step(self, step: int) -> tuple[float, float]:
         """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
+        if self.objective is not None:
+            return self._whole_step(step, self.objective)
         epoch, batch = divmod(step, self.steps_per_epoch)
         if epoch != self.order_epoch:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
@@ -227,7 +280,7 @@ class Trainer:
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         chosen = self.team.share(chosen).to(self.train.inputs.device)
         self.team.reseed(self.settings.seed, step)
-        inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
+        inputs, targets = self.regulariser.disturb(self.train.inputs[chosen]), self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -237,9 +290,24 @@ class Trainer:
         loss = self.loss(outputs, targets)
         errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
         sums = self.team.backward(self.model, loss, errors, share)
+        self.regulariser.pull()
         self.optimizer.step()
+        self.regulariser.project(step)
         self._average(step)
         return sums
+
+    def _whole_step(self, step: int, objective: Objective) -> tuple[float, float]:
+        """One update by all samples, then a look at where it led: their loss, their `error_sum`, and gradients."""
+        self.optimizer.step(objective)  # type: ignore[call-overload]  # these rules take more than a closure
+        self.optimizer.zero_grad()
+        loss_sum = errors = 0.0
+        for inputs, targets, share in objective.blocks():
+            outputs = self.model(inputs)
+            loss = share * self.loss(outputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum, errors = loss_sum + loss.item(), errors + float(error_sum(outputs, targets, self.data))
+        self._average(step)
+        return loss_sum, errors
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -248,30 +316,55 @@ class Trainer:
         torch._foreach_lerp_(_floats(self.average), _floats(self.model), share)
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
-        """Whether these are the best scores so far; notes why training stops, if it does.
-
-        Raises:
-            TrainError: the loss is no longer finite.
-        """
-        if not math.isfinite(record.loss):
-            raise TrainError(
-                f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}): lower "
-                f"the learning rate, which was at most {self.settings.lr:g}, with --lr."
-            )
+        """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
-        is_best = not self.progress.best or score > self.progress.best
+        is_settled = self.regulariser.is_settled
+        is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
             self.progress.best, self.progress.best_step = score, record.step
             self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
         self.progress.checks += 1
-        if self.goal and self.goal.reached(scores, len(self.validation)):
+        if self.goal and is_settled(record.step) and self.goal.reached(scores, len(self.validation)):
             self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
         elif record.step == self.steps:
             self.progress.stopped = "epochs"
         elif record.step - self.progress.best_step > self.settings.patience * self.steps_per_epoch:
             self.progress.stopped = "patience"
         return is_best
+
+    def _evidence(self) -> Evidence:
+        """The facts of the run: those stored with it, or those of now, before its first step."""
+        stored = self.run.description.get("evidence")
+        if stored:
+            return Evidence.from_json(stored)
+        given = (self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
+        return gather(*given)
+
+    def _require_finite(self, record: Record) -> None:
+        """Stop, and keep what tells why, once the loss is no number any more.
+
+        Raises:
+            DivergedError: it is not.
+        """
+        if math.isfinite(record.loss):
+            return
+        tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
+        self._write_check(record, is_best=False)
+        self._keep(nonfinite=tensor)
+        raise DivergedError(
+            f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
+            f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
+            f"{self.settings.lr:g}, with --lr.",
+            self.run,
+        )
+
+    def _keep(self, **facts: Any) -> None:
+        """Store the facts of the run with it, and with them these further ones."""
+        self.evidence = replace(self.evidence, **facts)
+        self.run.description["evidence"] = self.evidence.to_json()
+        if self.folder is not None:
+            write_description(self.folder, self.run.description)
 
     def _write_check(self, record: Record, is_best: bool) -> None:
         self.run.records.append(record)
@@ -314,6 +407,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
+        self._keep(recalls=recalls(self.model, self.validation, self.data))
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

@@ -4,6 +4,7 @@ run.json                 settings, versions, seed, fingerprint of the data, norm
 records.jsonl            one line for each check (see `commonweight.measure.records`)
 weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save, or
                          of commonweight.compress.save in a run that `commonweight share` made
+whitening.safetensors    what whitens samples after mean and scale, in a run on whitened data
 checkpoint.safetensors   from which `--resume` goes on, bit for bit
 report.html              the run for people
 """
@@ -13,7 +14,7 @@ import json
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,25 @@ from torch import Tensor, nn
 
 import commonweight
 from commonweight import nets
-from commonweight.atomic import read_text, write_text
+from commonweight.atomic import own_tensors, read_text, write_text
 from commonweight.census import Census
 from commonweight.compress import open_shared
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
+from commonweight.data.whiten import WAYS, Whitening
 from commonweight.equations import tie
 from commonweight.errors import FileError, TieError, TrainError
+from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
+BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
-CHECKPOINT, REPORT = "checkpoint.safetensors", "report.html"
+CHECKPOINT, REPORT, WHITENING = "checkpoint.safetensors", "report.html", "whitening.safetensors"
+MOST_COMPRESSED = 64  # bytes of weights for a byte of file: codes of 1 bit are 32
+MAX_UNTRAINED = 1 << 26  # stands for the size of a file of weights that is not there yet
+LITTLE = 1 << 20
 
 
 @dataclass
@@ -47,6 +54,7 @@ class Run:
         records: one for each check, in order.
         folder: where the run is stored; None when it is not.
         census: its weights, connections and uses; None for a run that was loaded.
+        whitening: what follows on mean and scale where the data are whitened, else None.
     """
 
     model: nn.Module
@@ -54,6 +62,7 @@ class Run:
     records: list[Record]
     folder: Path | None
     census: Census | None = None
+    whitening: Whitening | None = None
 
     @property
     def name(self) -> str:
@@ -69,7 +78,11 @@ class Run:
     @property
     def normalisation(self) -> Normalisation:
         """The statistics of the training part that inputs and targets are normalised by."""
-        return Normalisation.from_json(self.description["normalisation"])
+        return replace(Normalisation.from_json(self.description["normalisation"]), whitening=self.whitening)
+
+    def findings(self) -> list[Finding]:
+        """What is wrong with the run: see `findings_of`."""
+        return _findings(self.name, self.description, self.records)
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
@@ -82,7 +95,7 @@ class Run:
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
         seconds, stopped = f"{results['train_seconds']:.1f} s", results["stopped"]
         scored = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
-        if stopped == "rule":
+        if stopped == BY_RULE:
             lines = [f"{self.name}: learned in {seconds} by a rule of its own"]
             chosen = f"held back {n_validation:,}"
         else:
@@ -124,7 +137,16 @@ class Run:
         model = build_net(folder, description, net)
         _tie_as_shared(folder, model, description)
         open_shared(folder / WEIGHTS, model)
-        return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+        records = read_records(folder / RECORDS)
+        return Run(model.eval(), description, records, folder, whitening=_read_whitening(folder, description))
+
+
+def _read_whitening(folder: Path, description: dict[str, Any]) -> Whitening | None:
+    """What whitens the samples of a run, if anything does; runs from before whitening do not say."""
+    about = description["data"]
+    if about.get("prepare") not in WAYS:
+        return None
+    return Whitening.load(folder / WHITENING, tuple(about["in_shape"]))
 
 
 def _tie_as_shared(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
@@ -144,23 +166,47 @@ def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.
     """The net that a run began with, with the first weights of its seed.
 
     Raises:
-        FileError: it was not made by name, or is the user's own and not named by `net`.
+        FileError: it was not made by name, is the user's own and not named by `net`, or is far larger than its weights.
+        NetError: a net that cannot be built as described.
         TrainError: `net` names another one.
     """
-    began_with, data = description["net"], description["data"]
+    began_with = description["net"]
     if began_with is None:
         raise FileError(f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it.")
     if net is not None and net != began_with:
         raise TrainError(f"{folder} was begun with the net {began_with}, not {net}: leave --net out.")
     if net is None and began_with not in nets.names():
         raise FileError(f"{folder} was begun with a net of your own: say --net {began_with} to run that file again.")
-    shape, n_outputs = tuple(data["in_shape"]), data["n_outputs"]
+    if began_with in nets.names():
+        _refuse_giant(folder, description)
+    return _build(description)
+
+
+def _build(description: dict[str, Any]) -> nn.Module:
+    data = description["data"]
     given = {"task": data["task"], "seed": description["seed"], "structure": description.get("structure")}
-    return nets.build(began_with, shape, n_outputs, **given)
+    return nets.build(description["net"], tuple(data["in_shape"]), data["n_outputs"], **given)
 
 
-def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of run.json at the start."""
+def _refuse_giant(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse a net that its file of weights cannot fill, before any memory is taken: the folder may be hostile."""
+    stored = (folder / WEIGHTS).stat().st_size if (folder / WEIGHTS).is_file() else MAX_UNTRAINED
+    try:
+        with torch.device("meta"):
+            needed = sum(tensor.nbytes for tensor in own_tensors(_build(description)).values())
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RuntimeError) as error:
+        raise FileError(f"{folder / DESCRIPTION} does not describe a net ({error}).") from error
+    if needed > MOST_COMPRESSED * stored + LITTLE:
+        raise FileError(
+            f"{folder / DESCRIPTION} describes a net of {needed:,} bytes, far more than the {stored:,} bytes of its "
+            f"{WEIGHTS} can fill: one of the two is damaged or from elsewhere."
+        )
+
+
+def describe(
+    net: str | None, data: Data, settings: Mapping[str, Any], structure: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The contents of run.json at the start; `structure` is what the net was built with beside its name."""
     about = {
         "name": data.name,
         "source": data.source,
@@ -172,6 +218,7 @@ def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[s
         "target": data.target,
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "fingerprint": data.fingerprint(),
+        "prepare": data.prepare,
     }
     versions = {
         "commonweight": commonweight.__version__,
@@ -181,6 +228,7 @@ def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[s
     return {
         "format": FORMAT,
         "net": net,
+        "structure": dict(structure or {}),
         "seed": settings["seed"],
         "data": about,
         "normalisation": data.normalisation.to_json(),
@@ -205,9 +253,11 @@ def new_folder(out: str | Path, name: str) -> Path:
     return Path(out)
 
 
-def begin_folder(out: str | Path, name: str, description: dict[str, Any]) -> Path:
-    """Make the folder for a new run, as `new_folder` chooses it, with its run.json."""
+def begin_folder(out: str | Path, name: str, description: dict[str, Any], whitening: Whitening | None) -> Path:
+    """Make the folder for a new run, as `new_folder` chooses it, with its run.json and what whitens its samples."""
     folder = new_folder(out, name)
+    if whitening is not None:
+        whitening.save(folder / WHITENING)
     write_description(folder, description)
     return folder
 
@@ -234,3 +284,26 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not known:
         raise FileError(f"{path} has format {description['format']!r}; this version reads format {FORMAT}.")
     return dict(description)
+
+
+def findings_of(folder: str | Path) -> list[Finding]:
+    """What is wrong with a run, the likeliest cause first, from its folder alone: neither its net nor its data is read.
+
+    Raises:
+        FileError: no run there, or a damaged one.
+        TrainError: nothing is stored to judge by.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    records = read_records(folder / RECORDS) if (folder / RECORDS).exists() else []
+    return _findings(str(folder), description, records)
+
+
+def _findings(name: str, description: dict[str, Any], records: list[Record]) -> list[Finding]:
+    stored = description.get("evidence")
+    if not stored:
+        raise TrainError(
+            f"{name} stores no evidence to judge by: it has not come to its first check, or was learned by a rule of "
+            f"its own, without steps of a gradient."
+        )
+    return diagnose(records, Evidence.from_json(stored))
