@@ -9,7 +9,7 @@ from typing import Any
 from commonweight.errors import LabError
 from commonweight.lab import channel
 from commonweight.lab.job import Job, start_worker
-from commonweight.lab.sessions import VIEWS
+from commonweight.lab.sessions import VIEWS, WITH_SUBJECT
 from commonweight.lab.viewer import Viewer
 
 MOST_JOBS = 4
@@ -96,6 +96,8 @@ class Hub:
             raise LabError(f"There is no view {str(view)[:40]!r}: there are {', '.join(VIEWS)}.")
         if not isinstance(subject, str) or len(subject) > MOST_SUBJECT:
             raise LabError(f"What a view is opened for is named with at most {MOST_SUBJECT} letters.")
+        if subject and view not in WITH_SUBJECT:
+            raise LabError(f"The view {view} is opened for nothing but itself; got {subject[:40]!r}.")
         key, before = (view, subject), self.watching[viewer]
         self.watching[viewer] = key
         if before != key:
@@ -133,10 +135,10 @@ class Hub:
     async def _stop(self, viewer: Viewer) -> None:
         """End a worker, whatever it is doing, and begin anew with its settings."""
         job = self._job_of(viewer)
-        await job.stop()
         state = json.loads(job.latest.get(channel.STATE, b"{}"))
-        key = (job.view, job.subject)
-        again = self.jobs[key] = Job(job.view, job.subject, self.folder, self._heard, self._died)
+        again = Job(job.view, job.subject, self.folder, self._heard, self._died)
+        self.jobs[job.view, job.subject] = again
+        await job.stop()
         await again.start(state.get("settings"))
         self._tell_others(viewer, again, "stop")
 
