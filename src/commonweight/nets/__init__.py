@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from commonweight.errors import NetError
+from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
 from commonweight.nets.own import Shape, load_factory
 
@@ -65,11 +66,11 @@ def build(
         structure: further arguments of the family, such as the sizes that an estimator found (its `structure_`).
 
     Returns:
-        The net, with `name` as its attribute `built_as`.
+        The net, with `name` as its attribute `built_as`, and what it was made by as JSON, `architecture`.
 
     Raises:
-        NetError: an unknown name, a net that does not learn the task or does not take such samples, or whatever goes
-            wrong in a net of your own.
+        NetError: an unknown name, a net that does not learn the task or does not take such samples, a structure that
+            cannot be stored, or whatever goes wrong in a net of your own.
 
     Example:
         >>> net = build("lenet5", (1, 8, 8), 10, seed=1)
@@ -79,12 +80,14 @@ def build(
     in_shape = tuple(in_shape)
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
+    made = Architecture(name, in_shape, n_outputs, task, dict(structure or {}))
     is_own = ":" in name or name.endswith(".py")
     factory = load_factory(name) if is_own else _found(_entry_for(name, in_shape, task).factory)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         net: nn.Module = factory(in_shape, n_outputs, **(structure or {}))
-    net.built_as = name  # type: ignore[assignment]  # a plain word, neither module nor tensor
+    net.built_as = name  # type: ignore[assignment]  # plain words, neither module nor tensor
+    net.architecture = made.to_json()  # type: ignore[assignment]
     return net
 
 
