@@ -12,6 +12,7 @@ from PIL import Image
 
 from commonweight import atomic, data, nets
 from commonweight.train import loop
+from commonweight.train.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +221,27 @@ def test_the_installed_command_answers():
         [sys.executable, "-c", "from commonweight.cli import main; main()", "--help"], capture_output=True, check=True
     )
     assert b"train" in answer.stdout
+
+
+def test_the_structure_of_a_net_is_said_by_name_and_kept(say):
+    code, _, err = say(
+        "train", "iris", "--structure", "hidden=[7]", "--structure", "activation=tanh", "--epochs", 1, "--out", "mine"
+    )
+    assert code == 0, err
+    loaded = Run.load("mine")
+    assert (loaded.model.hidden1.out_features, type(loaded.model.hidden1_state).__name__) == (7, "Tanh")
+    assert loaded.description["structure"] == {"hidden": [7], "activation": "tanh"}
+
+
+@pytest.mark.parametrize(
+    ("structure", "sentence"),
+    [
+        ("hidden", r"--structure is written NAME=VALUE, such as hidden=\[64,64\]; got 'hidden'"),
+        ("width=7", "mlp has no argument 'width': it has hidden, activation, softmax"),
+        ("hidden=seven", "mlp cannot be built with {'hidden': 'seven'}"),
+    ],
+)
+def test_a_structure_that_a_net_does_not_have_is_one_sentence(say, structure, sentence):
+    code, _, err = say("train", "iris", "--structure", structure, "--out", "mine")
+    assert code == 2
+    assert re.search(sentence, err)

@@ -1,11 +1,13 @@
 """Families with a rule of their own in `commonweight train`: scores, run folders, and what is refused."""
 
+import json
+
 import pytest
 from sklearn.metrics import r2_score
 from sklearn.svm import SVC
 
 from commonweight import data, nets
-from commonweight.errors import NetError, TrainError
+from commonweight.errors import FileError, NetError, TrainError
 from commonweight.measure.records import read_records
 from commonweight.train.run import Run
 from commonweight.train.start import resume_run, start_run
@@ -47,6 +49,26 @@ def test_settings_without_a_use_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_parameters_of_an_estimator_are_structure(tmp_path):
+    run = started("iris", "svm", None, structure={"C": 0.5})
+    assert run.description["settings"]["C"] == 0.5
+    with pytest.raises(TrainError, match="svm has no parameter 'D': it has C, "):
+        started("iris", "svm", tmp_path / "run", structure={"D": 0.5})
+    with pytest.raises(TrainError, match="epochs is a whole number of at least 1; got 0"):
+        started("iris", "rbm", tmp_path / "run", epochs=0)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(self, x, y):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SVC, "fit", interrupted)
+    with pytest.raises(TrainError, match="Interrupted; svm learns in one piece, so nothing was written: train it anew"):
+        started("iris", "svm", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_epochs_are_the_most_iterations_of_those_that_iterate():
     assert started("iris", "logistic", None, epochs=500).description["settings"]["max_iter"] == 500
 
@@ -62,3 +84,21 @@ def test_what_cannot_be_read_again_says_so(tmp_path):
 def test_a_task_that_a_comparator_does_not_learn_is_refused():
     with pytest.raises(NetError, match="ridge learns regression, not classification: use "):
         nets.estimator("ridge", (4,), task="classification", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("structure", "error", "sentence"),
+    [
+        ({"width": 3}, NetError, "rbm has no argument 'width': it has "),
+        ([1, 2], FileError, "does not describe a net"),
+        ({"hidden": 10**12}, FileError, "describes a net of .* bytes, far more than the .* bytes of its weights"),
+        ({"hidden": "many"}, NetError, "rbm cannot be built with {'hidden': 'many'}"),
+    ],
+)
+def test_a_hostile_structure_is_refused_before_memory_is_taken(tmp_path, structure, error, sentence):
+    folder = started("iris", "rbm", tmp_path / "run", epochs=1).folder
+    description = json.loads((folder / "run.json").read_text())
+    description["structure"] = structure
+    (folder / "run.json").write_text(json.dumps(description))
+    with pytest.raises(error, match=sentence):
+        Run.load(folder)

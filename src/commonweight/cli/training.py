@@ -62,6 +62,9 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
     device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    structure: Annotated[
+        list[str] | None, typer.Option(help="An argument of the net, such as hidden=[64,64]; may be repeated.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
@@ -82,7 +85,8 @@ def train(
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
                 folder = "auto" if out is None else out
-                run = start_run(data, net=net, target=target, task=task, out=folder, seed=seed, **settings)
+                settings |= {"structure": _structure(structure or []), "seed": seed}
+                run = start_run(data, net=net, target=target, task=task, out=folder, **settings)
         except KeyboardInterrupt:
             raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
     if not team.leads:
@@ -91,6 +95,20 @@ def train(
         print(json.dumps(run.to_json()))
     else:
         print(f"\n{run.census}\n\n{run.summary()}")
+
+
+def _structure(given: list[str]) -> dict[str, Any]:
+    """Read `hidden=[64,64]` and `activation=tanh`: values are JSON, or else words."""
+    structure = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise TrainError(f"--structure is written NAME=VALUE, such as hidden=[64,64]; got {text!r}.")
+        try:
+            structure[name] = json.loads(value)
+        except ValueError:
+            structure[name] = value
+    return structure
 
 
 def _refuse_settings(context: typer.Context) -> None:

@@ -28,6 +28,7 @@ _SHAPES = {
     "series": "series of shape (channels, length)",
     "table": "rows of shape (features,)",
 }
+_ALWAYS = ("in_shape", "n_outputs")
 _AXES = {"image": 3, "series": 2, "table": 1}
 
 
@@ -63,14 +64,16 @@ def build(
         n_outputs: number of classes or of values, at least 1.
         task: "classification" or "regression", to refuse nets that cannot learn it.
         seed: of the first weights, a whole number from 0.
-        structure: further arguments of the family, such as the sizes that an estimator found (its `structure_`).
+        structure: further arguments of the family, such as {"hidden": [64, 64]} of an mlp, or the sizes that an
+            estimator found (its `structure_`).
 
     Returns:
-        The net, with `name` as its attribute `built_as`, and what it was made by as JSON, `architecture`.
+        The net, with `name` as its attribute `built_as`, `structure` as `built_with`, and both and the rest as JSON, as
+        `architecture` (see `commonweight.nets.architecture`).
 
     Raises:
-        NetError: an unknown name, a net that does not learn the task or does not take such samples, a structure that
-            cannot be stored, or whatever goes wrong in a net of your own.
+        NetError: an unknown name, a net that does not learn the task or does not take such samples or such a structure,
+            a structure that JSON cannot hold, or whatever goes wrong in a net of your own.
 
     Example:
         >>> net = build("lenet5", (1, 8, 8), 10, seed=1)
@@ -80,15 +83,31 @@ def build(
     in_shape = tuple(in_shape)
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
-    made = Architecture(name, in_shape, n_outputs, task, dict(structure or {}))
     is_own = ":" in name or name.endswith(".py")
     factory = load_factory(name) if is_own else _found(_entry_for(name, in_shape, task).factory)
+    given = dict(structure or {})
+    if not is_own:
+        _check_arguments(name, factory, given)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
-        net: nn.Module = factory(in_shape, n_outputs, **(structure or {}))
-    net.built_as = name  # type: ignore[assignment]  # plain words, neither module nor tensor
-    net.architecture = made.to_json()  # type: ignore[assignment]
+        try:
+            net: nn.Module = factory(in_shape, n_outputs, **given)
+        except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+            if not given:
+                raise
+            raise NetError(f"{name} cannot be built with {given}: {error}") from error
+    net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
+    net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net
+
+
+def _check_arguments(name: str, factory: Any, given: Mapping[str, Any]) -> None:
+    """Refuse arguments that a family does not have."""
+    known = [parameter.name for parameter in signature(factory).parameters.values() if parameter.name not in _ALWAYS]
+    for key in given:
+        if key not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise NetError(f"{name} has no argument {key!r}: {has}.")
 
 
 def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None:

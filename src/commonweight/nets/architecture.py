@@ -23,9 +23,10 @@ from commonweight.manifest import find
 
 FORMAT = 1
 LONGEST = 1 << 20
-MOST_INPUTS = 1 << 22
+LARGEST = 1 << 22
 MOST_WEIGHTS = 1 << 31
-"""Characters of the JSON, values of a sample and weights of a net that are believed: 1 MB, 4 M, 2 G."""
+"""Characters of the JSON, inputs or outputs, and weights of a net that are believed."""
+_KINDS = {"name": str, "n_outputs": int, "task": str, "structure": dict}
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Architecture:
             return json.dumps({"format": FORMAT, **asdict(self)})
         except TypeError as error:
             raise NetError(
-                f"The structure of a net is made of numbers, words, lists and dicts, so that it can be stored ({error})."
+                f"The structure of a net is made of numbers, words, lists and dicts, to be stored as JSON ({error})."
             ) from error
 
     @staticmethod
@@ -79,10 +80,11 @@ class Architecture:
             if fields.pop("format") != FORMAT:
                 raise ValueError(f"only format {FORMAT} is known")
             read = Architecture(**fields | {"in_shape": tuple(fields["in_shape"])})
-            if [type(getattr(read, name)) for name in ("name", "n_outputs", "task", "structure")] != [str, int, str, dict]:
+            if not all(type(getattr(read, name)) is kind for name, kind in _KINDS.items()):
                 raise ValueError("a field is of another kind")
-            if not all(type(size) is int for size in read.in_shape) or not 0 < prod(read.in_shape) <= MOST_INPUTS:
-                raise ValueError(f"a sample has 1 to {MOST_INPUTS:,} values, not {list(read.in_shape)}")
+            for size in (prod(read.in_shape) * bool(read.in_shape), read.n_outputs):
+                if type(size) is not int or not 0 < size <= LARGEST:
+                    raise ValueError(f"inputs and outputs are 1 to {LARGEST:,} values, not {size}")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise NetError(f"Not the architecture of a net: {text[:80]!r} ({error}).") from error
         return read
@@ -103,16 +105,13 @@ class Architecture:
         if is_own and net != self.name:
             raise NetError(f"This is a net of your own: say net={self.name!r} to run that file.")
         given: dict[str, Any] = {"task": self.task, "seed": seed, "structure": self.structure}
-        try:
-            if not is_own:
-                with torch.device("meta"):
-                    counted = nets.build(self.name, self.in_shape, self.n_outputs, **given)
-                n_weights = sum(tensor.numel() for tensor in own_tensors(counted).values())
-                if n_weights > most_weights:
-                    raise NetError(f"This {self.name} has {n_weights:,} weights; at most {most_weights:,} are expected.")
-            return nets.build(self.name, self.in_shape, self.n_outputs, **given)
-        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-            raise NetError(f"No {self.name} can be made with structure {str(self.structure)[:80]} ({error}).") from error
+        if not is_own:
+            with torch.device("meta"):
+                counted = nets.build(self.name, self.in_shape, self.n_outputs, **given)
+            n_weights = sum(tensor.numel() for tensor in own_tensors(counted).values())
+            if n_weights > most_weights:
+                raise NetError(f"This {self.name} has {n_weights:,} weights; at most {most_weights:,} are expected.")
+        return nets.build(self.name, self.in_shape, self.n_outputs, **given)
 
 
 def architecture(net: nn.Module) -> Architecture:
@@ -123,7 +122,9 @@ def architecture(net: nn.Module) -> Architecture:
     """
     text = getattr(net, "architecture", None)
     if not isinstance(text, str):
-        raise NetError(f"This {type(net).__name__} was not made by nets.build: only its own code knows its architecture.")
+        raise NetError(
+            f"This {type(net).__name__} was not made by nets.build: only its own code knows its architecture."
+        )
     return Architecture.from_json(text)
 
 
@@ -147,15 +148,17 @@ def load_net(path: str | Path, *, net: str | None = None) -> nn.Module:
     path = Path(path)
     metadata = open_checkpoint(path).metadata
     if ARCHITECTURE not in metadata:
-        raise FileError(f"{path} holds weights without an architecture: build the net, then commonweight.load(path, net).")
+        raise FileError(
+            f"{path} holds weights without an architecture: build the net, then commonweight.load(path, net)."
+        )
     stored = load(path)
     n_stored = sum(tensor.numel() for tensor in stored.values())
     model = Architecture.from_json(metadata[ARCHITECTURE]).build(net=net, most_weights=n_stored)
     manifest = find(metadata)
-    known = {str(one) for one in ties(model)}
+    known = {one.equation for one in ties(model)}
     try:
         for equation in manifest.ties if manifest else ():
-            if str(equation) not in known:
+            if equation not in known:
                 tie(model, str(equation), keep="source")
     except TieError as error:
         raise FileError(f"{path} has ties that its net cannot have ({error}).") from error

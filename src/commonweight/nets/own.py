@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
@@ -50,10 +51,11 @@ def load_factory(spec: str) -> Factory:
             f"{spec} is a {type(factory).__name__}; expected a function of (in_shape, n_outputs) that returns a net."
         )
 
-    def make(in_shape: Shape, n_outputs: int) -> nn.Module:
-        call = f"{spec}, called with ({in_shape}, {n_outputs}),"
+    def make(in_shape: Shape, n_outputs: int, **structure: Any) -> nn.Module:
+        arguments = "".join(f", {key}={value!r}" for key, value in structure.items())
+        call = f"{spec}, called with ({in_shape}, {n_outputs}{arguments}),"
         try:
-            net = factory(in_shape, n_outputs)
+            net = factory(in_shape, n_outputs, **structure)
         except Exception as error:
             raise NetError(f"{call} raised {_told(error, path)}: correct the function.") from error
         if not isinstance(net, nn.Module):

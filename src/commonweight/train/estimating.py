@@ -1,6 +1,7 @@
 """Families that learn by a rule of their own: fitted in one piece, scored and stored as any other run."""
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,18 +17,26 @@ from commonweight.measure.records import Record, to_lines
 from commonweight.measure.report import write_report
 from commonweight.nets.architecture import Architecture
 from commonweight.train.objective import Part, evaluate, loss_function
-from commonweight.train.run import RECORDS, REPORT, WEIGHTS, Run, begin_folder, describe, write_description
+from commonweight.train.run import BY_RULE, RECORDS, REPORT, WEIGHTS, Run, describe, new_folder, write_description
+from commonweight.train.settings import require
 from commonweight.train.together import Team
 
 NOT_GIVEN = (None, "auto")
 
 
 def fit_estimator(
-    estimator: Any, data: Data, *, net: str, seed: int, out: str | Path | None = "auto", **settings: Any
+    estimator: Any,
+    data: Data,
+    *,
+    net: str,
+    seed: int,
+    out: str | Path | None = "auto",
+    parameters: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Run:
     """Fit an estimator to the training part and score it on the test part.
 
-    Where several processes train together, each fits it, and only the first writes the folder.
+    Where several processes train together, each fits it, and only the first writes the folder, all of it at the end.
 
     Args:
         estimator: see `commonweight.nets.estimators`; it is handed normalised samples, flat.
@@ -35,19 +44,19 @@ def fit_estimator(
         net: the name it was made by.
         seed: of the split and of the estimator.
         out: the run folder, as in `fit`.
+        parameters: of the estimator, set before it is fitted.
         settings: those of `fit`. Of these an estimator knows at most the number of epochs, as `max_iter`.
 
     Returns:
         The run, with the fitted module as its model.
 
     Raises:
-        TrainError: a setting that it has no use for, or samples that it cannot learn from.
+        TrainError: a setting or parameter that it has no use for, samples that it cannot learn from, or interrupted.
         FileError: the run folder cannot be written, or already holds a run.
     """
-    parameters = _set(estimator, net, settings)
-    description = describe(net, data, {**parameters, "seed": seed})
+    description = describe(net, data, {**_set(estimator, net, parameters or {}, settings), "seed": seed})
     team = Team.current()
-    folder = None if out is None else team.agree(lambda: begin_folder(out, f"{data.name}-{net}", description))
+    folder = None if out is None else team.agree(lambda: new_folder(out, f"{data.name}-{net}"))
     started = time.perf_counter()
     x = data.normalisation.apply(data.x[data.train]).flatten(1).numpy()
     y = data.normalisation.apply_target(data.y[data.train]).numpy()
@@ -55,13 +64,13 @@ def fit_estimator(
         estimator.fit(x, y)
     except ValueError as error:
         raise TrainError(f"{net} cannot learn {data.name}: {error}") from error
+    except KeyboardInterrupt:
+        raise TrainError(f"Interrupted; {net} learns in one piece, so nothing was written: train it anew.") from None
     seconds = time.perf_counter() - started
     model = estimator.module_.eval()
     model.built_as = net
     description["structure"] = dict(estimator.structure_)
-    model.architecture = Architecture(
-        net, data.in_shape, data.n_outputs, data.task, description["structure"]
-    ).to_json()
+    model.architecture = Architecture(net, data.in_shape, data.n_outputs, data.task, description["structure"]).to_json()
     run = Run(model, description, [], folder)
     _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
     if folder is not None and team.leads:
@@ -69,20 +78,26 @@ def fit_estimator(
     return run
 
 
-def _set(estimator: Any, net: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Hand the number of epochs to the estimator; refuse everything else. Returns the parameters it has then.
+def _set(estimator: Any, net: str, parameters: Mapping[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Hand parameters and the number of epochs to the estimator; refuse all else. Returns the parameters it has then.
 
     Raises:
-        TrainError: a setting that it has no use for.
+        TrainError: a setting or parameter that it has no use for, or no epoch at all.
     """
     given = {name: value for name, value in settings.items() if value not in NOT_GIVEN}
-    if "epochs" in given and "max_iter" in estimator.get_params():
+    known = sorted(set(estimator.get_params()) - {"random_state", "in_shape"})
+    for name in parameters:
+        if name not in known:
+            raise TrainError(f"{net} has no parameter {name!r}: it has {', '.join(known)}.")
+    estimator.set_params(**parameters)
+    if "epochs" in given and "max_iter" in known:
+        require("epochs", given["epochs"], lambda value: value >= 1, "a whole number of at least 1")
         estimator.set_params(max_iter=given.pop("epochs"))
     if given:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise TrainError(f"{net} learns by a rule of its own, which has no use for {others}: leave that out.")
-    parameters: dict[str, Any] = estimator.get_params()
-    return {name: value for name, value in parameters.items() if name != "random_state"}
+    has: dict[str, Any] = estimator.get_params()
+    return {name: value for name, value in has.items() if name != "random_state"}
 
 
 def _score(run: Run, data: Data, epochs: int, seconds: float) -> None:
@@ -114,7 +129,7 @@ def _score(run: Run, data: Data, epochs: int, seconds: float) -> None:
         "epochs": epochs,
         "train_seconds": seconds,
         "goal_seconds": None,
-        "stopped": "rule",
+        "stopped": BY_RULE,
         "best_epoch": epochs,
         "test": scores["test"],
         "weights": run.census.weights,

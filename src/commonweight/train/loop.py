@@ -100,7 +100,7 @@ def fit(
         seed=seed,
     )
     net = net or getattr(model, "built_as", None)
-    description = describe(net, data, asdict(settings))
+    description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
     folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
     return _train(model, data, settings, Run(model, description, [], folder), progress)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import commonweight
 from commonweight import nets
-from commonweight.atomic import read_text, write_text
+from commonweight.atomic import own_tensors, read_text, write_text
 from commonweight.census import Census
 from commonweight.compress import open_shared
 from commonweight.data.dataset import Data
@@ -32,9 +32,13 @@ from commonweight.errors import FileError, TieError, TrainError
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
+BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
 CHECKPOINT, REPORT = "checkpoint.safetensors", "report.html"
+MOST_COMPRESSED = 64  # bytes of weights for a byte of file: codes of 1 bit are 32
+MAX_UNTRAINED = 1 << 26  # stands for the size of a file of weights that is not there yet
+LITTLE = 1 << 20
 
 
 @dataclass
@@ -82,7 +86,7 @@ class Run:
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
         seconds, stopped = f"{results['train_seconds']:.1f} s", results["stopped"]
         scored = ", ".join(f"{name} {value:.4g}" for name, value in results["test"].items())
-        if stopped == "rule":
+        if stopped == BY_RULE:
             lines = [f"{self.name}: learned in {seconds} by a rule of its own"]
             chosen = f"held back {n_validation:,}"
         else:
@@ -144,23 +148,47 @@ def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.
     """The net that a run began with, with the first weights of its seed.
 
     Raises:
-        FileError: it was not made by name, or is the user's own and not named by `net`.
+        FileError: it was not made by name, is the user's own and not named by `net`, or is far larger than its weights.
+        NetError: a net that cannot be built as described.
         TrainError: `net` names another one.
     """
-    began_with, data = description["net"], description["data"]
+    began_with = description["net"]
     if began_with is None:
         raise FileError(f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it.")
     if net is not None and net != began_with:
         raise TrainError(f"{folder} was begun with the net {began_with}, not {net}: leave --net out.")
     if net is None and began_with not in nets.names():
         raise FileError(f"{folder} was begun with a net of your own: say --net {began_with} to run that file again.")
-    shape, n_outputs = tuple(data["in_shape"]), data["n_outputs"]
+    if began_with in nets.names():
+        _refuse_giant(folder, description)
+    return _build(description)
+
+
+def _build(description: dict[str, Any]) -> nn.Module:
+    data = description["data"]
     given = {"task": data["task"], "seed": description["seed"], "structure": description.get("structure")}
-    return nets.build(began_with, shape, n_outputs, **given)
+    return nets.build(description["net"], tuple(data["in_shape"]), data["n_outputs"], **given)
 
 
-def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of run.json at the start."""
+def _refuse_giant(folder: Path, description: dict[str, Any]) -> None:
+    """Refuse a net that its file of weights cannot fill, before any memory is taken: the folder may be hostile."""
+    stored = (folder / WEIGHTS).stat().st_size if (folder / WEIGHTS).is_file() else MAX_UNTRAINED
+    try:
+        with torch.device("meta"):
+            needed = sum(tensor.nbytes for tensor in own_tensors(_build(description)).values())
+    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RuntimeError) as error:
+        raise FileError(f"{folder / DESCRIPTION} does not describe a net ({error}).") from error
+    if needed > MOST_COMPRESSED * stored + LITTLE:
+        raise FileError(
+            f"{folder / DESCRIPTION} describes a net of {needed:,} bytes, far more than the {stored:,} bytes of its "
+            f"{WEIGHTS} can fill: one of the two is damaged or from elsewhere."
+        )
+
+
+def describe(
+    net: str | None, data: Data, settings: Mapping[str, Any], structure: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The contents of run.json at the start; `structure` is what the net was built with beside its name."""
     about = {
         "name": data.name,
         "source": data.source,
@@ -181,6 +209,7 @@ def describe(net: str | None, data: Data, settings: Mapping[str, Any]) -> dict[s
     return {
         "format": FORMAT,
         "net": net,
+        "structure": dict(structure or {}),
         "seed": settings["seed"],
         "data": about,
         "normalisation": data.normalisation.to_json(),

@@ -78,12 +78,12 @@ def choose_settings(
     Raises:
         TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
     """
-    _require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
-    _require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
-    _require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
-    _require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
     if optimizer not in ("auto", *OPTIMIZERS):
         raise TrainError(f"The optimizer is auto or one of {', '.join(OPTIMIZERS)}; got {optimizer!r}.")
     if precision not in ("auto", "float32", "bfloat16"):
@@ -131,6 +131,7 @@ def _precision(model: nn.Module, data: Data) -> str:
     return "bfloat16" if native and large else "float32"
 
 
-def _require(name: str, value: Any, holds: Any, expected: str) -> None:
+def require(name: str, value: Any, holds: Any, expected: str) -> None:
+    """Refuse a value that was given and does not hold, in one sentence."""
     if value is not None and not holds(value):
         raise TrainError(f"{name} is {expected}; got {value!r}.")

@@ -10,24 +10,41 @@ from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
 from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
-from commonweight.train.run import Run, build_net, read_description
+from commonweight.train.run import BY_RULE, Run, build_net, read_description
 
 WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
 DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
 
 
-def start_run(name: str, *, net: str | None, target: str | None, task: str | None, seed: int, **settings: Any) -> Run:
-    """Load data by name or path, build a net for it, and fit it. Further settings are those of `fit`.
+def start_run(
+    name: str,
+    *,
+    net: str | None,
+    target: str | None,
+    task: str | None,
+    seed: int,
+    structure: Mapping[str, Any] | None = None,
+    **settings: Any,
+) -> Run:
+    """Load data by name or path, build a net for it, and fit it.
+
+    Args:
+        name: of data, or its path.
+        net: a name of `commonweight.nets`, or file.py:factory; None for the default of such data.
+        target, task, seed: of `commonweight.data.load`.
+        structure: further arguments of the net, or parameters of the estimator of a family with a rule of its own.
+        settings: those of `fit`.
 
     Raises:
         TrainError: a setting that the net has no use for, because it learns by a rule of its own.
+        NetError: a structure that the net does not have.
     """
     loaded = data.load(name, target=target, task=task, seed=seed)
     net = net or DEFAULT_NET[loaded.is_image]
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
     if estimator is not None:
-        return fit_estimator(estimator, loaded, net=net, seed=seed, **settings)
-    model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, seed=seed)
+        return fit_estimator(estimator, loaded, net=net, seed=seed, parameters=structure, **settings)
+    model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, seed=seed, structure=structure)
     return fit(model, loaded, net=net, seed=seed, **settings)
 
 
@@ -40,7 +57,7 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
         FileError: no run there, or a net that cannot be built again.
     """
     description = read_description(folder)
-    if "structure" in description:
+    if description["results"].get("stopped") == BY_RULE:
         raise TrainError(f"{folder} was learned in one piece by the rule of {description['net']}: train it anew.")
     model = build_net(folder, description, net)
     about = description["data"]
