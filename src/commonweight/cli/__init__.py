@@ -9,7 +9,8 @@ from commonweight.errors import CommonweightError
 
 __all__ = ["app", "main"]
 
-for group in ("training", "sharing", "listing"):  # files of commands, in the order in which --help lists them
+# Files of commands, in the order in which --help lists them.
+for group in ("training", "looking", "sharing", "listing"):
     import_module(f"commonweight.cli.{group}")
 
 
