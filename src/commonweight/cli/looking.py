@@ -135,3 +135,32 @@ def features(
     readings += [f"before {one.layer} {one.linear:.3f}" for one in bends]
     print(f"A linear model reads the target from: {', '.join(readings)}")
     print("\n".join(f"written: {path}" for path in paths.values()))
+
+
+@app.command()
+def surface(
+    run: RunArgument,
+    paths: Annotated[
+        str, typer.Option(help="Update rules, by commas, that train the net again from its start to draw their paths.")
+    ] = "",
+    side: Annotated[int, typer.Option(help="Points along each side of the grid.", min=3, max=201)] = 31,
+    samples: Annotated[int, typer.Option(help="Training samples whose mean loss is the height.", min=1)] = 200,
+    out: OutOption = None,
+    data: DataOption = None,
+    net: NetOption = None,
+) -> None:
+    """Draw the loss around a run's weights, and the paths of several update rules on it."""
+    from commonweight.measure.figures.surface import draw_surfaces
+    from commonweight.train.paths import surface_of_paths, surface_of_run
+
+    loaded, known = _opened(run, data, net)
+    found = [surface_of_run(loaded, known, side, samples)]
+    rules = [word.strip() for word in paths.split(",") if word.strip()]
+    if rules:
+        found.append(surface_of_paths(loaded, known, rules, side, samples, net=net))
+    path = (out or run) / "surface.png"
+    draw_surfaces(found, path, f"The training loss of {loaded.name}")
+    for one in found:
+        heights = one.surface.loss
+        print(f"{one.heading}: loss {float(heights.min()):.4g} to {float(heights.max()):.4g}; {one.axes}")
+    print(f"written: {path}")

@@ -44,6 +44,22 @@ class Rule(StrEnum):
     rmsprop = "rmsprop"
     adam = "adam"
     adamw = "adamw"
+    descent = "descent"
+    lbfgs = "lbfgs"
+    newton = "newton"
+    lm = "lm"
+    lm_bayes = "lm-bayes"
+    genetic = "genetic"
+
+
+class Preparation(StrEnum):
+    """What samples go through before a net."""
+
+    standard = "standard"
+    mean = "mean"
+    none = "none"
+    pca = "pca"
+    zca = "zca"
 
 
 @app.command()
@@ -55,9 +71,12 @@ def train(
     net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
     task: TaskOption = None,
+    prepare: Annotated[
+        Preparation, typer.Option(help="What samples go through: mean 0 and deviation 1, only mean 0, or whitening.")
+    ] = Preparation.standard,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
-    optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
+    optimizer: Annotated[Rule, typer.Option(help="Update rule; auto says why.")] = Rule.auto,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
@@ -67,6 +86,14 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
+    l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
+    l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
+    max_norm: Annotated[float | None, typer.Option(help="Largest norm of the connections into a unit.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Deviation of noise added to normalised inputs.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of the weights that end as 0.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
+    patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,9 +111,13 @@ def train(
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
-                folder = "auto" if out is None else out
+                held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
+                held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
+                held |= {"patience": patience}
+                settings |= {name: value for name, value in held.items() if value is not None}
+                settings |= {"out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
-                run = start_run(data, net=net, target=target, task=task, out=folder, **settings)
+                run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt:
             raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
     if not team.leads:

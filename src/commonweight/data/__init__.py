@@ -12,8 +12,8 @@ One format, one module: `idx`, `arrays` (NPZ), `tables` (CSV, Parquet), `images`
 from dataclasses import replace
 from pathlib import Path
 
-from commonweight.data import arrays, idx, images, named, tables
-from commonweight.data.dataset import Data, Samples, prepare
+from commonweight.data import arrays, dataset, idx, images, named, tables
+from commonweight.data.dataset import Data, Samples
 from commonweight.data.inputs import read_inputs
 from commonweight.data.named import Entry, entries, names
 from commonweight.data.normalise import Normalisation
@@ -27,7 +27,14 @@ __all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "pictur
 _MAX_SEED = 2**32 - 1
 
 
-def load(source: str | Path, *, target: str | None = None, task: str | None = None, seed: int = 0) -> Data:
+def load(
+    source: str | Path,
+    *,
+    target: str | None = None,
+    task: str | None = None,
+    seed: int = 0,
+    prepare: str = "standard",
+) -> Data:
     """Load a data set and split it: 70 % for training, 15 % for validation, 15 % for the test.
 
     Args:
@@ -42,6 +49,8 @@ def load(source: str | Path, *, target: str | None = None, task: str | None = No
         task: "classification" or "regression", for tables and NPZ; by default whole numbers of at most 20 values and
             text are classes, other numbers are quantities (`targets.encode` states the rule).
         seed: of the split, and of the points of the sets that are drawn; 0 to 2**32 - 1.
+        prepare: what the samples go through before the network, found on the training part: "standard" (mean 0 and
+            deviation 1), "mean" (only mean 0), "none", or whitened by "pca" or "zca"; see `Normalisation.fit`.
 
     Raises:
         DataError: one sentence that says what is wrong with the data, and where.
@@ -53,7 +62,7 @@ def load(source: str | Path, *, target: str | None = None, task: str | None = No
         raise DataError(f"seed {seed} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)
     with readable(source):
-        return replace(prepare(_read(source, target, task, seed), seed), source=str(source))
+        return replace(dataset.prepare(_read(source, target, task, seed), seed, prepare), source=str(source))
 
 
 def _read(source: str | Path, target: str | None, task: str | None, seed: int) -> Samples:

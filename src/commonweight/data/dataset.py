@@ -54,6 +54,7 @@ class Data:
         normalisation: fitted on the training part.
         target: the name of the target column of a table in a file, else empty.
         source: what `commonweight.data.load` was given, to load the same data again; empty for data made otherwise.
+        prepare: how the normalisation was fitted, see `Normalisation.fit`.
 
     >>> from commonweight import data
     >>> data.load("digits", seed=0)
@@ -72,6 +73,7 @@ class Data:
     normalisation: Normalisation
     target: str = ""
     source: str = ""
+    prepare: str = "standard"
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -112,11 +114,12 @@ class Data:
         return digest.hexdigest()
 
 
-def prepare(samples: Samples, seed: int) -> Data:
-    """Check the samples, split them by `seed`, and fit the normalisation on the training part.
+def prepare(samples: Samples, seed: int, way: str = "standard") -> Data:
+    """Check the samples, split them by `seed`, and fit the normalisation on the training part, in the given way.
 
     Raises:
-        DataError: values that are not finite, too few samples, only one class, or a class too small for three parts.
+        DataError: values that are not finite, too few samples, only one class, a class too small for three parts, or a
+            preparation that is unknown or that they are too large for.
     """
     require_finite(samples.x, samples.name, samples.features, samples.lines)
     _require_learnable(samples)
@@ -132,8 +135,9 @@ def prepare(samples: Samples, seed: int) -> Data:
         train=train,
         validation=validation,
         test=test,
-        normalisation=Normalisation.fit(samples.x, samples.y, train),
+        normalisation=Normalisation.fit(samples.x, samples.y, train, way),
         target=samples.target,
+        prepare=way,
     )
 
 

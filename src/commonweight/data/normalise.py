@@ -1,15 +1,18 @@
-"""Mean and scale of the training part, so that inputs and regression targets meet the network near 0 with spread 1."""
+"""Mean and scale of the training part, so that values meet the network near 0 with spread 1; or whitening."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from commonweight.errors import FileError
+from commonweight.data.whiten import WAYS, Whitening
+from commonweight.errors import DataError, FileError
+
+PREPARATIONS = ("standard", "mean", "none", *WAYS)
 
 _BLOCK = 2**17
 """Values in a block, so that one in float64 stays in the cache."""
@@ -18,7 +21,7 @@ _SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """The affine map x -> (x - mean) / scale and, for regression, the same for targets.
+    """The affine map x -> (x - mean) / scale, whitened if asked for, and for regression the same for targets.
 
     The mean and the standard deviation (population, dividing by N) are taken for each channel of images and for each
     feature of tables, from the training part only: a statistic of the other parts would let the test leak into the
@@ -27,6 +30,7 @@ class Normalisation:
     Attributes:
         mean, scale: float32, shape (C, 1, 1) for images, (F,) for tables.
         target_mean, target_scale: float32, shape (T,), or None for classification.
+        whitening: what follows on mean and scale; None where nothing does.
 
     >>> x = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
     >>> normalisation = Normalisation.fit(x, torch.tensor([0, 1]), train=torch.tensor([0, 1]))
@@ -39,24 +43,46 @@ class Normalisation:
     scale: Tensor
     target_mean: Tensor | None = None
     target_scale: Tensor | None = None
+    whitening: Whitening | None = None
 
     @classmethod
-    def fit(cls, x: Tensor, y: Tensor, train: Tensor) -> "Normalisation":
+    def fit(cls, x: Tensor, y: Tensor, train: Tensor, prepare: str = "standard") -> "Normalisation":
         """Statistics of `x[train]`, and of `y[train]` where targets are floating point.
 
         Args:
             x: float32, shape (N, C, H, W) or (N, F).
             y: int64 class indices of shape (N,), or float32 targets of shape (N, T).
             train: int64 indices of the training part.
+            prepare: "standard" removes the mean and divides by the deviation; "mean" only removes the mean; "none"
+                leaves samples as they are; "pca" and "zca" whiten what standard gives (see `Whitening`). Regression
+                targets are always standardised.
+
+        Raises:
+            DataError: an unknown preparation, or samples too large to be whitened.
         """
+        if prepare not in PREPARATIONS:
+            raise DataError(f"data are prepared by one of {', '.join(PREPARATIONS)}, not by '{prepare}'")
         mean, scale = _mean_and_scale(x, train)
-        if not y.is_floating_point():
-            return cls(mean, scale)
-        return cls(mean, scale, *_mean_and_scale(y, train))
+        if prepare in ("mean", "none"):
+            mean, scale = mean if prepare == "mean" else torch.zeros_like(mean), torch.ones_like(scale)
+        targets = _mean_and_scale(y, train) if y.is_floating_point() else (None, None)
+        found = cls(mean, scale, *targets)
+        if prepare in WAYS:
+            found = replace(found, whitening=Whitening.fit(found.apply(x[train]), prepare))
+        return found
 
     def apply(self, x: Tensor) -> Tensor:
-        """(x - mean) / scale, for one sample or a batch, in the dtype and on the device of `x`."""
-        return (x - self.mean.to(x)) / self.scale.to(x)
+        """(x - mean) / scale, whitened if asked for: one sample or a batch, in the dtype and on the device of `x`."""
+        z = (x - self.mean.to(x)) / self.scale.to(x)
+        return z if self.whitening is None else self.whitening.apply(z)
+
+    def restore(self, z: Tensor) -> Tensor:
+        """The inverse of `apply`, for one sample or a batch.
+
+        What whitening takes away, because the training part does not vary there, comes back as its mean.
+        """
+        z = z if self.whitening is None else self.whitening.restore(z)
+        return z * self.scale.to(z) + self.mean.to(z)
 
     def apply_target(self, y: Tensor) -> Tensor:
         """(y - target mean) / target scale; class indices stay as they are."""
@@ -71,7 +97,7 @@ class Normalisation:
         return y * self.target_scale.to(y) + self.target_mean.to(y)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers; `from_json` gives back every float32 value exactly.
+        """Plain lists and numbers; `from_json` gives back every float32 value exactly. The whitening has its own file.
 
         >>> Normalisation(torch.tensor([0.5]), torch.tensor([2.0])).to_json()
         {'shape': [1], 'mean': [0.5], 'scale': [2.0], 'target_mean': None, 'target_scale': None}
@@ -86,7 +112,7 @@ class Normalisation:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> "Normalisation":
-        """Read back what `to_json` wrote.
+        """Read back what `to_json` wrote; without the whitening.
 
         Raises:
             FileError: when an entry is missing, is no list of finite numbers, or has the wrong length.

@@ -2,8 +2,8 @@
 
     L(a, b) = loss(θ* + a·δ + b·η) on one batch of samples, all other things equal
 
-All weights are one row, each once, in the order of `model.parameters()`. Many points are evaluated as one batch of nets,
-by `torch.func.vmap` over `functional_call`; what a net remembers (running means) stays as it is.
+All weights are one row, each once, in the order of `model.parameters()`. Many points are evaluated as one batch of
+nets, by `torch.func.vmap` over `functional_call`. What a net remembers (running means) stays as it is.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,12 @@ from commonweight.errors import DataError
 from commonweight.measure.report.observe import observing
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-MEMORY = 1 << 27
-"""Bytes that the weights of the nets evaluated at once may take, and the answers of their widest layer."""
+AT_ONCE = 1 << 20
+"""Numbers that the weights of the nets evaluated at once and the answers of their widest layers may be: 4 MB, since
+what does not fit into the cache of a processor is slower together than one by one."""
+
+PRODUCTS = 1 << 20
+"""Weights times samples above which one net at a time keeps a processor busy, so that nothing is won by more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +48,9 @@ def random_directions(model: nn.Module, seed: int = 0) -> Tensor:
     """Two random directions, each filter as long as the filter itself: (2, P).
 
     δ_f ← δ_f / ‖δ_f‖ · ‖θ_f‖ for each filter f (the weights into one output unit or channel), with δ normally
-    distributed; biases and other weights with one axis stay where they are. So the picture does not depend on how a net
-    shares its scale between layers. Source: Li, Xu, Taylor, Studer, Goldstein, "Visualizing the loss landscape of neural
-    nets" (2018).
+    distributed; biases and other weights with one axis stay where they are. So the picture does not depend on how a
+    net shares its scale between layers. Source: Li, Xu, Taylor, Studer, Goldstein, "Visualizing the loss landscape of
+    neural nets" (2018).
 
     >>> layer = nn.Linear(3, 2)
     >>> first = random_directions(layer)[0]
@@ -58,14 +62,17 @@ def random_directions(model: nn.Module, seed: int = 0) -> Tensor:
     for _ in range(2):
         parts = []
         for weight in model.parameters():
-            drawn = torch.randn(weight.shape, generator=generator) * (weight.ndim > 1)
-            sizes = [part.detach().float().cpu().flatten(1).norm(dim=1) for part in (weight[None, ...], drawn[None, ...])]
-            if weight.ndim > 1:
-                sizes = [part.detach().float().cpu().flatten(1).norm(dim=1) for part in (weight, drawn)]
-            scale = sizes[0] / sizes[1].clamp_min(torch.finfo(torch.float32).tiny)
-            parts.append((drawn * scale.reshape(-1, *[1] * (weight.ndim - 1))).flatten())
+            drawn = torch.randn(weight.shape, generator=generator)
+            parts.append(_as_long_as(weight.detach(), drawn) if weight.ndim > 1 else torch.zeros(weight.numel()))
         rows.append(torch.cat(parts))
     return torch.stack(rows)
+
+
+def _as_long_as(weight: Tensor, drawn: Tensor) -> Tensor:
+    """Each filter that was drawn, scaled to the length of the filter in its place; flat."""
+    filters, wanted = drawn.flatten(1), weight.float().cpu().flatten(1).norm(dim=1, keepdim=True)
+    scaled: Tensor = filters / filters.norm(dim=1, keepdim=True) * wanted
+    return scaled.flatten()
 
 
 def path_directions(centre: Tensor, paths: list[Tensor]) -> tuple[Tensor, list[float]]:
@@ -89,7 +96,8 @@ def path_directions(centre: Tensor, paths: list[Tensor]) -> tuple[Tensor, list[f
 def on_plane(path: Tensor, centre: Tensor, directions: Tensor) -> Tensor:
     """Where the points of a path (T, P) fall on the plane: (T, 2) of a and b, by least squares."""
     away = (path - centre) @ directions.T
-    return torch.linalg.solve(directions @ directions.T, away.T).T
+    found: Tensor = torch.linalg.solve(directions @ directions.T, away.T).T
+    return found
 
 
 def surface(
@@ -128,7 +136,9 @@ def surface(
 def evaluate(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, centre: Tensor, directions: Tensor, points: Tensor
 ) -> Tensor:
-    """The loss at points (N, 2) of the plane, (N,): as many nets at once as fit into `MEMORY`."""
+    """The loss at points (N, 2) of the plane, (N,): many nets at once, or one by one where that is no slower."""
+    if len(centre) * len(x) > PRODUCTS:
+        return evaluate_one_by_one(model, loss, x, y, centre, directions, points)
     weights = dict(model.named_parameters())
     buffers = dict(model.named_buffers())
     sizes = [weight.numel() for weight in weights.values()]
@@ -136,11 +146,11 @@ def evaluate(
 
     def at(point: Tensor) -> Tensor:
         row = centre + point @ directions
-        parts = [part.reshape(shape) for part, shape in zip(row.split(sizes), shapes, strict=True)]
+        parts = [part.reshape(shape) for part, shape in zip(torch.split(row, sizes), shapes, strict=True)]
         outputs = functional_call(model, (dict(zip(weights, parts, strict=True)), buffers), (x,))
         return loss(outputs, y)
 
-    at_once = max(1, MEMORY // (4 * (sum(sizes) + _widest(model, x))))
+    at_once = max(1, AT_ONCE // (sum(sizes) + _widest(model, x)))
     with observing(model):
         parts = [vmap(at)(part) for part in torch.split(points, at_once)]
     return torch.cat(parts)
@@ -149,13 +159,13 @@ def evaluate(
 def evaluate_one_by_one(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, centre: Tensor, directions: Tensor, points: Tensor
 ) -> Tensor:
-    """The same by setting the weights of the model for each point: for nets that vmap cannot run, and to compare with."""
+    """The same by setting the weights of the model for each point."""
     weights = list(model.parameters())
     sizes = [weight.numel() for weight in weights]
     before = weight_row(model)
 
     def put(row: Tensor) -> None:
-        for weight, part in zip(weights, row.split(sizes), strict=True):
+        for weight, part in zip(weights, torch.split(row, sizes), strict=True):
             weight.copy_(part.reshape(weight.shape))
 
     with observing(model):

@@ -12,7 +12,7 @@ from commonweight.compress.nearest import Per
 from commonweight.data.dataset import Data
 from commonweight.errors import CompressError, DataError
 from commonweight.train.finetune import finetune, importance, score
-from commonweight.train.run import RECORDS, SHARED, WEIGHTS, Run, new_folder, write_description
+from commonweight.train.run import RECORDS, SHARED, WEIGHTS, WHITENING, Run, new_folder, write_description
 from commonweight.train.start import load_data
 
 
@@ -76,6 +76,8 @@ def share_run(
     save(run.model, out / WEIGHTS)
     write_text(out / RECORDS, read_text(folder / RECORDS, limit=1 << 30))
     shared: dict[str, Any] = {**asked, "ties": ties, "layers": [asdict(line) for line in report.lines]}
+    if run.whitening is not None:
+        run.whitening.save(out / WHITENING)
     write_description(out, {**run.description, "results": results, SHARED: shared})
     return report
 

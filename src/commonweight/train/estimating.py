@@ -17,7 +17,17 @@ from commonweight.measure.records import Record, to_lines
 from commonweight.measure.report import write_report
 from commonweight.nets.architecture import Architecture
 from commonweight.train.objective import Part, evaluate, loss_function
-from commonweight.train.run import BY_RULE, RECORDS, REPORT, WEIGHTS, Run, describe, new_folder, write_description
+from commonweight.train.run import (
+    BY_RULE,
+    RECORDS,
+    REPORT,
+    WEIGHTS,
+    WHITENING,
+    Run,
+    describe,
+    new_folder,
+    write_description,
+)
 from commonweight.train.settings import require
 from commonweight.train.together import Team
 
@@ -71,7 +81,7 @@ def fit_estimator(
     model.built_as = net
     description["structure"] = dict(estimator.structure_)
     model.architecture = Architecture(net, data.in_shape, data.n_outputs, data.task, description["structure"]).to_json()
-    run = Run(model, description, [], folder)
+    run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
     _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
     if folder is not None and team.leads:
         _write(run, folder, data)
@@ -138,7 +148,9 @@ def _score(run: Run, data: Data, epochs: int, seconds: float) -> None:
 
 
 def _write(run: Run, folder: Path, data: Data) -> None:
-    """Write weights, records, report and description."""
+    """Write weights, records, report, description, and what whitens the samples."""
+    if run.whitening is not None:
+        run.whitening.save(folder / WHITENING)
     save(run.model, folder / WEIGHTS)
     write_text(folder / RECORDS, to_lines(run.records))
     write_report(

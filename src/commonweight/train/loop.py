@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -21,10 +21,13 @@ from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
+from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
-from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
@@ -58,6 +61,14 @@ def fit(
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -72,6 +83,8 @@ def fit(
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
+            and `train.regularise`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -98,12 +111,21 @@ def fit(
         precision=precision,
         device=device,
         seed=seed,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=augment,
+        label_smoothing=label_smoothing,
+        patience=patience,
     )
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
-    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description))
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    whitening = data.normalisation.whitening
+    folder = None if out is None else Team.current().agree(lambda: begin_folder(out, name, description, whitening))
+    return _train(model, data, settings, Run(model, description, [], folder, whitening=whitening), progress)
 
 
 def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool = True) -> Run:
@@ -116,18 +138,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data.
+        TrainError: other data, or the same prepared otherwise.
         FileError: no run there, or one of another net.
     """
     folder = Path(folder)
     description = read_description(folder)
     settings = Settings(**description["settings"])
-    if data.fingerprint() != description["data"]["fingerprint"]:
+    about = description["data"]
+    prepared = about.get("prepare", "standard")
+    if data.prepare != prepared:
         raise TrainError(
-            f"{folder} was begun with other data ({description['data']['name']}, with another content or split): "
+            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
+        )
+    if data.fingerprint() != about["fingerprint"]:
+        raise TrainError(
+            f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
-    return _train(model, data, settings, Run(model, description, [], folder), progress)
+    run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
+    return _train(model, data, settings, run, progress)
 
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
@@ -137,6 +166,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
+        if display and settings.reason:
+            display.say(f"optimizer {settings.optimizer}: {settings.reason}")
         try:
             for record, is_best in trainer.checks(display):
                 if display:
@@ -170,9 +201,14 @@ class Trainer:
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
         self.train, self.validation = self._part(data.train), self._part(data.validation)
+        self.objective: Objective | None = None
+        if settings.optimizer in WHOLE_BATCH:
+            given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
+            self.objective = Objective(FlatNet(model), *given)
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
@@ -202,6 +238,7 @@ class Trainer:
                 display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
+        self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
@@ -220,6 +257,8 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, float]:
         """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
+        if self.objective is not None:
+            return self._whole_step(step, self.objective)
         epoch, batch = divmod(step, self.steps_per_epoch)
         if epoch != self.order_epoch:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
@@ -227,7 +266,7 @@ class Trainer:
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         chosen = self.team.share(chosen).to(self.train.inputs.device)
         self.team.reseed(self.settings.seed, step)
-        inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
+        inputs, targets = self.regulariser.disturb(self.train.inputs[chosen]), self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -237,9 +276,24 @@ class Trainer:
         loss = self.loss(outputs, targets)
         errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
         sums = self.team.backward(self.model, loss, errors, share)
+        self.regulariser.pull()
         self.optimizer.step()
+        self.regulariser.project(step)
         self._average(step)
         return sums
+
+    def _whole_step(self, step: int, objective: Objective) -> tuple[float, float]:
+        """One update by all samples, then a look at where it led: their loss, their `error_sum`, and gradients."""
+        self.optimizer.step(objective)  # type: ignore[call-overload]  # these rules take more than a closure
+        self.optimizer.zero_grad()
+        loss_sum = errors = 0.0
+        for inputs, targets, share in objective.blocks():
+            outputs = self.model(inputs)
+            loss = share * self.loss(outputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum, errors = loss_sum + loss.item(), errors + float(error_sum(outputs, targets, self.data))
+        self._average(step)
+        return loss_sum, errors
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -260,12 +314,13 @@ class Trainer:
             )
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
-        is_best = not self.progress.best or score > self.progress.best
+        is_settled = self.regulariser.is_settled
+        is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
             self.progress.best, self.progress.best_step = score, record.step
             self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
         self.progress.checks += 1
-        if self.goal and self.goal.reached(scores, len(self.validation)):
+        if self.goal and is_settled(record.step) and self.goal.reached(scores, len(self.validation)):
             self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
         elif record.step == self.steps:
             self.progress.stopped = "epochs"

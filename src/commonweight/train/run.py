@@ -4,6 +4,7 @@ run.json                 settings, versions, seed, fingerprint of the data, norm
 records.jsonl            one line for each check (see `commonweight.measure.records`)
 weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save, or
                          of commonweight.compress.save in a run that `commonweight share` made
+whitening.safetensors    what whitens samples after mean and scale, in a run on whitened data
 checkpoint.safetensors   from which `--resume` goes on, bit for bit
 report.html              the run for people
 """
@@ -13,7 +14,7 @@ import json
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from commonweight.census import Census
 from commonweight.compress import open_shared
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
+from commonweight.data.whiten import WAYS, Whitening
 from commonweight.equations import tie
 from commonweight.errors import FileError, TieError, TrainError
 from commonweight.measure.records import Record, read_records
@@ -35,7 +37,7 @@ FORMAT = 1
 BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
-CHECKPOINT, REPORT = "checkpoint.safetensors", "report.html"
+CHECKPOINT, REPORT, WHITENING = "checkpoint.safetensors", "report.html", "whitening.safetensors"
 MOST_COMPRESSED = 64  # bytes of weights for a byte of file: codes of 1 bit are 32
 MAX_UNTRAINED = 1 << 26  # stands for the size of a file of weights that is not there yet
 LITTLE = 1 << 20
@@ -51,6 +53,7 @@ class Run:
         records: one for each check, in order.
         folder: where the run is stored; None when it is not.
         census: its weights, connections and uses; None for a run that was loaded.
+        whitening: what follows on mean and scale where the data are whitened, else None.
     """
 
     model: nn.Module
@@ -58,6 +61,7 @@ class Run:
     records: list[Record]
     folder: Path | None
     census: Census | None = None
+    whitening: Whitening | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +77,7 @@ class Run:
     @property
     def normalisation(self) -> Normalisation:
         """The statistics of the training part that inputs and targets are normalised by."""
-        return Normalisation.from_json(self.description["normalisation"])
+        return replace(Normalisation.from_json(self.description["normalisation"]), whitening=self.whitening)
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
@@ -128,7 +132,16 @@ class Run:
         model = build_net(folder, description, net)
         _tie_as_shared(folder, model, description)
         open_shared(folder / WEIGHTS, model)
-        return Run(model.eval(), description, read_records(folder / RECORDS), folder)
+        records = read_records(folder / RECORDS)
+        return Run(model.eval(), description, records, folder, whitening=_read_whitening(folder, description))
+
+
+def _read_whitening(folder: Path, description: dict[str, Any]) -> Whitening | None:
+    """What whitens the samples of a run, if anything does; runs from before whitening do not say."""
+    about = description["data"]
+    if about.get("prepare") not in WAYS:
+        return None
+    return Whitening.load(folder / WHITENING, tuple(about["in_shape"]))
 
 
 def _tie_as_shared(folder: Path, model: nn.Module, description: dict[str, Any]) -> None:
@@ -200,6 +213,7 @@ def describe(
         "target": data.target,
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "fingerprint": data.fingerprint(),
+        "prepare": data.prepare,
     }
     versions = {
         "commonweight": commonweight.__version__,
@@ -234,9 +248,11 @@ def new_folder(out: str | Path, name: str) -> Path:
     return Path(out)
 
 
-def begin_folder(out: str | Path, name: str, description: dict[str, Any]) -> Path:
-    """Make the folder for a new run, as `new_folder` chooses it, with its run.json."""
+def begin_folder(out: str | Path, name: str, description: dict[str, Any], whitening: Whitening | None) -> Path:
+    """Make the folder for a new run, as `new_folder` chooses it, with its run.json and what whitens its samples."""
     folder = new_folder(out, name)
+    if whitening is not None:
+        whitening.save(folder / WHITENING)
     write_description(folder, description)
     return folder
 

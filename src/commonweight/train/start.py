@@ -23,6 +23,7 @@ def start_run(
     target: str | None,
     task: str | None,
     seed: int,
+    prepare: str = "standard",
     structure: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Run:
@@ -31,7 +32,7 @@ def start_run(
     Args:
         name: of data, or its path.
         net: a name of `commonweight.nets`, or file.py:factory; None for the default of such data.
-        target, task, seed: of `commonweight.data.load`.
+        target, task, seed, prepare: of `commonweight.data.load`.
         structure: further arguments of the net, or parameters of the estimator of a family with a rule of its own.
         settings: those of `fit`.
 
@@ -39,7 +40,7 @@ def start_run(
         TrainError: a setting that the net has no use for, because it learns by a rule of its own.
         NetError: a structure that the net does not have.
     """
-    loaded = data.load(name, target=target, task=task, seed=seed)
+    loaded = data.load(name, target=target, task=task, seed=seed, prepare=prepare)
     net = net or DEFAULT_NET[loaded.is_image]
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
     if estimator is not None:
@@ -70,6 +71,7 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
 
 
 def load_data(source: str, about: Mapping[str, Any], seed: int) -> Data:
-    """The data of a run again, from where it had them or from elsewhere: with its target, its task and its split."""
+    """The data of a run again, from where it had them or elsewhere: with its target, task, split and preparation."""
     task = about["task"] if Path(source).suffix.lower() in WITH_TASK else None
-    return data.load(source, target=about["target"] or None, task=task, seed=seed)
+    prepare = about.get("prepare", "standard")
+    return data.load(source, target=about["target"] or None, task=task, seed=seed, prepare=prepare)

@@ -115,7 +115,8 @@ def _input(sample: int, data: Data) -> Markup:
     picture = sample_picture(sample, data)
     if picture is not None:
         return _step("the input", shape, image(picture, f"Test sample {sample}", class_="sample"))
-    return _step("the input, normalised", shape, _strip(data.normalisation.apply(data.x[sample]), data.features))
+    names = () if data.prepare == "pca" else data.features
+    return _step("the input, normalised", shape, _strip(data.normalisation.apply(data.x[sample]), names))
 
 
 def _stage(stage: Stage) -> Markup:

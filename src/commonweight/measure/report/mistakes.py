@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 
 from commonweight.data.dataset import Data
+from commonweight.data.normalise import Normalisation
 from commonweight.measure.report.markup import Markup, paragraph, section, table, tag, together
 from commonweight.measure.report.numerals import counted, number, percent, short
 from commonweight.measure.report.observe import Answers
@@ -91,7 +92,7 @@ def _numbers(values: torch.Tensor) -> str:
 
 def _standing_out(sample: int, features: list[str], data: Data) -> str:
     """The three features of a row that are farthest from the mean of the training part."""
-    deviation = data.normalisation.apply(data.x[sample])
+    deviation = Normalisation.fit(data.x, data.y, data.train).apply(data.x[sample])
     farthest = deviation.abs().argsort(descending=True, stable=True)[:3].tolist()
     words = []
     for column in farthest:
