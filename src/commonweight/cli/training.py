@@ -46,6 +46,24 @@ class Rule(StrEnum):
     adamw = "adamw"
 
 
+class Init(StrEnum):
+    """Rules for first weights."""
+
+    auto = "auto"
+    uniform = "uniform"
+    positive = "positive"
+    xavier_uniform = "xavier-uniform"
+    xavier_normal = "xavier-normal"
+    he = "he"
+    lecun = "lecun"
+    orthogonal = "orthogonal"
+    lsuv = "lsuv"
+    autoencoder = "autoencoder"
+    genetic = "genetic"
+    zero = "zero"
+    constant = "constant"
+
+
 class Preparation(StrEnum):
     """What samples go through before a net."""
 
@@ -79,6 +97,7 @@ def train(
         list[str] | None, typer.Option(help="An argument of the net, such as hidden=[64,64]; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
+    init: Annotated[Init, typer.Option(help="First weights; by default as the net itself begins.")] = Init.auto,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
     as_json: AsJson = False,
@@ -97,7 +116,7 @@ def train(
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
-                settings |= {"out": "auto" if out is None else out, "prepare": prepare.value}
+                settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import INITS
 
 DEFAULT_RATE = {
     "muon": 0.03,
@@ -42,6 +43,7 @@ class Settings:
             this share of the steps so far.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
+        init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
     epochs: int
@@ -58,6 +60,7 @@ class Settings:
     checks_per_epoch: int
     check_steps: int
     patience: float
+    init: str = "auto"
 
 
 def choose_settings(
@@ -72,6 +75,7 @@ def choose_settings(
     precision: str,
     device: str,
     seed: int,
+    init: str = "auto",
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
 
@@ -90,6 +94,8 @@ def choose_settings(
         raise TrainError(f"The precision is auto, float32 or bfloat16; got {precision!r}.")
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
+    if init not in INITS:
+        raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
     chosen = "muon" if optimizer == "auto" else optimizer
@@ -110,6 +116,7 @@ def choose_settings(
         checks_per_epoch=4,
         check_steps=25,
         patience=max(5, epochs / 3),
+        init=init,
     )
 
 
