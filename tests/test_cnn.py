@@ -150,3 +150,21 @@ def test_what_it_cannot_take_is_said_in_a_sentence(in_shape, given, sentence):
 def test_the_unshared_twin_takes_no_series():
     with pytest.raises(NetError, match=r"images of shape .*, but the samples have shape \(2, 16\): use cnn for series"):
         LocallyConnected((2, 16), 10)
+
+
+def test_without_normalisation_convolutions_have_a_bias():
+    net = CNN((1, 8, 8), 3, width=2, batch_norm=False)
+    x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y, weights = x, net.state_dict()
+    for stage in (1, 2, 3):
+        y = F.conv2d(y, weights[f"conv{stage}.weight"], weights[f"conv{stage}.bias"], padding=1)
+        y = F.max_pool2d(y, 2).clamp(min=0)
+    torch.testing.assert_close(net(x), y.flatten(1) @ weights["output.weight"].T + weights["output.bias"])
+
+
+def test_dropout_is_before_the_linear_layer():
+    net = CNN((1, 8, 8), 3, dropout=0.5)
+    assert [name for name, _ in net.named_children()][-3:] == ["flat", "dropout", "output"]
+    assert net.dropout.p == 0.5
+    with pytest.raises(NetError, match=r"The dropout of a cnn is a probability from 0 to below 1; got -0\.1"):
+        CNN((1, 8, 8), 3, dropout=-0.1)

@@ -17,7 +17,7 @@ MODULES = {
 
 # A part may import the parts of lower levels, and parts of its own name (data.* among themselves).
 LEVELS = [
-    {"errors"},
+    {"errors", "folding"},
     {"tiemap", "atomic", "transforms", "views"},
     {"patterns", "data", "notation", "checkpoints", "kernels"},
     {"codebook", "hashing"},

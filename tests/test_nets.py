@@ -347,6 +347,39 @@ def test_mlp_without_hidden_layers_is_linear():
     assert [type(module) for module in MLP((4,), 3, hidden=())] == [nn.Flatten, nn.Linear]
 
 
+def test_mlp_without_options_is_the_net_it_was():
+    """Names and first weights stay, so that stored runs can be read and repeated."""
+    net = nets.build("mlp", (4,), 3, seed=5, structure={"hidden": [6]})
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        layers = nn.Linear(4, 6), nn.Linear(6, 3)
+    expected = {
+        f"{name}.{key}": value
+        for name, layer in zip(("hidden1", "output"), layers, strict=True)
+        for key, value in layer.state_dict().items()
+    }
+    assert list(net.state_dict()) == list(expected)
+    assert all(torch.equal(net.state_dict()[name], value) for name, value in expected.items())
+
+
+def test_hidden_layers_are_normalised_over_the_batch_and_dropped_out():
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = MLP((4,), 3, hidden=(200,), dropout=0.25, batch_norm=True)
+        names = ["flat", "hidden1", "hidden1_norm", "hidden1_state", "hidden1_dropout", "output"]
+        assert [name for name, _ in net.named_children()] == names
+        assert net.hidden1.bias is None
+        x = torch.randn(50, 4)
+        sums = x @ net.hidden1.weight.T
+        hidden = ((sums - sums.mean(0)) / (sums.var(0, correction=0) + 1e-5).sqrt()).clamp(min=0)
+        dropped = nn.Sequential(*list(net.children())[:-1])(x)
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], hidden[kept] / 0.75, rtol=1e-4, atol=1e-5)
+    assert float((dropped[hidden > 0] == 0).double().mean()) == pytest.approx(0.25, abs=0.02)
+    net.eval()
+    assert torch.equal(net(x), net(x))
+
+
 # The two twins
 
 
@@ -404,6 +437,7 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.build("lenet5", (1, 28, 28), 1), r"tells 2 to 10 classes apart; got 1"),
         (lambda: nets.build("lenet1989", (1, 28, 28), 1), r"lenet1989 tells two or more classes apart; got 1"),
         (lambda: MLP((4,), 2, activation="relU"), r"one of step, sgn, sigmoid, .*leaky_relu; got 'relU'"),
+        (lambda: MLP((4,), 2, dropout=1.0), r"The dropout of an mlp is a probability from 0 to below 1; got 1.0"),
         (lambda: MLP((4,), 2, hidden=(8, 0)), r"Every hidden layer of an mlp needs at least 1 unit; got \(8, 0\)"),
     ],
 )

@@ -4,7 +4,9 @@ import base64
 import io
 import math
 import re
+from dataclasses import fields
 from html.parser import HTMLParser
+from inspect import signature
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +21,7 @@ from torch import nn
 from commonweight import data as datasets
 from commonweight import nets
 from commonweight.census import count
+from commonweight.cli.training import train
 from commonweight.data.dataset import Samples, prepare
 from commonweight.errors import FileError
 from commonweight.measure.records import LayerStatistics, Record
@@ -27,9 +30,10 @@ from commonweight.measure.report.charts import Line, Scale, histogram, line_char
 from commonweight.measure.report.markup import tag
 from commonweight.measure.report.numerals import number, percent
 from commonweight.measure.report.observe import ask, observing, stages
-from commonweight.measure.report.page import command
+from commonweight.measure.report.page import OPTIONS, RESTRAINTS, command
 from commonweight.measure.report.pictures import NEGATIVE, POSITIVE, photo, signed
 from commonweight.measure.report.plane import SIDE
+from commonweight.train.settings import Settings
 
 EVIL = "<script>alert('1')</script>&\ud800\x00"
 VOID = {"meta", "img"}
@@ -608,13 +612,29 @@ def test_the_command_repeats_the_run():
     settings = {"epochs": 5, "goal": "accuracy>=0.9", "batch_size": 64, "patience": 3.0, "lr": None}
     about = {"source": "digits", "target": "", "task": "classification"}
     run = {"net": "cnn", "data": about, "settings": settings, "seed": 4}
-    options = "--epochs 5 --goal 'accuracy>=0.9' --batch-size 64 --seed 4"
+    options = "--epochs 5 --goal 'accuracy>=0.9' --batch-size 64 --patience 3.0 --seed 4"
     assert command(run) == f"commonweight train digits --net cnn {options}"
     rows = {"source": "my rows.csv", "target": "price", "task": "regression"}
     named = "'my rows.csv' --net cnn --target price --task regression"
     assert command(run | {"data": rows}) == f"commonweight train {named} {options}"
-    call = "commonweight.fit(model, data, epochs=5, goal='accuracy>=0.9', batch_size=64, seed=4)"
+    call = "commonweight.fit(model, data, epochs=5, goal='accuracy>=0.9', batch_size=64, patience=3.0, seed=4)"
     assert command(run | {"net": None}) == command(run | {"data": about | {"source": ""}}) == call
+
+
+def test_the_command_names_structure_preparation_and_restraints():
+    settings = {"l2": 0.01, "l1": 0.0, "augment": ["shift", "flip"], "label_smoothing": 0.0}
+    about = {"source": "digits", "target": "", "task": "classification", "prepare": "zca"}
+    run = {"net": "mlp", "data": about, "structure": {"hidden": [8]}, "settings": settings, "seed": 3}
+    says = "commonweight train digits --net mlp --prepare zca --structure 'hidden=[8]' --label-smoothing 0.0 --l2 0.01"
+    assert command(run) == f"{says} --augment shift,flip --seed 3"
+    svm = run | {"net": "svm", "settings": {"C": 0.5, "gamma": None, "seed": 3}, "results": {"stopped": "rule"}}
+    says = "commonweight train digits --net svm --prepare zca --structure C=0.5 --structure gamma=null --seed 3"
+    assert command(svm) == says
+
+
+def test_every_setting_that_is_an_option_is_in_the_command():
+    arguments = set(signature(train).parameters)
+    assert {field.name for field in fields(Settings)} & arguments == {*OPTIONS, *RESTRAINTS, "seed"}
 
 
 def test_the_command_stands_on_the_page(case):

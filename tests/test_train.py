@@ -141,7 +141,8 @@ def test_a_net_may_prescribe_its_loss(iris):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_rule_learns(iris, name):
-    run = fit(nets.build("mlp", (4,), 3), iris, optimizer=name, epochs=100, out=None, progress=False)
+    net = nets.build("mlp", (4,), 3, structure={"hidden": (16,)})
+    run = fit(net, iris, optimizer=name, epochs=100, out=None, progress=False)
     assert run.results["test"]["accuracy"] > 0.75
 
 

@@ -28,7 +28,7 @@ def dropout_net():
         return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
 
 
-def cut_run(folder, loaded, **options):
+def cut_run(folder, loaded, model=None, **options):
     """A run that ends at its second check, as if it were interrupted, with a checkpoint at the first."""
     write = loop.Trainer._write_check
 
@@ -41,4 +41,4 @@ def cut_run(folder, loaded, **options):
         patch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
         patch.setattr(loop.Trainer, "_write_check", dying)
         with pytest.raises(KeyboardInterrupt):
-            loop.fit(dropout_net(), loaded, out=folder, **options)
+            loop.fit(model or dropout_net(), loaded, out=folder, **options)

@@ -1,9 +1,13 @@
-"""Recurrent nets on series, beside one nearest neighbour by dynamic time warping: needs `pip install pyts`.
+"""Recurrent nets on series: classes beside a nearest neighbour by time warping, next values beside ridge regression.
 
-Of several channels, each has a neighbour of its own, and they vote.
+Needs `pip install pyts`. Of several channels, each has a neighbour of its own, and they vote.
 """
 
-from commonweight import data
+import numpy as np
+from sklearn.linear_model import RidgeCV
+
+from commonweight import data, fit, nets
+from commonweight.data.dataset import Data, Samples, prepare
 from families.case import Case, Score, timed, trained
 
 PEER = "1 nearest neighbour by time warping (pyts)"
@@ -30,4 +34,39 @@ def case(net: str, name: str) -> Case:
     return Case(net, name, "accuracy", trained(name, net), PEER, lambda seed: neighbour(name, seed), SHARES)
 
 
-CASES = tuple(case(net, name) for net in ("elman", "gru", "lstm") for name in ("gunpoint", "basic-motions"))
+KNOWN, AHEAD = 90, 20
+"""The first steps of a movement of GunPoint, from which the next ones are told."""
+
+
+def movements(seed: int) -> Data:
+    """The first values of each movement as samples, the values after them as targets."""
+    x = data.load("gunpoint", seed=seed).x
+    ahead = x[:, 0, KNOWN : KNOWN + AHEAD]
+    return prepare(Samples(name="gunpoint", task="regression", x=x[:, :, :KNOWN], y=ahead), seed)
+
+
+def forecast(net: str, seed: int) -> Score:
+    """A recurrent net that tells all values at once, with defaults."""
+    given = movements(seed)
+    model = nets.build(net, given.in_shape, given.n_outputs, task="regression", seed=seed)
+    results = fit(model, given, seed=seed, out=None, progress=False).results
+    return Score(results["test"]["rmse"], results["train_seconds"], results["weights"], results["connections"])
+
+
+def ridge(seed: int) -> Score:
+    """Each value as a weighted sum of all known ones; the penalty is chosen by leaving one movement out."""
+    given = movements(seed)
+    x, y = given.normalisation.apply(given.x).flatten(1).numpy(), given.y.numpy()
+    model = RidgeCV(np.logspace(-3, 3, 13))
+    seconds = timed(lambda: model.fit(x[given.train], y[given.train]))
+    error = model.predict(x[given.test]) - y[given.test]
+    return Score(float(np.sqrt((error**2).mean())), seconds)
+
+
+def ahead_case(net: str) -> Case:
+    name = f"{net} (the next {AHEAD} values)"
+    return Case(name, "gunpoint", "rmse", lambda seed: forecast(net, seed), "ridge regression", ridge, SHARES)
+
+
+NETS = ("elman", "gru", "lstm")
+CASES = (*(case(net, name) for net in NETS for name in ("gunpoint", "basic-motions")), *map(ahead_case, NETS))

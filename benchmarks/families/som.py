@@ -7,11 +7,11 @@ import numpy as np
 from commonweight import data
 from families.case import Case, Score, timed, trained
 
-SIDE, PASSES = 20, {"digits": 10, "mnist-5k": 5}
+SIDE, PASSES = 20, 10
 
 
 def minisom(name: str) -> Callable[[int], Score]:
-    """20×20 units, 10 passes (5 over mnist-5k) in random order, random samples as first weights, otherwise defaults.
+    """20×20 units, 10 passes in random order, random samples as first weights, otherwise defaults.
 
     A unit answers with the majority of the labels it wins, or those of the nearest unit that won some: as ours do.
     """
@@ -24,7 +24,7 @@ def minisom(name: str) -> Callable[[int], Score]:
         train, test = drawn.train.numpy(), drawn.test.numpy()
         som = MiniSom(SIDE, SIDE, x.shape[1], random_seed=seed)
         som.random_weights_init(x[train])
-        seconds = timed(lambda: som.train(x[train], PASSES[name] * len(train), random_order=True))
+        seconds = timed(lambda: som.train(x[train], PASSES * len(train), random_order=True))
         units = som.get_weights().reshape(SIDE * SIDE, -1)
         votes = np.zeros((SIDE * SIDE, drawn.n_outputs))
         np.add.at(votes, (_nearest(x[train], units), y[train]), 1)

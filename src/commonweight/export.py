@@ -25,6 +25,7 @@ from commonweight.checkpoints import Checkpoint, content_of, contents
 from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.equations import Level, record, tie, ties
 from commonweight.errors import FileError, TieError
+from commonweight.folding import fold_norms
 from commonweight.notation import Equation
 from commonweight.operators.plan import Run, fit
 from commonweight.operators.products import linear
@@ -64,7 +65,8 @@ def to_onnx(
 
     Each Parameter is one initializer under its first name. What ties compute from it, and what a `Tied` layer spreads
     out of it, is computed in the graph. Tensors that only have equal values, or equal ones up to transpose, flips and
-    sign, are written once as well; not so ties that were given up by `commonweight.untie`.
+    sign, are written once as well; not so ties that were given up by `commonweight.untie`. Batch normalisation becomes
+    part of the weight and bias of the layer before it (`commonweight.folding`), where nothing else uses these.
 
     Args:
         model: stays as it is, on its device and in its mode; a copy of it is exported, in evaluation mode.
@@ -97,6 +99,7 @@ def to_onnx(
     _merge_names(program.model.graph, single)
     _merge_constants(program.model.graph, weights)
     _optimise(program.model, weights)
+    fold_norms(program.model.graph)
     _widen_indices(program.model.graph)
     with replacing(path) as temporary:
         _save(program.model, temporary)

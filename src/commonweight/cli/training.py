@@ -44,6 +44,12 @@ class Rule(StrEnum):
     rmsprop = "rmsprop"
     adam = "adam"
     adamw = "adamw"
+    descent = "descent"
+    lbfgs = "lbfgs"
+    newton = "newton"
+    lm = "lm"
+    lm_bayes = "lm-bayes"
+    genetic = "genetic"
 
 
 class Init(StrEnum):
@@ -88,7 +94,7 @@ def train(
     ] = Preparation.standard,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
-    optimizer: Annotated[Rule, typer.Option(help="Update rule.")] = Rule.auto,
+    optimizer: Annotated[Rule, typer.Option(help="Update rule; auto says why.")] = Rule.auto,
     lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
     precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
@@ -99,6 +105,14 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
     init: Annotated[Init, typer.Option(help="First weights; by default as the net itself begins.")] = Init.auto,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
+    l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
+    l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
+    max_norm: Annotated[float | None, typer.Option(help="Largest norm of the connections into a unit.")] = None,
+    noise: Annotated[float | None, typer.Option(help="Deviation of noise added to normalised inputs.")] = None,
+    sparsity: Annotated[float | None, typer.Option(help="Share of the weights that end as 0.")] = None,
+    augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
+    patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,6 +130,10 @@ def train(
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
+                held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
+                held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
+                held |= {"patience": patience}
+                settings |= {name: value for name, value in held.items() if value is not None}
                 settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)

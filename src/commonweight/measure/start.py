@@ -116,13 +116,12 @@ def check_start(
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
-        >>> _ = nn.init.constant_(net[0].weight, 100)
+        >>> _ = nn.init.uniform_(net[0].weight, 100, 200)
         >>> start = check_start(net, torch.eye(2))
         >>> start.layers[1].saturated
         1.0
-        >>> start.findings[1]
-        'At the start all units of a layer give the same, and will learn the same: 0, 1; begin by another rule, \
-such as --init lsuv.'
+        >>> start.findings[0].split(";")[0]
+        'At the start most units are at an end of their range, where the slope is nearly zero: 1'
     """
     copy = deepcopy(model)
     copy.zero_grad()

@@ -40,12 +40,15 @@ class CNN(nn.Sequential):
         pooling: "max" or "average".
         convolution: "correlation", y[p] = Σ_k w[k] x[p + k], as is usual, or "true", y[p] = Σ_k w[k] x[p - k], whose
             kernels are turned by half a turn before they are laid over the input (see `Turned`).
+        dropout: probability, from 0 to below 1, with which an input of the linear layer is 0 while training, and
+            divided by its complement otherwise (Srivastava et al. 2014).
+        batch_norm: without it, the convolutions have a bias of their own.
 
     Shapes: x (B, *in_shape) -> (B, n_outputs), in float32 or bfloat16.
 
     Raises:
-        NetError: samples that are neither images nor series, sides below 8, a width below 1, or another word for
-            pooling or convolution.
+        NetError: samples that are neither images nor series, sides below 8, a width below 1, another word for pooling
+            or convolution, or a dropout that is no such probability.
 
     Example:
         >>> import torch
@@ -64,22 +67,29 @@ class CNN(nn.Sequential):
         width: int = 16,
         pooling: str = "max",
         convolution: str = "correlation",
+        dropout: float = 0.0,
+        batch_norm: bool = True,
     ) -> None:
         _require(in_shape, width, pooling, convolution)
+        if not 0 <= dropout < 1:
+            raise NetError(f"The dropout of a cnn is a probability from 0 to below 1; got {dropout!r}.")
         super().__init__()
         channels, *sides = in_shape
         layer, pool, norm = LAYERS[len(sides), pooling]
         for stage in range(1, STAGES + 1):
             maps = width * 2 ** (stage - 1)
-            kernels = layer(channels, maps, kernel_size=3, padding=1, bias=False)
+            kernels = layer(channels, maps, kernel_size=3, padding=1, bias=not batch_norm)
             if convolution == "true":
                 parametrize.register_parametrization(kernels, "weight", Turned())
             self.add_module(f"conv{stage}", kernels)
             self.add_module(f"conv{stage}_pool", pool(2))
-            self.add_module(f"conv{stage}_norm", norm(maps))
+            if batch_norm:
+                self.add_module(f"conv{stage}_norm", norm(maps))
             self.add_module(f"conv{stage}_state", nn.ReLU())
             channels = maps
         self.add_module("flat", nn.Flatten())
+        if dropout:
+            self.add_module("dropout", nn.Dropout(dropout))
         self.add_module("output", nn.Linear(channels * prod(side // SMALLEST for side in sides), n_outputs))
 
 

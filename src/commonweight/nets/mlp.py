@@ -20,15 +20,21 @@ class MLP(nn.Sequential):
     neither overflows nor rounds to 0. With `softmax` the net takes it itself and gives log softmax(z); the softmax of
     that is softmax(z) again, so that loss, scores and reports stay as they are, and exp(net(x)) are probabilities.
 
+    A hidden layer may have two more parts. Batch normalisation (Ioffe, Szegedy 2015) comes before f, and its shift is
+    the bias. Dropout (Srivastava et al. 2014) comes after f: while training, each output is 0 with probability p, and
+    divided by 1 - p otherwise.
+
     Args:
         in_shape: of one sample; it is flattened.
         n_outputs: number of classes or values.
         hidden: units of each hidden layer; empty for a linear model.
         activation: f, by its name in `commonweight.nets.activations`.
         softmax: whether the outputs are logarithms of probabilities that add up to 1.
+        dropout: p, from 0 to below 1.
+        batch_norm: whether the weighted sums are normalised over the batch.
 
     Raises:
-        NetError: a hidden layer without units, or an unknown activation.
+        NetError: a hidden layer without units, an unknown activation, or a dropout that is no such probability.
 
     Example, the net that MATLAB's `feedforwardnet(10)` makes:
         >>> import torch
@@ -47,17 +53,25 @@ class MLP(nn.Sequential):
         hidden: Sequence[int] = (128, 64),
         activation: str = "relu",
         softmax: bool = False,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None:
         if any(units < 1 for units in hidden):
             raise NetError(f"Every hidden layer of an mlp needs at least 1 unit; got {tuple(hidden)}.")
         if activation not in ACTIVATIONS:
             raise NetError(f"The activation of an mlp is one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
+        if not 0 <= dropout < 1:
+            raise NetError(f"The dropout of an mlp is a probability from 0 to below 1; got {dropout!r}.")
         super().__init__()
         units = (prod(in_shape), *hidden)
         self.add_module("flat", nn.Flatten())
         for number, (before, after) in enumerate(pairwise(units), start=1):
-            self.add_module(f"hidden{number}", nn.Linear(before, after))
+            self.add_module(f"hidden{number}", nn.Linear(before, after, bias=not batch_norm))
+            if batch_norm:
+                self.add_module(f"hidden{number}_norm", nn.BatchNorm1d(after))
             self.add_module(f"hidden{number}_state", ACTIVATIONS[activation]())
+            if dropout:
+                self.add_module(f"hidden{number}_dropout", nn.Dropout(dropout))
         self.add_module("output", nn.Linear(units[-1], n_outputs))
         if softmax:
             self.add_module("softmax", nn.LogSoftmax(1))

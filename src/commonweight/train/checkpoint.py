@@ -48,6 +48,10 @@ def save_checkpoint(
         for key, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer/{index}/{key}"] = value
+            elif isinstance(value, list):  # of L-BFGS: tensors, or None where one is still to come
+                numbers[f"{index}/{key}"] = [None] * len(value)
+                kept = {f"optimizer/{index}/{key}/{place}": tensor for place, tensor in enumerate(value)}
+                tensors |= {name: tensor for name, tensor in kept.items() if tensor is not None}
             elif value is not None:
                 numbers[f"{index}/{key}"] = value
     write_tensors(path, tensors, {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(numbers)})
@@ -66,13 +70,17 @@ def load_checkpoint(path: Path, models: Mapping[str, nn.Module], optimizer: torc
         random = tensors.pop("random")
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
-            groups[group][key] = tensor
-        entries = {**groups.pop("optimizer"), **json.loads(metadata["optimizer"])}
+            groups[group][key] = tensor.clone()  # at an even address: sums depend on it
+        entries = {**json.loads(metadata["optimizer"]), **groups.pop("optimizer")}
         for name, value in entries.items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = value
+            index, key, *place = name.split("/")
+            own = state.setdefault(int(index), {})
+            if place:
+                own[key][int(place[0])] = value
+            else:
+                own[key] = value
         progress = Progress(**json.loads(metadata["progress"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FileError(f"{path} is not a checkpoint of a run ({error!r}); start the run anew.") from error
     for name, model in models.items():
         fill(model, groups[name], path)

@@ -8,7 +8,8 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import functional_call, jacrev, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
 
 BLOCK = 4096
 """Samples that go through the net at once, so that memory does not grow with the data."""
@@ -34,12 +35,29 @@ class FlatNet:
         self.shapes = {name: weight.shape for name, weight in self.copy.named_parameters() if weight.requires_grad}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.n = sum(self.sizes)
+        self._traced: dict[torch.Size, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the net answers with the weights θ (n,) to the samples x (B, ...): shape (B, n_outputs)."""
         parts = zip(self.shapes.items(), torch.split(theta, self.sizes), strict=True)
         answers: Tensor = functional_call(self.copy, {name: part.view(shape) for (name, shape), part in parts}, (x,))
         return answers
+
+    def jacobian(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """∂outputs/∂θ of each sample, shape (B, n_outputs, n), and the outputs (B, n_outputs).
+
+        By reverse mode for each output of each sample (`jacrev` under `vmap`). What that does is traced once for each
+        shape of x and then run as a plain list of operations, which takes a third of the time for small nets.
+        """
+
+        def one(theta: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
+            outputs = self.outputs(theta, sample[None])[0]
+            return outputs, outputs
+
+        if x.shape not in self._traced:
+            every = vmap(jacrev(one, has_aux=True), in_dims=(None, 0))
+            self._traced[x.shape] = make_fx(every)(theta, x)
+        return self._traced[x.shape](theta, x)
 
     def read(self) -> Tensor:
         """The weights of the model now, shape (n,)."""
@@ -60,6 +78,8 @@ class Objective:
         inputs: shape (N, ...).
         targets: shape (N, ...).
         loss: maps outputs and targets of a block to their mean loss.
+        kind: "squares" if that is the mean squared error, "softmax" if it is the cross entropy, with label smoothing or
+            without; "own" for any other.
 
     Example:
         >>> from torch.nn.functional import mse_loss
@@ -71,8 +91,15 @@ class Objective:
         tensor([-3., -2.])
     """
 
-    def __init__(self, net: FlatNet, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        self.net, self.inputs, self.targets, self.loss = net, inputs, targets, loss
+    def __init__(
+        self,
+        net: FlatNet,
+        inputs: Tensor,
+        targets: Tensor,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        kind: str = "own",
+    ) -> None:
+        self.net, self.inputs, self.targets, self.loss, self.kind = net, inputs, targets, loss, kind
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -99,6 +126,18 @@ class Objective:
             slope += torch.autograd.grad(loss, theta)[0]
             value += float(loss.detach())
         return value, slope
+
+    def hessian(self, theta: Tensor) -> Callable[[Tensor], Tensor]:
+        """The product v -> (∂²L/∂θ²) v at θ, by reverse mode twice (Pearlmutter 1994); it keeps every activation."""
+        theta, slope = theta.detach().requires_grad_(), torch.zeros_like(theta)
+        for inputs, targets, share in self.blocks():
+            loss = share * self.loss(self.net.outputs(theta, inputs), targets)
+            slope = slope + torch.autograd.grad(loss, theta, create_graph=True)[0]
+
+        def product(v: Tensor) -> Tensor:
+            return torch.autograd.grad(slope, theta, v, retain_graph=True, materialize_grads=True)[0]
+
+        return product
 
     @torch.no_grad()
     def values(self, thetas: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict
@@ -22,11 +22,14 @@ from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
+from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import initialise
-from commonweight.train.objective import Part, error_sum, evaluate, loss_function, metric
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
@@ -63,6 +66,14 @@ def fit(
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -78,6 +89,8 @@ def fit(
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
+            and `train.regularise`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -104,6 +117,14 @@ def fit(
         precision=precision,
         device=device,
         seed=seed,
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=augment,
+        label_smoothing=label_smoothing,
+        patience=patience,
         init=init,
     )
     net = net or getattr(model, "built_as", None)
@@ -189,9 +210,14 @@ class Trainer:
         self.optimizer = make_optimizer(model, settings)
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
+        self.objective: Objective | None = None
+        if settings.optimizer in WHOLE_BATCH:
+            given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
+            self.objective = Objective(FlatNet(model), *given)
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
@@ -231,6 +257,7 @@ class Trainer:
                 display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
+        self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
@@ -249,6 +276,8 @@ class Trainer:
 
     def _step(self, step: int) -> tuple[float, float]:
         """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
+        if self.objective is not None:
+            return self._whole_step(step, self.objective)
         epoch, batch = divmod(step, self.steps_per_epoch)
         if epoch != self.order_epoch:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
@@ -256,7 +285,7 @@ class Trainer:
         chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
         chosen = self.team.share(chosen).to(self.train.inputs.device)
         self.team.reseed(self.settings.seed, step)
-        inputs, targets = self.train.inputs[chosen], self.train.targets[chosen]
+        inputs, targets = self.regulariser.disturb(self.train.inputs[chosen]), self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -266,9 +295,24 @@ class Trainer:
         loss = self.loss(outputs, targets)
         errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
         sums = self.team.backward(self.model, loss, errors, share)
+        self.regulariser.pull()
         self.optimizer.step()
+        self.regulariser.project(step)
         self._average(step)
         return sums
+
+    def _whole_step(self, step: int, objective: Objective) -> tuple[float, float]:
+        """One update by all samples, then a look at where it led: their loss, their `error_sum`, and gradients."""
+        self.optimizer.step(objective)  # type: ignore[call-overload]  # these rules take more than a closure
+        self.optimizer.zero_grad()
+        loss_sum = errors = 0.0
+        for inputs, targets, share in objective.blocks():
+            outputs = self.model(inputs)
+            loss = share * self.loss(outputs, targets)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss_sum, errors = loss_sum + loss.item(), errors + float(error_sum(outputs, targets, self.data))
+        self._average(step)
+        return loss_sum, errors
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
@@ -289,12 +333,13 @@ class Trainer:
             )
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
-        is_best = not self.progress.best or score > self.progress.best
+        is_settled = self.regulariser.is_settled
+        is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
             self.progress.best, self.progress.best_step = score, record.step
             self.best = {name: tensor.clone() for name, tensor in own_tensors(self.average).items()}
         self.progress.checks += 1
-        if self.goal and self.goal.reached(scores, len(self.validation)):
+        if self.goal and is_settled(record.step) and self.goal.reached(scores, len(self.validation)):
             self.progress.stopped, self.progress.goal_seconds = "goal", record.seconds
         elif record.step == self.steps:
             self.progress.stopped = "epochs"

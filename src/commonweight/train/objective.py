@@ -39,6 +39,13 @@ def loss_function(model: nn.Module, data: Data, label_smoothing: float) -> Calla
     return lambda outputs, targets: F.mse_loss(outputs.float(), targets)
 
 
+def loss_kind(model: nn.Module, data: Data) -> str:
+    """Which loss `loss_function` gives: "own", "softmax" (cross entropy) or "squares"."""
+    if getattr(model, "loss", None) is not None:
+        return "own"
+    return "softmax" if data.task == "classification" else "squares"
+
+
 @torch.no_grad()
 def error_sum(outputs: Tensor, targets: Tensor, data: Data) -> Tensor:
     """Right answers in a batch, or the sum of squared errors in units of the target."""

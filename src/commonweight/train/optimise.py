@@ -1,15 +1,46 @@
-"""Update rules by name, torch's own but for Muon, and the learning rate of each step."""
+"""Update rules by name, torch's own where torch has them, and the learning rate of each step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from commonweight.train.choice import WHOLE_BATCH
+from commonweight.train.flat import Objective
+from commonweight.train.genetic import Genetic
+from commonweight.train.levenberg_marquardt import LevenbergMarquardt
+from commonweight.train.line_search import Descent
 from commonweight.train.muon import Muon
+from commonweight.train.newton import NewtonCG
 from commonweight.train.settings import Settings
 
 WARM_UP_EPOCHS = 0.25
+
+
+class LBFGS(torch.optim.LBFGS):
+    """torch's L-BFGS (Liu & Nocedal 1989) with its search for the strong conditions of Wolfe; a step is ten of its own.
+
+    Args:
+        params: weights, as for any torch optimiser.
+        lr: the first length to try along each direction.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float = 1.0) -> None:
+        super().__init__(params, lr, max_iter=10, max_eval=15, history_size=20, line_search_fn="strong_wolfe")
+
+    def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure
+        """Ten directions, each with its line search."""
+
+        def closure() -> float:
+            value, slope = objective.gradient(objective.net.read())
+            for weight, part in zip(objective.net.weights, torch.split(slope, objective.net.sizes), strict=True):
+                weight.grad = part.view(weight.shape).clone()
+            return value
+
+        super().step(closure)  # type: ignore[no-untyped-call]  # torch
+
 
 RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "muon": Muon,
@@ -19,6 +50,12 @@ RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "rmsprop": torch.optim.RMSprop,
     "adam": lambda groups, **given: torch.optim.Adam(groups, fused=True, **given),
     "adamw": lambda groups, **given: torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True, **given),
+    "descent": Descent,
+    "lbfgs": LBFGS,
+    "newton": NewtonCG,
+    "lm": LevenbergMarquardt,
+    "lm-bayes": partial(LevenbergMarquardt, bayesian=True),
+    "genetic": Genetic,
 }
 DECAYING = ("muon", "adamw")
 
@@ -39,7 +76,12 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 
 
 def rate_at(step: int, settings: Settings, steps_per_epoch: int) -> float:
-    """The learning rate of a step: up from 0 in the first quarter of an epoch, then straight down to 0 at the end."""
+    """The learning rate of a step: up from 0 in the first quarter of an epoch, then straight down to 0 at the end.
+
+    Rules that take all samples at each step have one rate throughout.
+    """
+    if settings.optimizer in WHOLE_BATCH:
+        return settings.lr
     steps = settings.epochs * steps_per_epoch
     warm = WARM_UP_EPOCHS * steps_per_epoch
     return settings.lr * min((step + 1) / warm, 1.0, (steps - step) / (steps - warm))

@@ -1,6 +1,7 @@
 """By what numbers a net is trained: what the user says, and good values for what he leaves open."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from torch import nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
+from commonweight.train.augment import KINDS
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import INITS
 
@@ -20,6 +23,7 @@ DEFAULT_RATE = {
     "rmsprop": 1e-3,
     "adam": 3e-3,
     "adamw": 3e-3,
+    **dict.fromkeys(WHOLE_BATCH, 1.0),
 }
 OPTIMIZERS = tuple(DEFAULT_RATE)
 
@@ -32,7 +36,8 @@ class Settings:
         epochs: passes over the training part, at most.
         goal: stop when the validation part reaches it, such as "accuracy>=0.99"; None to go to the end.
         optimizer: one of `OPTIMIZERS`.
-        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0.
+        lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0. Rules that take all
+            samples at each step try it first, or have none.
         batch_size: samples for each step.
         precision: float32, or bfloat16 for the multiplications (weights stay float32).
         device: cpu or cuda.
@@ -40,9 +45,12 @@ class Settings:
         weight_decay: decoupled, of muon and adamw; not for biases and other weights with one axis.
         label_smoothing: for the cross entropy.
         average_share: the running average of the weights, which is what is checked and kept, reaches back over about
-            this share of the steps so far.
+            this share of the steps so far; 0 for the weights themselves.
         checks_per_epoch: how often the validation part is looked at, but not more often than every `check_steps` steps.
         patience: epochs without a better validation score after which training stops.
+        l1, l2, max_norm, noise, sparsity: see `train.regularise`; 0 (of max_norm, None) for none of it.
+        augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
+        reason: why this optimizer, where nobody said which.
         init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
@@ -60,6 +68,13 @@ class Settings:
     checks_per_epoch: int
     check_steps: int
     patience: float
+    l1: float = 0.0
+    l2: float = 0.0
+    max_norm: float | None = None
+    noise: float = 0.0
+    sparsity: float = 0.0
+    augment: Sequence[str] = ()
+    reason: str = ""
     init: str = "auto"
 
 
@@ -75,6 +90,14 @@ def choose_settings(
     precision: str,
     device: str,
     seed: int,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    max_norm: float | None = None,
+    noise: float = 0.0,
+    sparsity: float = 0.0,
+    augment: Sequence[str] = (),
+    label_smoothing: float | None = None,
+    patience: float | None = None,
     init: str = "auto",
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
@@ -88,6 +111,9 @@ def choose_settings(
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
     require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
     require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
+    _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
+    _require_images(data, augment)
     if optimizer not in ("auto", *OPTIMIZERS):
         raise TrainError(f"The optimizer is auto or one of {', '.join(OPTIMIZERS)}; got {optimizer!r}.")
     if precision not in ("auto", "float32", "bfloat16"):
@@ -98,24 +124,37 @@ def choose_settings(
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    chosen = "muon" if optimizer == "auto" else optimizer
-    batch = batch_size or _batch_size(n_train)
-    epochs = epochs or _epochs(n_train, batch)
+    restraints = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity, "augment": augment}
+    given = {"batch_size": batch_size, "lr": lr, **{name: value or None for name, value in restraints.items()}}
+    chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
+    whole = chosen in WHOLE_BATCH
+    if whole:
+        require_fitting(chosen, model, data, given | {"precision": None if precision == "auto" else precision})
+    batch = n_train if whole else batch_size or _batch_size(n_train)
+    _require_batch(model, batch)
+    epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
     return Settings(
         epochs=epochs,
         goal=goal,
         optimizer=chosen,
         lr=lr or DEFAULT_RATE[chosen],
         batch_size=batch,
-        precision=_precision(model, data) if precision == "auto" else precision,
+        precision=("float32" if whole else _precision(model, data)) if precision == "auto" else precision,
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
         seed=seed,
         weight_decay=0.01,
-        label_smoothing=0.1 if data.task == "classification" else 0.0,
-        average_share=1 / 8,
+        label_smoothing=_label_smoothing(model, data, label_smoothing),
+        average_share=0.0 if whole else 1 / 8,
         checks_per_epoch=4,
-        check_steps=25,
-        patience=max(5, epochs / 3),
+        check_steps=1 if whole else 25,
+        patience=patience or max(5, epochs / 3),
+        l1=l1,
+        l2=l2,
+        max_norm=max_norm,
+        noise=noise,
+        sparsity=sparsity,
+        augment=list(augment),
+        reason=reason,
         init=init,
     )
 
@@ -136,6 +175,54 @@ def _precision(model: nn.Module, data: Data) -> str:
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     large = any(isinstance(module, nn.Conv2d) for module in model.modules()) and len(data.train) >= 10_000
     return "bfloat16" if native and large else "float32"
+
+
+def _require_batch(model: nn.Module, batch_size: int) -> None:
+    """Refuse to normalise over one sample.
+
+    Raises:
+        TrainError: as said.
+    """
+    if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+        raise TrainError(
+            "The net normalises over the samples of a batch, and 1 sample has no spread: take a --batch-size of at "
+            "least 2."
+        )
+
+
+def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
+    """What was given; 0.1 for classes when nothing was, since it seldom harms."""
+    classes = data.task == "classification"
+    if given is None:
+        return 0.1 if classes else 0.0
+    require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
+    if given and (not classes or hasattr(model, "loss")):
+        why = "this net prescribes its own loss" if classes else f"{data.name} has values to predict, not classes"
+        raise TrainError(f"Label smoothing is a part of the cross entropy of classes, but {why}: leave it out.")
+    return given
+
+
+def _require_restraint(strengths: Mapping[str, float], max_norm: float | None, sparsity: float) -> None:
+    for name, strength in strengths.items():
+        require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
+    require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
+    require("sparsity", sparsity, lambda value: 0 <= value < 1, "the share of weights that are 0, from 0 to below 1")
+
+
+def _require_images(data: Data, kinds: Sequence[str]) -> None:
+    """Refuse to augment what are no images, or in a way that is not known.
+
+    Raises:
+        TrainError: as said.
+    """
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise TrainError(f"Images are augmented by {', '.join(KINDS)}; got {unknown[0]!r}.")
+    if kinds and not data.is_image:
+        raise TrainError(f"Only images can be shifted, turned and mirrored; {data!r}: leave augment out.")
+    if kinds and min(data.in_shape[1:]) < 2:
+        size = "x".join(map(str, data.in_shape[1:]))
+        raise TrainError(f"Images of {size} have no other side to be moved to: leave augment out.")
 
 
 def require(name: str, value: Any, holds: Any, expected: str) -> None:

@@ -1,5 +1,6 @@
 """The page: what came out on top, the sections below it, and how to repeat the run."""
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,8 +32,9 @@ _ENDED = {
     "rule": "the net's own learning rule had come to its end",
 }
 
-_OPTIONS = ("epochs", "goal", "optimizer", "lr", "batch_size", "precision", "device")
-"""Settings that are options of `commonweight train` under the same name."""
+OPTIONS = ("epochs", "goal", "optimizer", "lr", "batch_size", "precision", "device", "label_smoothing", "patience")
+RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
+"""Settings that are options of `commonweight train` under the same name; of the second kind, 0 and nothing say no."""
 
 
 def write_report(
@@ -186,16 +188,23 @@ def command(description: Mapping[str, Any]) -> str:
     >>> command({"net": "cnn", "data": about, "settings": {"epochs": 5, "goal": None}, "seed": 0})
     'commonweight train digits --net cnn --epochs 5 --seed 0'
     """
-    settings = {k: description["settings"][k] for k in _OPTIONS if description["settings"].get(k) is not None}
+    given, about = description["settings"], description["data"]
+    settings = {key: given[key] for key in OPTIONS if given.get(key) is not None}
+    settings |= {key: given[key] for key in RESTRAINTS if given.get(key)}
     settings["seed"] = description["seed"]
-    about = description["data"]
     if description["net"] is None or not about["source"]:
         return f"commonweight.fit(model, data, {', '.join(f'{key}={value!r}' for key, value in settings.items())})"
     if about["target"]:  # a table, whose last column and kind of value are only the defaults
         settings = {"target": about["target"], "task": about["task"], **settings}
     words = ["commonweight", "train", about["source"], "--net", description["net"]]
+    by_rule = description.get("results", {}).get("stopped") == "rule"
+    structure = {k: v for k, v in given.items() if k != "seed"} if by_rule else description.get("structure", {})
+    if about.get("prepare", "standard") != "standard":
+        words += ["--prepare", about["prepare"]]
+    for key, value in structure.items():
+        words += ["--structure", f"{key}={json.dumps(value)}"]
     for key, value in settings.items():
-        words += [f"--{key.replace('_', '-')}", str(value)]
+        words += [f"--{key.replace('_', '-')}", ",".join(value) if isinstance(value, list | tuple) else str(value)]
     return shlex.join(words)
 
 

@@ -12,6 +12,8 @@ from commonweight.views import View
 
 MOST, SIDE, ALONE = 128, 160, 560
 """Pictures of a view that are shown, and their largest side in pixels: of several, and of one alone."""
+STRIP = 1.5
+"""Pictures wider than so many times their height are shown one below the other, as each alone."""
 
 
 def views(model: nn.Module, data: Data) -> Markup | None:
@@ -27,7 +29,8 @@ def views(model: nn.Module, data: Data) -> Markup | None:
 
 
 def _figure(view: View) -> Markup:
-    images = shrunk(view.images[:MOST].float(), ALONE if len(view.images) == 1 else SIDE)
+    strips = view.images.shape[-1] > STRIP * view.images.shape[-2]
+    images = shrunk(view.images[:MOST].float(), ALONE if strips or len(view.images) == 1 else SIDE)
     finite = images[images.isfinite()]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
     tiles = []
@@ -38,7 +41,7 @@ def _figure(view: View) -> Markup:
     caption = view.caption
     if len(view.images) > MOST:
         caption += f" The first {counted(MOST, 'picture')} of {len(view.images):,} are shown."
-    sizes = {"alone": 1, "large": 10, "medium": 24, "small": MOST}
+    sizes = {"alone": MOST if strips else 1, "large": 10, "medium": 24, "small": MOST}
     size = next(name for name, most in sizes.items() if len(tiles) <= most)
     return figure(view.title, tag("div", *tiles, class_=f"tiles {size}"), caption, class_="wide")
 

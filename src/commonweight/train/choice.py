@@ -1,0 +1,96 @@
+"""Which update rule suits a net and its data, which cannot be had for them, and why."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from commonweight.data.dataset import Data
+from commonweight.errors import TrainError
+from commonweight.train.flat import FlatNet
+from commonweight.train.objective import loss_kind
+from commonweight.train.together import Team
+
+WHOLE_BATCH = {"descent": 1000, "lbfgs": 100, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
+"""Rules that take all samples at each step, and how many epochs (which are then steps) are good for most."""
+MATRICES = 3
+"""Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once."""
+RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
+DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
+
+
+def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> tuple[str, str]:
+    """The rule for a net that nobody chose one for, and the reason in a few words.
+
+    Args:
+        model, data: what is to be trained, and on what.
+        given: other settings, by name; None for those that nobody gave. Any of them asks for a rule that takes batches.
+    """
+    return "muon", "the rule for large nets and much data"
+
+
+def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping[str, Any]) -> None:
+    """Refuse a rule that takes all samples at each step where it cannot, or is asked to do otherwise.
+
+    Args:
+        optimizer: one of `WHOLE_BATCH`.
+        model, data: what is to be trained, and on what.
+        given: other settings, by name; None for those that nobody gave.
+
+    Raises:
+        TrainError: a batch, bfloat16, something that changes samples or weights at each step, or a rate of a rule that
+            has none; several processes; a net whose loss is drawn anew each time, or depends on which samples stand in
+            a batch; a Jacobian that is too large, or that a net or its loss does not have.
+    """
+    if given["batch_size"] not in (None, len(data.train)):
+        raise TrainError(f"{optimizer} takes all {len(data.train)} samples at each step: leave --batch-size out.")
+    if given["precision"] == "bfloat16":
+        raise TrainError(f"{optimizer} compares losses that differ by less than bfloat16 can tell: use float32.")
+    for name in RESTRAINTS:
+        if given[name] is not None:
+            option = name.replace("_", "-")
+            raise TrainError(f"{optimizer} makes the loss of all samples small and nothing else: leave --{option} out.")
+    if Team.current().size > 1:
+        raise TrainError(f"{optimizer} runs in one process; several can share the batches of muon, adam or sgd.")
+    if any(isinstance(module, DROPOUT) and module.p for module in model.modules()):
+        raise TrainError(f"{optimizer} needs a loss that is the same each time, and dropout draws: use adam or muon.")
+    if optimizer in ("descent", "lbfgs", "newton"):
+        return
+    if given["lr"] is not None:
+        raise TrainError(f"{optimizer} finds by itself how far to go: leave --lr out.")
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        raise TrainError(f"{optimizer} takes samples one by one, and batch normalisation mixes them: use lbfgs.")
+    if optimizer != "genetic":
+        _require_jacobian(optimizer, model, data)
+
+
+def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
+    """Refuse a net that Levenberg-Marquardt cannot train; see `require_fitting`."""
+    if loss_kind(model, data) == "own":
+        raise TrainError(
+            f"{optimizer} needs the mean squared error or the cross entropy, and {type(model).__name__} has a loss of "
+            f"its own: use lbfgs."
+        )
+    n = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    needed, there = MATRICES * 8 * n * n, memory_bytes()
+    if needed > there / 2:
+        raise TrainError(
+            f"{optimizer} holds {MATRICES} matrices of {n:,} × {n:,}, one row for each weight: {needed / 2**30:,.1f} "
+            f"GiB, and half of the memory here is {there / 2**31:,.1f} GiB: use lbfgs, or a smaller net."
+        )
+    try:
+        net = FlatNet(model)
+        net.jacobian(net.read(), torch.zeros(2, *data.in_shape, device=net.read().device))
+    except RuntimeError as error:
+        reason = str(error).strip().split("\n")[0]
+        raise TrainError(
+            f"{optimizer} needs the derivatives of each sample by itself, which torch cannot work out for "
+            f"{type(model).__name__} ({reason}): use lbfgs."
+        ) from error
+
+
+def memory_bytes() -> int:
+    """The memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,66 @@
+"""Newton's method for nets: the curvature enters by its products with vectors only, and is never written down."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from commonweight.train.flat import Objective
+from commonweight.train.line_search import wolfe
+
+ROUNDS = 250
+
+
+def newton_direction(product: Callable[[Tensor], Tensor], slope: Tensor, rounds: int = ROUNDS) -> Tensor:
+    """d with H d ≈ -g by conjugate gradients (Hestenes & Stiefel 1952), cut short where that is wise.
+
+    It ends when ‖H d + g‖ ≤ min(½, √‖g‖) ‖g‖, so that far from the minimum little work is done and near it Newton's
+    speed is kept; and where the curvature along a search direction p is not positive, pᵀ H p ≤ 0, with what it has, or
+    with -g at the very first (Dembo & Steihaug 1983; Nocedal & Wright 2006, algorithm 7.1). So d always leads downhill.
+
+    Args:
+        product: v -> H v, H symmetric, v of shape (n,).
+        slope: g, shape (n,).
+        rounds: at most so many products.
+
+    Example:
+        >>> newton_direction(lambda v: torch.tensor([2.0, 4.0]) * v, torch.tensor([2.0, 2.0]) * 1e-6) * 1e6
+        tensor([-1.0000, -0.5000])
+    """
+    size = slope.norm()
+    goal = size * size.sqrt().clamp_max(0.5)
+    direction, residual = torch.zeros_like(slope), slope.clone()
+    search, squared = -residual, residual @ residual
+    for number in range(rounds):
+        curved = product(search)
+        curvature = search @ curved
+        if curvature <= 0:
+            return search if number == 0 else direction
+        length = squared / curvature
+        direction, residual = direction + length * search, residual + length * curved
+        new_squared = residual @ residual
+        if new_squared.sqrt() <= goal:
+            break
+        search, squared = new_squared / squared * search - residual, new_squared
+    return direction
+
+
+class NewtonCG(torch.optim.Optimizer):
+    """Newton's method with all samples: θ <- θ + t d, d by `newton_direction`, t by `wolfe` from 1.
+
+    Args:
+        params: weights, as for any torch optimiser.
+        lr: the first t to try; 1 is Newton's own.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float = 1.0) -> None:
+        super().__init__(params, {"lr": lr})
+
+    def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure
+        """One direction, one line search."""
+        theta = objective.net.read()
+        value, slope = objective.gradient(theta)
+        direction = newton_direction(objective.hessian(theta), slope)
+        length = wolfe(objective, theta, direction, value, slope, self.param_groups[0]["lr"])
+        objective.net.write(theta + length * direction)

@@ -1,0 +1,369 @@
+"""Rules that take all samples at each step: against what they must find, with ties, through `fit`, and refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from scipy.optimize import minimize
+from sklearn.linear_model import BayesianRidge
+from test_genetic import seeded, tied_net
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
+from training_runs import cut_run
+
+from commonweight import data, nets
+from commonweight.errors import TrainError
+from commonweight.train import choice, levenberg_marquardt
+from commonweight.train.choice import WHOLE_BATCH
+from commonweight.train.flat import FlatNet, Objective
+from commonweight.train.levenberg_marquardt import gauss_newton, solve
+from commonweight.train.line_search import CURVATURE, DECREASE, wolfe
+from commonweight.train.loop import fit, resume
+from commonweight.train.newton import newton_direction
+from commonweight.train.optimise import RULES
+from commonweight.train.run import RECORDS, WEIGHTS
+
+DESCENDING = ("descent", "lbfgs", "newton", "lm")
+
+
+@pytest.fixture(scope="module")
+def iris():
+    return data.load("iris")
+
+
+def small(n_in, n_out, hidden=5, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(n_in, hidden), nn.Tanh(), nn.Linear(hidden, n_out)).double()
+
+
+def problem(model, kind, n=12, n_in=6, seed=0):
+    """Random samples for a net in float64, with the loss of that kind."""
+    x = torch.randn(n, n_in, generator=seeded(seed), dtype=torch.float64)
+    if kind == "softmax":
+        return Objective(FlatNet(model), x, torch.arange(n) % 3, cross_entropy, kind)
+    y = torch.randn(n, model(x).shape[1], generator=seeded(seed + 1), dtype=torch.float64)
+    return Objective(FlatNet(model), x, y, mse_loss, kind)
+
+
+def run_rule(name, model, objective, steps):
+    rule = RULES[name](model.parameters(), lr=1.0)
+    values = [objective.value(objective.net.read())]
+    for _ in range(steps):
+        rule.step(objective)
+        values.append(objective.value(objective.net.read()))
+    return values, rule
+
+
+# --- the line search ---
+
+
+@given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_a_step_meets_the_conditions_of_wolfe(seed, first):
+    objective = problem(small(6, 2, seed=seed), "squares", seed=seed)
+    theta = objective.net.read()
+    value, slope = objective.gradient(theta)
+    step = wolfe(objective, theta, -slope, value, slope, first)
+    new_value, new_slope = objective.gradient(theta - step * slope)
+    assert step > 0
+    assert new_value <= value - DECREASE * step * float(slope @ slope)
+    assert float(new_slope @ slope) <= CURVATURE * float(slope @ slope)
+
+
+def test_uphill_there_is_no_step():
+    objective = problem(small(6, 2), "squares")
+    theta = objective.net.read()
+    value, slope = objective.gradient(theta)
+    assert wolfe(objective, theta, slope, value, slope, 1.0) == pytest.approx(0.0, abs=1e-9)
+
+
+# --- curvature ---
+
+
+def test_a_product_with_the_hessian_is_that_of_autograd():
+    objective = problem(small(6, 3), "softmax")
+    theta = objective.net.read()
+    v = torch.randn(len(theta), generator=seeded(5), dtype=torch.float64)
+
+    def loss(theta):
+        return objective.loss(objective.net.outputs(theta, objective.inputs), objective.targets)
+
+    hessian = torch.autograd.functional.hessian(loss, theta)
+    product = objective.hessian(theta)
+    assert torch.allclose(product(v), hessian @ v)
+    assert torch.allclose(product(2 * v), 2 * hessian @ v)
+
+
+@given(st.integers(0, 10**6))
+def test_newtons_direction_solves_where_curvature_is_positive_and_leads_downhill_where_not(seed):
+    root = torch.randn(6, 6, generator=seeded(seed), dtype=torch.float64)
+    g = torch.randn(6, generator=seeded(seed + 1), dtype=torch.float64)
+    positive = root @ root.T + torch.eye(6, dtype=torch.float64)
+    tiny = 1e-16 * g  # near the minimum, where all of the accuracy is asked for
+    assert torch.allclose(newton_direction(positive.mv, tiny) * 1e16, torch.linalg.solve(positive, -g), atol=1e-5)
+    indefinite = (root + root.T).mv
+    assert float(newton_direction(indefinite, g) @ g) < 0
+
+
+@pytest.mark.parametrize("kind", ["squares", "softmax"])
+def test_the_gauss_newton_matrix_is_the_sum_over_samples_written_out(kind):
+    objective = problem(small(6, 3), kind, n=7)
+    net, theta = objective.net, objective.net.read()
+    curvature, slope, value = gauss_newton(objective, theta)
+    expected = torch.zeros_like(curvature)
+    for x in objective.inputs:
+        jacobian = torch.autograd.functional.jacobian(lambda theta, x=x: net.outputs(theta, x[None])[0], theta)
+        z = net.outputs(theta, x[None])[0]
+        p = z.softmax(0)
+        middle = torch.diag(p) - torch.outer(p, p) if kind == "softmax" else torch.eye(3) * 2 / 3
+        expected += jacobian.T @ middle.double() @ jacobian / 7
+    assert torch.allclose(curvature, expected)
+    assert value == pytest.approx(objective.gradient(theta)[0])
+    assert torch.allclose(slope, objective.gradient(theta)[1])
+
+
+def test_of_a_linear_net_it_is_the_hessian():
+    objective = problem(nn.Linear(6, 3).double(), "softmax")
+    curvature, _, _ = gauss_newton(objective, objective.net.read())
+    product = objective.hessian(objective.net.read())
+    assert torch.allclose(torch.stack([product(unit) for unit in torch.eye(21, dtype=torch.float64)]), curvature)
+
+
+def test_blocks_of_samples_change_nothing(monkeypatch):
+    objective = problem(small(6, 3), "softmax")
+    whole = gauss_newton(objective, objective.net.read())
+    monkeypatch.setattr(levenberg_marquardt, "JACOBIAN_BYTES", 16 * 53 * 3 * 5)  # five samples
+    parts = gauss_newton(objective, objective.net.read())
+    assert {shape[0] for shape in objective.net._traced} == {12, 5, 2}
+    assert torch.allclose(parts[0], whole[0])
+    assert torch.allclose(parts[1], whole[1])
+    assert parts[2] == pytest.approx(whole[2])
+
+
+def test_ties_are_the_chain_rule_over_an_untied_reference():
+    """θ of the untied net is C θ of the tied one, so that gradients are Cᵀ g and curvatures Cᵀ G C."""
+    model = tied_net().double()
+    objective = problem(model, "squares")
+    theta = objective.net.read()
+    untied = nn.Sequential(*(module if isinstance(module, nn.Tanh) else nn.Linear(6, 6) for module in model)).double()
+
+    def uses():
+        """Every weight at every place, in the order of the untied net."""
+        first = model[0].pattern.tiemap().expand(model[0].weight.detach().flatten())
+        layers = [(first, model[0].bias), *((model[i].weight, model[i].bias) for i in (2, 4, 5))]
+        return torch.cat([part.detach().flatten() for pair in layers for part in pair])
+
+    loose = Objective(FlatNet(untied), objective.inputs, objective.targets, mse_loss, "squares")
+    theta_untied = uses()
+    columns = []
+    for unit in torch.eye(len(theta), dtype=torch.float64):
+        objective.net.write(unit)
+        columns.append(uses())
+    spread = torch.stack(columns, 1)
+    objective.net.write(theta)
+    assert torch.allclose(spread @ theta, theta_untied)
+    curvature, slope, value = gauss_newton(objective, theta)
+    curvature_untied, slope_untied, value_untied = gauss_newton(loose, theta_untied)
+    assert value == pytest.approx(value_untied)
+    assert torch.allclose(slope, spread.T @ slope_untied)
+    assert torch.allclose(curvature, spread.T @ curvature_untied @ spread)
+    v = torch.randn(len(theta), generator=seeded(3), dtype=torch.float64)
+    assert torch.allclose(objective.hessian(theta)(v), spread.T @ loose.hessian(theta_untied)(spread @ v))
+
+
+# --- what they find ---
+
+
+@pytest.mark.parametrize("name", DESCENDING)
+def test_every_rule_finds_the_minimum_of_a_convex_loss(name):
+    model = nn.Linear(2, 3).double()
+    x = torch.randn(60, 2, generator=seeded(1), dtype=torch.float64)
+    y = torch.randint(3, (60,), generator=seeded(2))
+    objective = Objective(FlatNet(model), x, y, cross_entropy, "softmax")
+
+    def loss(theta):
+        scores = x.numpy() @ theta[:6].reshape(3, 2).T + theta[6:]
+        return (np.log(np.exp(scores).sum(1)) - scores[np.arange(60), y.numpy()]).mean()
+
+    values, _ = run_rule(name, model, objective, {"descent": 400, "lbfgs": 6}.get(name, 12))
+    assert values[-1] == pytest.approx(minimize(loss, np.zeros(9), tol=1e-12).fun, rel=1e-9)
+    assert values == sorted(values, reverse=True)
+
+
+@pytest.mark.parametrize("name", [*DESCENDING, "genetic"])
+def test_no_step_leads_uphill_and_ties_stay(name):
+    model = tied_net().double()
+    values, _ = run_rule(name, model, problem(model, "squares"), 15)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 0.9 * values[0]
+    assert torch.equal(model[4].weight, model[2].weight)
+    assert torch.equal(model[5].weight, model[2].weight.T)
+
+
+def test_levenberg_marquardt_recovers_the_net_that_made_the_data():
+    teacher, model = small(2, 1, hidden=3, seed=1), small(2, 1, hidden=3, seed=2)
+    x = torch.randn(200, 2, generator=seeded(), dtype=torch.float64)
+    with torch.no_grad():
+        for weight in teacher.parameters():
+            weight *= 3
+        targets = teacher(x)
+    values, _ = run_rule("lm", model, Objective(FlatNet(model), x, targets, mse_loss, "squares"), 80)
+    assert values[-1] < 1e-20
+
+
+def test_levenberg_marquardt_of_a_linear_net_is_least_squares():
+    model = nn.Linear(6, 2, bias=False).double()
+    objective = problem(model, "squares", n=30)
+    run_rule("lm", model, objective, 30)
+    expected = np.linalg.lstsq(objective.inputs.numpy(), objective.targets.numpy(), rcond=None)[0]
+    assert np.allclose(model.weight.detach().numpy().T, expected)
+
+
+def test_a_rank_deficient_jacobian_is_damped():
+    model = small(6, 1, hidden=4)
+    with torch.no_grad():
+        model[0].weight[1], model[0].bias[1] = model[0].weight[0], model[0].bias[0]  # one unit copies another
+        model[2].weight[0, 1] = model[2].weight[0, 0]
+    objective = problem(model, "squares", n=5)  # and 33 weights meet 5 samples
+    curvature, _, _ = gauss_newton(objective, objective.net.read())
+    assert int(torch.linalg.matrix_rank(curvature, hermitian=True)) <= 5
+    values, _ = run_rule("lm", model, objective, 60)
+    assert values == sorted(values, reverse=True)
+    assert values[-1] < 1e-12
+
+
+def test_what_rounding_has_spoilt_is_not_solved():
+    spoilt = -torch.eye(2, dtype=torch.float64)
+    assert solve(spoilt, 0.5, torch.ones(2, dtype=torch.float64)).tolist() == [0.0, 0.0]
+    assert solve(spoilt, 1.5, torch.ones(2, dtype=torch.float64)).tolist() == pytest.approx([2.0, 2.0])
+
+
+def test_at_a_minimum_it_stays_and_can_go_on():
+    model = nn.Linear(6, 1).double()
+    objective = problem(model, "squares")
+    _, rule = run_rule("lm", model, objective, 40)
+    before = model.weight.detach().clone()
+    rule.step(objective)
+    assert torch.allclose(model.weight, before, atol=1e-8)
+    assert np.isfinite(rule.state[model.weight]["damping"])
+
+
+def test_bayesian_regularisation_of_a_linear_net_is_bayesian_ridge():
+    model = nn.Linear(6, 1, bias=False).double()
+    x = torch.randn(40, 6, generator=seeded(), dtype=torch.float64)
+    y = x @ torch.tensor([1.0, -2.0, 0.0, 0.0, 0.5, 0.0]).double() + torch.randn(40, generator=seeded(1)).double()
+    objective = Objective(FlatNet(model), x, y[:, None], mse_loss, "squares")
+    _, rule = run_rule("lm-bayes", model, objective, 300)
+    ridge = BayesianRidge(fit_intercept=False, alpha_1=0, alpha_2=0, lambda_1=0, lambda_2=0, tol=1e-10, max_iter=5000)
+    ridge.fit(x.numpy(), y.numpy())
+    assert np.allclose(model.weight.detach().numpy()[0], ridge.coef_, atol=1e-4)
+    # ½ α ‖r‖² + ½ λ ‖θ‖² is ½ α N times ‖r‖²/N + λ/(α N) ‖θ‖².
+    assert rule.state[model.weight]["decay"] == pytest.approx(2 * ridge.lambda_ / (ridge.alpha_ * 40), rel=1e-3)
+
+
+def test_bayesian_regularisation_keeps_a_classifier_from_certainty():
+    model, loose = small(6, 3), small(6, 3)
+    _, rule = run_rule("lm-bayes", model, problem(model, "softmax", n=60), 150)
+    run_rule("lm", loose, problem(loose, "softmax", n=60), 60)
+    sizes = [sum((weight**2).sum().item() for weight in one.parameters()) for one in (model, loose)]
+    assert sizes[0] < sizes[1] / 10
+    state = rule.state[model[0].weight]
+    assert 0 < state["determined"] < 53
+    assert state["decay"] == pytest.approx(state["determined"] / (60 * sizes[0]), rel=0.05)
+
+
+# --- through fit ---
+
+
+@pytest.mark.parametrize("name", WHOLE_BATCH)
+def test_an_interrupted_run_ends_in_the_same_weights(iris, tmp_path, name):
+    def make():
+        return nets.build("mlp", iris.in_shape, iris.n_outputs, structure={"hidden": (6,)})
+
+    whole = fit(make(), iris, optimizer=name, epochs=6, out=tmp_path / "whole", progress=False)
+    cut_run(tmp_path / "cut", iris, model=make(), optimizer=name, epochs=6, progress=False)
+    again = resume(tmp_path / "cut", make(), iris, progress=False)
+    expected, found = (load_file(tmp_path / folder / WEIGHTS) for folder in ("whole", "cut"))
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+    assert [replace(r, seconds=0) for r in again.records] == [replace(r, seconds=0) for r in whole.records]
+    assert (tmp_path / "cut" / RECORDS).exists()
+
+
+def test_the_records_are_of_the_whole_training_part(iris):
+    model = nets.build("mlp", iris.in_shape, iris.n_outputs, structure={"hidden": (6,)})
+    run = fit(model, iris, optimizer="lm", epochs=4, out=None, progress=False)
+    assert [record.epoch for record in run.records] == [1, 2, 3, 4]
+    last = run.records[-1]
+    assert last.rate == 1.0
+    assert all(layer.gradient_norm > 0 and layer.update_ratio > 0 for layer in last.layers)
+    if run.results["best_epoch"] == 4:
+        x = iris.normalisation.apply(iris.x[iris.train])
+        right = (run.model(x).argmax(1) == iris.y[iris.train]).float().mean()
+        assert last.metric == pytest.approx(float(right))
+
+
+@pytest.mark.parametrize("name", ["newton", "lm"])
+def test_images_are_learned_too(name):
+    digits = data.load("digits")
+    few = replace(digits, train=digits.train[:100])
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 10))
+    run = fit(net, few, optimizer=name, epochs=8, out=None, progress=False)
+    assert run.records[0].metric < run.records[-1].metric > 0.9
+
+
+# --- what does not fit ---
+
+
+class OwnLoss(nn.Linear):
+    def loss(self, outputs, targets):
+        return cross_entropy(outputs, targets)
+
+
+class Undecided(nn.Linear):
+    def forward(self, x):
+        return super().forward(x if x.sum() > 0 else -x)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "options", "says"),
+    [
+        ("lbfgs", nn.Linear(4, 3), {"batch_size": 20}, "lbfgs takes all 106 samples at each step: leave --batch-size"),
+        ("newton", nn.Linear(4, 3), {"precision": "bfloat16"}, "newton compares losses that differ by less"),
+        ("lm", nn.Linear(4, 3), {"l2": 0.1}, "lm makes the loss of all samples small and nothing else: leave --l2 out"),
+        ("lm", nn.Linear(4, 3), {"lr": 0.1}, "lm finds by itself how far to go: leave --lr out"),
+        ("genetic", nn.Linear(4, 3), {"lr": 0.1}, "genetic finds by itself how far to go: leave --lr out"),
+        (
+            "descent",
+            nn.Sequential(nn.Linear(4, 3), nn.Dropout()),
+            {},
+            "descent needs a loss that is the same each time",
+        ),
+        ("genetic", nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)), {}, "genetic takes samples one by one, and"),
+        ("lm", OwnLoss(4, 3), {}, "lm needs the mean squared error or the cross entropy, and OwnLoss has a loss of"),
+        ("lm", Undecided(4, 3), {}, r"derivatives of each sample by itself, .* for Undecided \(.*\): use lbfgs"),
+    ],
+)
+def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, options, says):
+    with pytest.raises(TrainError, match=says) as caught:
+        fit(model, iris, optimizer=name, out=tmp_path / "run", progress=False, **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_jacobian_too_large_for_memory_says_how_large_and_what_instead(iris, monkeypatch):
+    monkeypatch.setattr(choice, "memory_bytes", lambda: 2**31)
+    model = nn.Sequential(nn.Linear(4, 1000), nn.Linear(1000, 3))
+    says = r"lm holds 3 matrices of 8,003 × 8,003, one row for each weight: 1\.4 GiB, .* is 1\.0 GiB: use lbfgs"
+    with pytest.raises(TrainError, match=says):
+        fit(model, iris, optimizer="lm", out=None, progress=False)
+
+
+def test_several_processes_are_refused(iris, monkeypatch):
+    monkeypatch.setattr(choice.Team, "current", staticmethod(lambda: choice.Team(0, 2)))
+    with pytest.raises(TrainError, match="lbfgs runs in one process"):
+        fit(nn.Linear(4, 3), iris, optimizer="lbfgs", out=None, progress=False)
