@@ -18,7 +18,7 @@ from training_runs import cut_run
 from commonweight import data, nets
 from commonweight.errors import TrainError
 from commonweight.train import choice, levenberg_marquardt
-from commonweight.train.choice import WHOLE_BATCH
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.levenberg_marquardt import gauss_newton, solve
 from commonweight.train.line_search import CURVATURE, DECREASE, wolfe
@@ -367,3 +367,55 @@ def test_several_processes_are_refused(iris, monkeypatch):
     monkeypatch.setattr(choice.Team, "current", staticmethod(lambda: choice.Team(0, 2)))
     with pytest.raises(TrainError, match="lbfgs runs in one process"):
         fit(nn.Linear(4, 3), iris, optimizer="lbfgs", out=None, progress=False)
+
+
+# --- chosen by size ---
+
+PLAIN = dict.fromkeys(("batch_size", "lr", "precision", *choice.RESTRAINTS))
+
+
+def chosen(name, model=None, n=None, **given):
+    loaded = data.load(name)
+    if n is not None:
+        loaded = replace(loaded, train=loaded.train[:n])
+    return choose_optimizer(model or nn.Linear(4, 3), loaded, PLAIN | given)
+
+
+def test_the_rule_follows_from_the_size_of_the_data_and_of_the_net():
+    few, many = nn.Linear(10, 1), nets.build("mlp", (10,), 1)
+    assert chosen("diabetes", few) == (
+        "lm-bayes",
+        "the Jacobian of all samples, for values to predict by only 11 weights",
+    )
+    assert chosen("diabetes", many) == ("lbfgs", "all samples at each step, for there are only 310")
+    assert chosen("abelone", many) == ("muon", "batches, for 1,775 samples and 9,729 weights")
+    assert chosen("iris")[0] == "lbfgs"
+    assert chosen("moons", nn.Linear(2, 2))[0] == "muon"
+    monster = nn.Linear(10, 1)
+    monster.loss = mse_loss
+    assert chosen("diabetes", monster)[0] == "muon"
+
+
+def test_images_and_series_are_learned_in_batches():
+    assert chosen("digits", n=100)[0] == chosen("gunpoint")[0] == "muon"
+    lenet = nets.build("lenet5", (1, 8, 8), 10)
+    assert chosen("digits", lenet) == ("muon", "batches, for 1,257 samples and 60,000 weights")
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 10}, {"lr": 0.1}, {"l2": 0.1}, {"max_norm": 1.0}])
+def test_what_asks_for_batches_gets_them(given):
+    (name,) = given
+    assert chosen("iris", **given) == ("muon", f"batches, as {name.replace('_', ' ')} asks for")
+
+
+def test_a_net_that_cannot_take_all_samples_at_once_gets_batches():
+    says = ("muon", "batches, for a net that cannot take all samples at once or one by one")
+    assert chosen("iris", nn.Sequential(nn.Linear(4, 3), nn.Dropout())) == says
+    assert chosen("diabetes", nn.Sequential(nn.Linear(10, 1), nn.BatchNorm1d(1))) == says
+
+
+def test_the_choice_and_its_reason_are_printed_and_kept(iris, capsys):
+    run = fit(nets.build("mlp", (4,), 3), iris, epochs=2, out=None)
+    assert "optimizer lbfgs: all samples at each step, for there are only 106\n" in capsys.readouterr().err
+    assert run.description["settings"]["optimizer"] == "lbfgs"
+    assert run.description["settings"]["reason"] == "all samples at each step, for there are only 106"

@@ -156,7 +156,7 @@ def test_a_weight_with_two_names_is_updated_once(iris):
 
 def test_the_average_follows_the_formula(iris):
     model = nn.Linear(4, 3)
-    settings = choose_settings(model, iris, **GIVEN | {"epochs": 2})
+    settings = choose_settings(model, iris, **GIVEN | {"epochs": 2, "optimizer": "muon"})
     trainer = Trainer(model, iris, settings, Run(model, {}, [], None))
     expected = model.weight.detach().clone()
     for step in range(12):
@@ -168,7 +168,8 @@ def test_the_average_follows_the_formula(iris):
 
 def test_each_epoch_takes_every_sample_once_in_another_order(iris):
     model = nn.Linear(4, 3)
-    trainer = Trainer(model, iris, choose_settings(model, iris, **GIVEN), Run(model, {}, [], None))
+    settings = choose_settings(model, iris, **GIVEN | {"optimizer": "muon"})
+    trainer = Trainer(model, iris, settings, Run(model, {}, [], None))
     orders = []
     for step in (0, trainer.steps_per_epoch):
         trainer._step(step)

@@ -15,6 +15,10 @@ from commonweight.train.together import Team
 
 WHOLE_BATCH = {"descent": 1000, "lbfgs": 100, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
 """Rules that take all samples at each step, and how many epochs (which are then steps) are good for most."""
+SMALL_NET, JACOBIAN_WORK = 1000, 2e9
+"""Weights, and products for each Jacobian, up to which Levenberg-Marquardt is the rule for values to predict."""
+LITTLE_DATA = 500
+"""Samples up to which all of them are taken at each step."""
 MATRICES = 3
 """Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once."""
 RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
@@ -28,7 +32,22 @@ def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> 
         model, data: what is to be trained, and on what.
         given: other settings, by name; None for those that nobody gave. Any of them asks for a rule that takes batches.
     """
-    return "muon", "the rule for large nets and much data"
+    n_train, n = len(data.train), sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    asked = [name for name, value in given.items() if value is not None]
+    if asked or Team.current().size > 1:
+        return "muon", "batches, as " + (asked[0].replace("_", " ") if asked else "several processes") + " asks for"
+    chosen, reason = "muon", f"batches, for {n_train:,} samples and {n:,} weights"
+    if len(data.in_shape) == 1 and loss_kind(model, data) != "own":
+        if data.task == "regression" and n <= SMALL_NET and n_train * data.n_outputs * n * n <= JACOBIAN_WORK:
+            chosen, reason = "lm-bayes", f"the Jacobian of all samples, for values to predict by only {n:,} weights"
+        elif n_train <= LITTLE_DATA:
+            chosen, reason = "lbfgs", f"all samples at each step, for there are only {n_train:,}"
+    try:
+        if chosen in WHOLE_BATCH:
+            require_fitting(chosen, model, data, given)
+    except TrainError:
+        return "muon", "batches, for a net that cannot take all samples at once or one by one"
+    return chosen, reason
 
 
 def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping[str, Any]) -> None:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
+from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
@@ -24,6 +26,7 @@ from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
+from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import initialise
@@ -173,6 +176,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
+        if display and settings.reason:
+            display.say(f"optimizer {settings.optimizer}: {settings.reason}")
         if display:
             display.warn(run.description.get("start", []))
         try:
@@ -217,6 +222,7 @@ class Trainer:
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.evidence = self._evidence()
         self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
@@ -229,34 +235,43 @@ class Trainer:
         if settings.init != "auto":
             initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
         order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
-        first = torch.from_numpy(order[: min(START_SAMPLES, settings.batch_size)]).to(inputs.device)
+        first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
         start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
         self.run.description["start"] = list(start.findings)
 
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
         self._take_up()
+        self._keep()
         saved = time.perf_counter()
         while not self.progress.stopped:
             record, scores = self._advance(min(self.progress.step + self.check_steps, self.steps), display)
+            self._require_finite(record)
             is_best = self._judge(record, scores)
             self._write_check(record, is_best)
             if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.perf_counter()
+            if display:
+                display.tell(diagnose(self.run.records, self.evidence))
             yield record, is_best
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
         """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
-        first, loss_sum, errors = self.progress.step, 0.0, 0.0
+        first, losses, errors = self.progress.step, [], 0.0
         started = time.perf_counter()
         for step in range(first, stop - 1):
             loss, wrong = self._step(step)
-            loss_sum, errors = loss_sum + loss, errors + wrong
+            losses.append(loss)
+            errors += wrong
+            if not math.isfinite(loss):
+                stop = step + 2
+                break
             if display:
                 display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
+        losses.append(loss)
         self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
@@ -266,11 +281,12 @@ class Trainer:
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
-            loss=(loss_sum + loss) / (stop - first),
+            loss=sum(losses) / len(losses),
             metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
+            loss_deviation=float(np.std(losses)),
         )
         return record, scores
 
@@ -321,16 +337,7 @@ class Trainer:
         torch._foreach_lerp_(_floats(self.average), _floats(self.model), share)
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
-        """Whether these are the best scores so far; notes why training stops, if it does.
-
-        Raises:
-            TrainError: the loss is no longer finite.
-        """
-        if not math.isfinite(record.loss):
-            raise TrainError(
-                f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}): lower "
-                f"the learning rate, which was at most {self.settings.lr:g}, with --lr."
-            )
+        """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
         is_settled = self.regulariser.is_settled
@@ -346,6 +353,39 @@ class Trainer:
         elif record.step - self.progress.best_step > self.settings.patience * self.steps_per_epoch:
             self.progress.stopped = "patience"
         return is_best
+
+    def _evidence(self) -> Evidence:
+        """The facts of the run: those stored with it, or those of now, before its first step."""
+        stored = self.run.description.get("evidence")
+        if stored:
+            return Evidence.from_json(stored)
+        given = (self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
+        return gather(*given)
+
+    def _require_finite(self, record: Record) -> None:
+        """Stop, and keep what tells why, once the loss is no number any more.
+
+        Raises:
+            DivergedError: it is not.
+        """
+        if math.isfinite(record.loss):
+            return
+        tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
+        self._write_check(record, is_best=False)
+        self._keep(nonfinite=tensor)
+        raise DivergedError(
+            f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
+            f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
+            f"{self.settings.lr:g}, with --lr.",
+            self.run,
+        )
+
+    def _keep(self, **facts: Any) -> None:
+        """Store the facts of the run with it, and with them these further ones."""
+        self.evidence = replace(self.evidence, **facts)
+        self.run.description["evidence"] = self.evidence.to_json()
+        if self.folder is not None:
+            write_description(self.folder, self.run.description)
 
     def _write_check(self, record: Record, is_best: bool) -> None:
         self.run.records.append(record)
@@ -388,6 +428,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
+        self._keep(recalls=recalls(self.model, self.validation, self.data))
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

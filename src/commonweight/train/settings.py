@@ -124,12 +124,20 @@ def choose_settings(
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    restraints = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity, "augment": augment}
-    given = {"batch_size": batch_size, "lr": lr, **{name: value or None for name, value in restraints.items()}}
+    restraints: dict[str, Any] = {
+        "l1": l1,
+        "l2": l2,
+        "max_norm": max_norm,
+        "noise": noise,
+        "sparsity": sparsity,
+        "augment": augment,
+    }
+    given = {name: value or None for name, value in restraints.items()}
+    given |= {"batch_size": batch_size, "lr": lr, "precision": None if precision == "auto" else precision}
     chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
     whole = chosen in WHOLE_BATCH
     if whole:
-        require_fitting(chosen, model, data, given | {"precision": None if precision == "auto" else precision})
+        require_fitting(chosen, model, data, given)
     batch = n_train if whole else batch_size or _batch_size(n_train)
     _require_batch(model, batch)
     epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
