@@ -37,6 +37,14 @@ class TrainError(CommonweightError):
     """Training settings that cannot be met, or a run that cannot go on."""
 
 
+class DivergedError(TrainError):
+    """A training whose loss is no number any more; `run` is what was recorded until then, with its diagnosis."""
+
+    def __init__(self, sentence: str, run: object) -> None:
+        super().__init__(sentence)
+        self.run = run
+
+
 class ClaimError(CommonweightError):
     """A claim that does not exist, or a folder or file of claims that is not one."""
 

@@ -9,7 +9,12 @@ from commonweight.errors import CommonweightError
 
 __all__ = ["app", "main"]
 
-for group in ("training", "sharing", "listing"):  # files of commands, in the order in which --help lists them
+for group in (
+    "training",
+    "diagnosing",
+    "sharing",
+    "listing",
+):  # files of commands, in the order in which --help lists them
     import_module(f"commonweight.cli.{group}")
 
 

@@ -6,15 +6,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from commonweight.measure.records import QUANTILES, LayerStatistics
 
 QUANTILE_SAMPLE = 10_000
 """Quantiles of more weights than that are those of so many, evenly spaced: sorting millions would slow training."""
 
+EDGE = 0.05
+"""How near the end of its range, as a share of the range, a value counts as saturated."""
+
 
 class StepStatistics:
-    """What `observe` has seen; `layers()` is complete once the step is done."""
+    """Watches one step, from `attach` to `detach`; `layers()` is complete once the step is done."""
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = [
@@ -24,16 +28,39 @@ class StepStatistics:
         ]
         self.before = {name: _flat(module) for name, module in self.modules}
         self.outputs: dict[str, Tensor] = {}
+        self.fed: dict[str, Tensor] = {}
+        self.handles: list[RemovableHandle] = []
+
+    def attach(self) -> None:
+        """Begin to look at what goes into each layer and comes out of it."""
+        self.handles = [module.register_forward_hook(self._hook(name)) for name, module in self.modules]
+
+    def detach(self) -> None:
+        """Take the hooks away."""
+        for handle in self.handles:
+            handle.remove()
 
     def layers(self) -> tuple[LayerStatistics, ...]:
         """One entry for each module that has trainable weights of its own, in the order of the model."""
         return tuple(self._layer(name, module) for name, module in self.modules)
+
+    def _hook(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            if isinstance(tensor, Tensor):
+                self.outputs[name] = tensor.detach()
+            # What needs no gradient is the data itself, whose constant features are no units.
+            if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad and inputs[0].ndim > 1:
+                self.fed[name] = _by_unit(module, inputs[0].detach())
+
+        return hook
 
     @torch.no_grad()
     def _layer(self, name: str, module: nn.Module) -> LayerStatistics:
         weights, before = _flat(module), self.before[name]
         gradients = [p.grad.flatten().float() for p in module.parameters(recurse=False) if p.grad is not None]
         outputs = self.outputs.get(name, weights.new_zeros(1)).float()
+        dead, saturated = _states(self.fed[name]) if name in self.fed else (0.0, 0.0)
         return LayerStatistics(
             name=name,
             weight_mean=float(weights.mean()),
@@ -44,6 +71,8 @@ class StepStatistics:
             activation_mean=float(outputs.mean()),
             activation_std=float(outputs.std(correction=0)),
             zero_fraction=float((outputs == 0).float().mean()),
+            dead_fraction=dead,
+            saturated_fraction=saturated,
             weight_quantiles=_quantiles(weights),
         )
 
@@ -52,21 +81,29 @@ class StepStatistics:
 def observe(model: nn.Module) -> Iterator[StepStatistics]:
     """Watch one step: forward, backward and update belong inside the block; read `layers()` after the update."""
     seen = StepStatistics(model)
-
-    def keep(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = output[0] if isinstance(output, tuple) else output
-            if isinstance(tensor, Tensor):
-                seen.outputs[name] = tensor.detach()
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(name)) for name, module in seen.modules]
+    seen.attach()
     try:
         yield seen
     finally:
-        for handle in handles:
-            handle.remove()
+        seen.detach()
+
+
+def _by_unit(module: nn.Module, x: Tensor) -> Tensor:
+    """What a layer is fed, one row for each unit or channel: (U, values over batch and places)."""
+    return x.movedim(-1 if isinstance(module, nn.Linear) else 1, 0).flatten(1)
+
+
+def _states(units_UN: Tensor) -> tuple[float, float]:
+    """The share of dead units and of saturated values."""
+    if units_UN.shape[1] < 2:
+        return 0.0, 0.0
+    units_UN = units_UN.float()
+    low_U, high_U = units_UN.aminmax(dim=1)
+    low, high = low_U.min(), high_U.max()
+    dead_U = (low_U == 0) & (high_U == 0)
+    edge = EDGE * (high - low)
+    near = ((units_UN - low < edge) | (high - units_UN < edge)) & (units_UN != 0)
+    return float(dead_U.float().mean()), float(near.float().mean())
 
 
 def _quantiles(weights: Tensor) -> tuple[float, ...]:

@@ -30,6 +30,8 @@ class LayerStatistics:
         activation_mean, activation_std: over the outputs for the last batch.
         zero_fraction: share of its outputs that are exactly zero.
         weight_quantiles: of its weights, for the shares in `QUANTILES`; empty in records of earlier versions.
+        dead_fraction: share of the hidden units feeding it that are 0 for all samples of the last batch.
+        saturated_fraction: share of the values of these units within 5 % of the ends of their range, exact zeros apart.
     """
 
     name: str
@@ -42,6 +44,8 @@ class LayerStatistics:
     activation_std: float
     zero_fraction: float
     weight_quantiles: Floats = ()
+    dead_fraction: float = 0.0
+    saturated_fraction: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ class Record:
         metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
         validation_loss, validation_metric: the same on the whole validation part.
         layers: statistics of each layer at this step.
+        loss_deviation: standard deviation of the training losses of the single steps since the last record.
     """
 
     step: int
@@ -68,6 +73,7 @@ class Record:
     validation_loss: float
     validation_metric: float
     layers: tuple[LayerStatistics, ...] = ()
+    loss_deviation: float = 0.0
 
     def to_line(self) -> str:
         """One line of JSON, without the line end."""

@@ -1,10 +1,13 @@
 """Training on the terminal: a live bar for a person, plain lines for a file. Always on standard error."""
 
 import time
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from commonweight.measure.diagnosis import Finding
+from commonweight.measure.diagnosis.words import say
 from commonweight.measure.records import Record
 
 REFRESH_SECONDS = 0.1
@@ -24,6 +27,7 @@ class Display:
         self.console = Console(stderr=True)
         self.metric, self.batch_size, self.steps = metric, batch_size, steps
         self.next_refresh, self.tenths = 0.0, -1
+        self.told: set[str] = set()
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,6 +46,11 @@ class Display:
     def say(self, text: str) -> None:
         """One line above the bar."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """A line for each thing that is wrong."""
+        for sentence in sentences:
+            self.say(f"warning: {sentence}")
 
     def advance(self, step: int, loss: float, metric: float) -> None:
         """Move the bar, ten times a second at the most."""
@@ -66,6 +75,13 @@ class Display:
             f"validation {self.metric} {record.validation_metric:.4g}{' *' if best else '  '}  "
             f"{speed:,.0f} samples/s  {left:.0f} s left"
         )
+
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """One line for each kind of finding, the first time that there is one."""
+        for finding in findings:
+            if finding.code not in self.told:
+                self.told.add(finding.code)
+                self.say(f"! {say(finding)}")
 
     def close(self) -> None:
         """Take the bar away."""

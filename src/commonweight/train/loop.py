@@ -5,8 +5,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,16 +16,20 @@ from torch import Tensor, nn
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
+from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
+from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
+from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import initialise
 from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
 from commonweight.train.regularise import Regulariser, weights_of
@@ -44,6 +49,8 @@ from commonweight.train.together import Team
 
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the first check after so long, and at the end."""
+START_SAMPLES = 64
+"""Samples on which the start is checked, at most."""
 
 
 def fit(
@@ -58,6 +65,7 @@ def fit(
     precision: str = "auto",
     device: str = "auto",
     seed: int = 0,
+    init: str = "auto",
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
@@ -78,6 +86,7 @@ def fit(
         data: see `commonweight.data.load`.
         epochs, goal, optimizer, lr, batch_size, precision, device, seed: see `Settings`; what is None or "auto" is
             chosen from the size of the data and the kind of net.
+        init: the rule for the first weights, see `commonweight.train.initialise`; "auto" keeps those of the model.
         out: the run folder, which must not hold a run yet; "auto" makes a new one such as runs/digits-lenet5-1; None
             writes nothing.
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
@@ -119,6 +128,7 @@ def fit(
         augment=augment,
         label_smoothing=label_smoothing,
         patience=patience,
+        init=init,
     )
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
@@ -168,6 +178,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
         if display and settings.reason:
             display.say(f"optimizer {settings.optimizer}: {settings.reason}")
+        if display:
+            display.warn(run.description.get("start", []))
         try:
             for record, is_best in trainer.checks(display):
                 if display:
@@ -190,17 +202,19 @@ class Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, run: Run) -> None:
         self.data, self.settings, self.run, self.team = data, settings, run, Team.current()
         self.folder = run.folder if self.team.leads else None
-        self.team.begin(model, settings.batch_size)
         self.model = model.to(settings.device).train()
+        self.loss = loss_function(model, data, settings.label_smoothing)
+        self.train, self.validation = self._part(data.train), self._part(data.validation)
+        if run.folder is None or not (run.folder / CHECKPOINT).is_file():
+            self._initialise()
+        self.team.begin(model, settings.batch_size)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(model).eval()
         self.optimizer = make_optimizer(model, settings)
-        self.loss = loss_function(model, data, settings.label_smoothing)
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
-        self.train, self.validation = self._part(data.train), self._part(data.validation)
         self.objective: Objective | None = None
         if settings.optimizer in WHOLE_BATCH:
             given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
@@ -208,36 +222,56 @@ class Trainer:
         self.steps_per_epoch = len(data.train) // settings.batch_size
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
+        self.evidence = self._evidence()
         self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
         self.order_epoch = -1
 
+    def _initialise(self) -> None:
+        """Give the net its first weights, and note in the run what will keep it from learning."""
+        inputs, targets, settings = self.train.inputs, self.train.targets, self.settings
+        if settings.init != "auto":
+            initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
+        first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
+        start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
+        self.run.description["start"] = list(start.findings)
+
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
         self._take_up()
+        self._keep()
         saved = time.perf_counter()
         while not self.progress.stopped:
             record, scores = self._advance(min(self.progress.step + self.check_steps, self.steps), display)
+            self._require_finite(record)
             is_best = self._judge(record, scores)
             self._write_check(record, is_best)
             if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.perf_counter()
+            if display:
+                display.tell(diagnose(self.run.records, self.evidence))
             yield record, is_best
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
         """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
-        first, loss_sum, errors = self.progress.step, 0.0, 0.0
+        first, losses, errors = self.progress.step, [], 0.0
         started = time.perf_counter()
         for step in range(first, stop - 1):
             loss, wrong = self._step(step)
-            loss_sum, errors = loss_sum + loss, errors + wrong
+            losses.append(loss)
+            errors += wrong
+            if not math.isfinite(loss):
+                stop = step + 2
+                break
             if display:
                 display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
+        losses.append(loss)
         self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
@@ -247,11 +281,12 @@ class Trainer:
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
-            loss=(loss_sum + loss) / (stop - first),
+            loss=sum(losses) / len(losses),
             metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
+            loss_deviation=float(np.std(losses)),
         )
         return record, scores
 
@@ -302,16 +337,7 @@ class Trainer:
         torch._foreach_lerp_(_floats(self.average), _floats(self.model), share)
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
-        """Whether these are the best scores so far; notes why training stops, if it does.
-
-        Raises:
-            TrainError: the loss is no longer finite.
-        """
-        if not math.isfinite(record.loss):
-            raise TrainError(
-                f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}): lower "
-                f"the learning rate, which was at most {self.settings.lr:g}, with --lr."
-            )
+        """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
         score = [sign * scores[self.metric], -scores["loss"]]
         is_settled = self.regulariser.is_settled
@@ -327,6 +353,39 @@ class Trainer:
         elif record.step - self.progress.best_step > self.settings.patience * self.steps_per_epoch:
             self.progress.stopped = "patience"
         return is_best
+
+    def _evidence(self) -> Evidence:
+        """The facts of the run: those stored with it, or those of now, before its first step."""
+        stored = self.run.description.get("evidence")
+        if stored:
+            return Evidence.from_json(stored)
+        given = (self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
+        return gather(*given)
+
+    def _require_finite(self, record: Record) -> None:
+        """Stop, and keep what tells why, once the loss is no number any more.
+
+        Raises:
+            DivergedError: it is not.
+        """
+        if math.isfinite(record.loss):
+            return
+        tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
+        self._write_check(record, is_best=False)
+        self._keep(nonfinite=tensor)
+        raise DivergedError(
+            f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
+            f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
+            f"{self.settings.lr:g}, with --lr.",
+            self.run,
+        )
+
+    def _keep(self, **facts: Any) -> None:
+        """Store the facts of the run with it, and with them these further ones."""
+        self.evidence = replace(self.evidence, **facts)
+        self.run.description["evidence"] = self.evidence.to_json()
+        if self.folder is not None:
+            write_description(self.folder, self.run.description)
 
     def _write_check(self, record: Record, is_best: bool) -> None:
         self.run.records.append(record)
@@ -369,6 +428,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
+        self._keep(recalls=recalls(self.model, self.validation, self.data))
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

@@ -31,6 +31,7 @@ from commonweight.data.normalise import Normalisation
 from commonweight.data.whiten import WAYS, Whitening
 from commonweight.equations import tie
 from commonweight.errors import FileError, TieError, TrainError
+from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
@@ -78,6 +79,10 @@ class Run:
     def normalisation(self) -> Normalisation:
         """The statistics of the training part that inputs and targets are normalised by."""
         return replace(Normalisation.from_json(self.description["normalisation"]), whitening=self.whitening)
+
+    def findings(self) -> list[Finding]:
+        """What is wrong with the run: see `findings_of`."""
+        return _findings(self.name, self.description, self.records)
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
@@ -279,3 +284,26 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not known:
         raise FileError(f"{path} has format {description['format']!r}; this version reads format {FORMAT}.")
     return dict(description)
+
+
+def findings_of(folder: str | Path) -> list[Finding]:
+    """What is wrong with a run, the likeliest cause first, from its folder alone: neither its net nor its data is read.
+
+    Raises:
+        FileError: no run there, or a damaged one.
+        TrainError: nothing is stored to judge by.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    records = read_records(folder / RECORDS) if (folder / RECORDS).exists() else []
+    return _findings(str(folder), description, records)
+
+
+def _findings(name: str, description: dict[str, Any], records: list[Record]) -> list[Finding]:
+    stored = description.get("evidence")
+    if not stored:
+        raise TrainError(
+            f"{name} stores no evidence to judge by: it has not come to its first check, or was learned by a rule of "
+            f"its own, without steps of a gradient."
+        )
+    return diagnose(records, Evidence.from_json(stored))

@@ -1,0 +1,43 @@
+"""What is wrong, as data: a finding, and the advice that goes with it. The words are in `words`."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do, in a form that a program can follow (see `commonweight.train.repair`).
+
+    Attributes:
+        code: the name of the change, a key of `words.ADVICE`.
+        parameters: its numbers and names, such as {"factor": 0.1}.
+    """
+
+    code: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        code: which rule found it, a key of `words.FINDINGS`.
+        layer: the path of the module, tensor or feature it is about; empty for the run as a whole.
+        value: what was measured.
+        threshold: from where on, or down to where, that is wrong.
+        since: the optimiser step at which it was first so; 0 is before the first step.
+        advice: what to do.
+    """
+
+    code: str
+    layer: str
+    value: float
+    threshold: float
+    since: int
+    advice: Advice
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain values; a number that JSON has no word for becomes a string."""
+        return {key: str(v) if isinstance(v, float) and v - v != 0 else v for key, v in asdict(self).items()}

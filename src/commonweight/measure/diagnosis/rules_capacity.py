@@ -1,0 +1,50 @@
+"""Rules about how much a net can hold: more than the data says, or less."""
+
+from commonweight.measure.diagnosis.case import Case
+from commonweight.measure.diagnosis.finding import Advice, Finding
+
+GAP = 0.1
+WIDE_GAP = 0.3
+WEIGHTS_PER_SAMPLE = 30.0
+NARROW = 4
+SHORT = 0.1
+
+
+def overfit(case: Case) -> list[Finding]:
+    """The training part is learned, the validation part is not."""
+    gap = case.trained - case.best
+    threshold = GAP if case.lags else WIDE_GAP
+    if not gap > threshold:
+        return []
+    return [Finding("overfit", "", gap, threshold, case.last.step, Advice("regularise"))]
+
+
+def net_too_large(case: Case) -> list[Finding]:
+    """A net that overfits, with many more weights than samples."""
+    model, data = case.evidence.model, case.evidence.data
+    if model is None or data is None or not overfit(case):
+        return []
+    share = model.n_weights / data.n_train
+    if share < WEIGHTS_PER_SAMPLE:
+        return []
+    return [Finding("net_too_large", "", share, WEIGHTS_PER_SAMPLE, case.last.step, Advice("narrow", {"factor": 0.25}))]
+
+
+def net_too_small(case: Case) -> list[Finding]:
+    """A net that underfits, with a hidden layer of very few units."""
+    model = case.evidence.model
+    if model is None or not 0 < model.narrowest < NARROW or not underfit(case):
+        return []
+    return [
+        Finding(
+            "net_too_small", "", float(model.narrowest), float(NARROW), case.last.step, Advice("widen", {"factor": 8.0})
+        )
+    ]
+
+
+def underfit(case: Case) -> list[Finding]:
+    """Not even the training part is learned."""
+    threshold = case.reference - SHORT
+    if not case.lags or not case.trained < threshold:
+        return []
+    return [Finding("underfit", "", case.trained, threshold, case.last.step, Advice("longer", {"factor": 3.0}))]

@@ -1,0 +1,77 @@
+"""Rules about the pace of learning: rates too high and too low, losses that swing or stand still."""
+
+import math
+
+from commonweight.measure.diagnosis.case import Case
+from commonweight.measure.diagnosis.finding import Advice, Finding
+
+LARGE_STEP = 0.2
+GROWN = 8.0
+SMALL_STEP = 3e-4
+SWING = 0.5
+STILL = 0.02
+
+
+def _step_sizes(case: Case) -> list[float]:
+    """The median relative step of the layers, record by record."""
+    sizes = []
+    for record in case.records:
+        ratios = sorted(layer.update_ratio for layer in record.layers)
+        if ratios:
+            sizes.append(ratios[len(ratios) // 2])
+    return sizes
+
+
+def rate_too_high(case: Case) -> list[Finding]:
+    """Steps that are large beside the weights, while learning suffers."""
+    sizes = _step_sizes(case)
+    largest = max(sizes, default=0.0)
+    if not case.finite or not case.suffers or not case.has_rate:
+        return []
+    advice = Advice("lower_rate", {"factor": 0.1})
+    grown = max(case.growth)
+    if grown > GROWN:
+        since = next(r.step for r, g in zip(case.records, case.growth, strict=True) if g > GROWN)
+        return [Finding("rate_too_high", "", grown, GROWN, since, advice)]
+    if not largest > LARGE_STEP:
+        return []
+    since = case.records[sizes.index(largest)].step
+    return [Finding("rate_too_high", "", largest, LARGE_STEP, since, Advice("lower_rate", {"factor": 0.1}))]
+
+
+def rate_too_low(case: Case) -> list[Finding]:
+    """Steps that are tiny beside the weights, while the loss is still on its way down."""
+    sizes = _step_sizes(case)
+    largest = max(sizes, default=math.inf)
+    if not case.suffers or not case.has_rate or not largest < SMALL_STEP:
+        return []
+    return [
+        Finding("rate_too_low", "", largest, SMALL_STEP, case.records[0].step, Advice("raise_rate", {"factor": 10.0}))
+    ]
+
+
+def oscillation(case: Case) -> list[Finding]:
+    """The losses of single steps swing by more than they fall."""
+    later = case.records[len(case.records) // 2 :]
+    swings = [record.loss_deviation / record.loss for record in later if record.loss > 0]
+    if not case.suffers or not swings or not min(swings) > SWING:
+        return []
+    return [Finding("oscillation", "", min(swings), SWING, later[0].step, Advice("lower_rate", {"factor": 0.3}))]
+
+
+def no_progress(case: Case) -> list[Finding]:
+    """The training loss has not fallen at all."""
+    if not case.lags or not case.drop > 1 - STILL:
+        return []
+    return [Finding("no_progress", "", case.drop, 1 - STILL, case.last.step, Advice("raise_rate", {"factor": 10.0}))]
+
+
+def plateau(case: Case) -> list[Finding]:
+    """The training loss has stood still for the second half of the training, above where it could be."""
+    if len(case.records) < 6 or not case.lags or no_progress(case):
+        return []
+    middle = case.records[len(case.records) // 2]
+    fall = 1 - case.last.loss / middle.loss if middle.loss > 0 else math.nan
+    if not abs(fall) < STILL:
+        return []
+    return [Finding("plateau", "", fall, STILL, middle.step, Advice("raise_rate", {"factor": 3.0}))]

@@ -1,0 +1,47 @@
+"""Rules about how the weights begin: all zero, all alike, or of sizes that do not fit each other."""
+
+from commonweight.measure.diagnosis.case import Case
+from commonweight.measure.diagnosis.finding import Advice, Finding
+
+UNEQUAL = 300.0
+"""Largest ratio of the deviations of two layers' outputs in the first step."""
+SIZES = (0.01, 12.0)
+"""Smallest and largest deviation of a layer's outputs in the first step, for inputs of deviation 1."""
+
+RESTART = Advice("initialise", {"rule": "he"})
+
+
+def zero_start(case: Case) -> list[Finding]:
+    """A layer whose weights all begin at 0: it puts out its biases, and passes no gradient on."""
+    return _begun(case, "zero_start", case.evidence.model.zero if case.evidence.model else ())
+
+
+def constant_start(case: Case) -> list[Finding]:
+    """Units that begin with the same weights get the same gradients, and stay one unit."""
+    return _begun(case, "constant_start", case.evidence.model.alike if case.evidence.model else ())
+
+
+def _begun(case: Case, code: str, layers: tuple[str, ...]) -> list[Finding]:
+    """Findings about layers that began so. A last layer may well begin at 0: the others give it its signal."""
+    start = case.evidence.start
+    last = start.layers[-1].name if start and start.layers else ""
+    hidden = [name for name in layers if name != last]
+    return [] if case.excels else [Finding(code, name, 0.0, 0.0, 0, RESTART) for name in hidden]
+
+
+def unequal_start(case: Case) -> list[Finding]:
+    """Before the first step, the outputs of a layer are far too large or small, or those of two far from each other."""
+    start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
+    if start is None or case.excels or (model and (model.zero or model.alike)):
+        return []
+    size = data.size if data and data.size > 0 else 1.0
+    spreads = {layer.name: layer.activation_std / size for layer in start.layers if layer.activation_std > 0}
+    if not spreads:
+        return []
+    smallest, largest = min(spreads, key=spreads.__getitem__), max(spreads, key=spreads.__getitem__)
+    if spreads[largest] > SIZES[1]:
+        return [Finding("unequal_start", largest, spreads[largest], SIZES[1], 0, RESTART)]
+    if spreads[smallest] < SIZES[0]:
+        return [Finding("unequal_start", smallest, spreads[smallest], SIZES[0], 0, RESTART)]
+    ratio = spreads[largest] / spreads[smallest]
+    return [Finding("unequal_start", largest, ratio, UNEQUAL, 0, RESTART)] if ratio > UNEQUAL else []

@@ -1,0 +1,142 @@
+"""Watch any training loop of any `nn.Module`: records for the diagnosis, without a change to the loop."""
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from commonweight.measure.diagnosis import Evidence, Finding, diagnose
+from commonweight.measure.diagnosis.model_facts import look, model_facts
+from commonweight.measure.layers import StepStatistics
+from commonweight.measure.records import Record
+
+NAN = float("nan")
+
+
+class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
+    """Within the block, each `optimizer.step()` is counted, and every so many steps one is recorded, layer by layer.
+
+        with watch(model, optimizer) as w:
+            for x, y in batches:
+                optimizer.zero_grad()
+                loss(model(x), y).backward()
+                optimizer.step()
+        for finding in w.findings():
+            print(say(finding))
+
+    The loss is what `backward` is called on: for the time of the block `torch.Tensor.backward` notes scalars. A loss
+    that is scaled, as for half precision, is seen scaled. Nothing else of the loop is touched: the hooks of a recorded
+    step are gone after it.
+
+    Args:
+        model: the net.
+        optimizer: of its weights.
+        every: steps from one record to the next, at least 1.
+        batch: inputs and targets of one batch, to look at net and loss before the first step; more is found with it.
+        loss: outputs and targets to a scalar; needed with `batch`.
+
+    Attributes:
+        records: one for every so many steps. The epoch is unknown; a validation score is what `score` was told.
+        evidence: what is known beside them.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> optimizer = torch.optim.SGD(net.parameters(), lr=1e6)
+        >>> with watch(net, optimizer, every=5) as w:
+        ...     for _ in range(20):
+        ...         optimizer.zero_grad()
+        ...         (net(torch.ones(4, 2)) - 1).square().mean().backward()
+        ...         optimizer.step()
+        >>> w.findings()[0].code
+        'not_finite'
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        every: int = 25,
+        batch: tuple[Tensor, Tensor] | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        learned = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+        self.model, self.optimizer, self.every = model, optimizer, max(1, every)
+        self.records: list[Record] = []
+        self.evidence = Evidence(model=model_facts(model, learned))
+        if batch is not None and loss is not None:
+            self.evidence = look(model, *batch, loss, learned)
+        self.steps, self.started = 0, time.perf_counter()
+        self.losses: list[Tensor] = []
+        self.seen: StepStatistics | None = None
+        self.scores = (NAN, NAN, NAN)
+        self.handles: list[RemovableHandle] = []
+        self.backward: Any = None
+
+    def __enter__(self) -> "watch":
+        self.started = time.perf_counter()
+        self.handles = [
+            self.model.register_forward_pre_hook(self._before),
+            self.optimizer.register_step_post_hook(self._after),
+        ]
+        self.backward = torch.Tensor.backward
+        plain, losses = self.backward, self.losses
+
+        def noted(tensor: Tensor, *given: Any, **named: Any) -> None:
+            if tensor.numel() == 1:
+                losses.append(tensor.detach())
+            plain(tensor, *given, **named)
+
+        torch.Tensor.backward = noted  # type: ignore[method-assign,assignment]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        torch.Tensor.backward = self.backward  # type: ignore[method-assign]
+        for handle in self.handles:
+            handle.remove()
+        if self.seen is not None:
+            self.seen.detach()
+            self.seen = None
+
+    def score(self, training: float, validation: float, validation_loss: float = NAN) -> None:
+        """Tell the accuracy (or error) on both parts, for the records from now on."""
+        self.scores = (training, validation, validation_loss)
+
+    def findings(self) -> list[Finding]:
+        """What is wrong by now, the likeliest cause first."""
+        return diagnose(self.records, self.evidence)
+
+    def _before(self, model: nn.Module, inputs: Any) -> None:
+        if self.seen is None and model.training and (self.steps + 1) % self.every == 0:
+            self.seen = StepStatistics(model)
+            self.seen.attach()
+
+    def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:
+        self.steps += 1
+        if self.seen is None:
+            return
+        self.seen.detach()
+        losses = (
+            torch.stack([loss.flatten()[0].float() for loss in self.losses]) if self.losses else torch.tensor([NAN])
+        )
+        training, validation, validation_loss = self.scores
+        self.records.append(
+            Record(
+                step=self.steps,
+                epoch=NAN,
+                seconds=time.perf_counter() - self.started,
+                rate=float(optimizer.param_groups[0]["lr"]),
+                loss=float(losses.mean()),
+                metric=training,
+                validation_loss=validation_loss,
+                validation_metric=validation,
+                layers=self.seen.layers(),
+                loss_deviation=float(losses.std(correction=0)),
+            )
+        )
+        self.losses.clear()
+        self.seen = None
