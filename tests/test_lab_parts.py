@@ -167,5 +167,7 @@ def test_what_the_lab_opens_with(tmp_path):
     assert opening(run) == (tmp_path, "#run?subject=digits%20%26%20more")
     assert opening(tmp_path) == (tmp_path, "#run")
     assert opening(None)[1] == ""
-    with pytest.raises(LabError, match="nowhere is neither a run folder nor a folder of runs"):
+    (tmp_path / "own.csv").touch()
+    assert opening(tmp_path / "own.csv") == (tmp_path, "#play?subject=own.csv")
+    with pytest.raises(LabError, match="nowhere is neither a run folder, a folder of runs, nor data"):
         opening(tmp_path / "nowhere")

@@ -6,13 +6,14 @@ from urllib.parse import quote
 from commonweight.errors import LabError
 
 RUNS = Path("runs")
+DATA = (".csv", ".tsv", ".parquet", ".npz")
 
 
 def opening(target: Path | None) -> tuple[Path, str]:
     """The folder that may be read, and the fragment of the first address.
 
     Args:
-        target: a run folder, a folder of runs, or None for the runs of the present folder.
+        target: a run folder, a folder of runs, a file of data, or None for the runs of the present folder.
 
     Raises:
         LabError: it is none of these.
@@ -24,4 +25,6 @@ def opening(target: Path | None) -> tuple[Path, str]:
         return place.parent, f"#run?subject={quote(place.name)}"
     if place.is_dir():
         return place, "#run"
-    raise LabError(f"{target} is neither a run folder nor a folder of runs.")
+    if place.is_file() and place.suffix.lower() in DATA:
+        return place.parent, f"#play?subject={quote(place.name)}"
+    raise LabError(f"{target} is neither a run folder, a folder of runs, nor data ({', '.join(DATA)}).")

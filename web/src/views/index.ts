@@ -3,8 +3,12 @@
 import type { Component } from "svelte";
 import type { Lab } from "../talk/lab.svelte";
 import type { State } from "../talk/messages";
+import Play from "./Play.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "share";
+export type ViewName = "play" | "share";
 
-export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = { share: Share };
+export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = {
+  play: Play,
+  share: Share,
+};

@@ -12,10 +12,10 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = ("share",)
+VIEWS = ("play", "share")
 """The views that there are, in the order of the page's navigation."""
 
-WITH_SUBJECT: frozenset[str] = frozenset()
+WITH_SUBJECT = frozenset({"play"})
 """Those that are opened for something, such as a run."""
 
 
