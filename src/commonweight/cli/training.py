@@ -52,6 +52,24 @@ class Rule(StrEnum):
     genetic = "genetic"
 
 
+class Init(StrEnum):
+    """Rules for first weights."""
+
+    auto = "auto"
+    uniform = "uniform"
+    positive = "positive"
+    xavier_uniform = "xavier-uniform"
+    xavier_normal = "xavier-normal"
+    he = "he"
+    lecun = "lecun"
+    orthogonal = "orthogonal"
+    lsuv = "lsuv"
+    autoencoder = "autoencoder"
+    genetic = "genetic"
+    zero = "zero"
+    constant = "constant"
+
+
 class Preparation(StrEnum):
     """What samples go through before a net."""
 
@@ -85,6 +103,7 @@ def train(
         list[str] | None, typer.Option(help="An argument of the net, such as hidden=[64,64]; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
+    init: Annotated[Init, typer.Option(help="First weights; by default as the net itself begins.")] = Init.auto,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
     l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
     l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
@@ -116,7 +135,7 @@ def train(
                 held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
                 held |= {"patience": patience, "soft_sharing": soft_sharing}
                 settings |= {name: value for name, value in held.items() if value is not None}
-                settings |= {"out": "auto" if out is None else out, "prepare": prepare.value}
+                settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt:

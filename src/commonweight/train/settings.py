@@ -13,6 +13,7 @@ from commonweight.errors import TrainError
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import INITS
 
 DEFAULT_RATE = {
     "muon": 0.03,
@@ -52,6 +53,7 @@ class Settings:
         soft_sharing: values that each weight tensor ends with, see `train.soft_sharing`, which goes on with the best
             weights for as many epochs again; None to leave them free.
         reason: why this optimizer, where nobody said which.
+        init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
     epochs: int
@@ -76,6 +78,7 @@ class Settings:
     augment: Sequence[str] = ()
     soft_sharing: int | None = None
     reason: str = ""
+    init: str = "auto"
 
 
 def choose_settings(
@@ -99,6 +102,7 @@ def choose_settings(
     label_smoothing: float | None = None,
     patience: float | None = None,
     soft_sharing: int | None = None,
+    init: str = "auto",
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
 
@@ -121,16 +125,12 @@ def choose_settings(
         raise TrainError(f"The precision is auto, float32 or bfloat16; got {precision!r}.")
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
+    if init not in INITS:
+        raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    restraints: dict[str, Any] = {
-        "l1": l1,
-        "l2": l2,
-        "max_norm": max_norm,
-        "noise": noise,
-        "sparsity": sparsity,
-        "augment": augment,
-    }
+    restraints: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
+    restraints["augment"] = list(augment)
     given = {name: value or None for name, value in restraints.items()}
     given |= {"batch_size": batch_size, "lr": lr, "precision": None if precision == "auto" else precision}
     chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
@@ -155,14 +155,10 @@ def choose_settings(
         checks_per_epoch=4,
         check_steps=1 if whole else 25,
         patience=patience or max(5, epochs / 3),
-        l1=l1,
-        l2=l2,
-        max_norm=max_norm,
-        noise=noise,
-        sparsity=sparsity,
-        augment=list(augment),
+        **restraints,
         soft_sharing=soft_sharing,
         reason=reason,
+        init=init,
     )
 
 
