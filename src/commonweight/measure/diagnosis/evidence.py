@@ -65,6 +65,7 @@ class ModelFacts:
         norms: its batch normalisations.
         broken_ties: declared ties that do not hold, as equations.
         straight: pairs "a -> b" of linear layers without an activation between.
+        cut: modules that hand on a signal, but no gradient.
         squashed: the activation that the outputs went through, such as "Sigmoid"; empty if none, or a (log) softmax.
     """
 
@@ -76,6 +77,7 @@ class ModelFacts:
     norms: tuple[str, ...] = ()
     broken_ties: tuple[str, ...] = ()
     straight: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
     squashed: str = ""
 
 

@@ -40,7 +40,7 @@ def look(
         value = loss(outputs, targets)
         if value.requires_grad:
             value.backward()  # type: ignore[no-untyped-call]
-    facts = replace(facts, straight=flow.straight(), squashed=flow.squashed(outputs))
+    facts = replace(facts, straight=flow.straight(), cut=tuple(flow.cut), squashed=flow.squashed(outputs))
     start = Record(1, 0.0, 0.0, 0.0, float(value.detach()), NAN, NAN, NAN, layers=seen.layers())
     return Evidence(model=facts, loss=loss_facts(loss, outputs.detach().float(), targets), start=start)
 

@@ -46,7 +46,8 @@ def vanishing_gradient(case: Case) -> list[Finding]:
     ratio = weakest.gradient_norm / last if last else math.nan
     if not ratio < VANISHING:
         return []
-    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, Advice("clear_the_way"))]
+    advice = Advice("clear_the_way", {"cut": list(model.cut) if model else []})
+    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, advice)]
 
 
 def dead_units(case: Case) -> list[Finding]:
