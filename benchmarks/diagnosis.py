@@ -1,10 +1,10 @@
-"""Is the diagnosis right? Healthy runs and injected faults, tuning and evaluation half, repairs, and other tools beside it.
+"""Is the diagnosis right? Healthy runs and injected faults, tuning and evaluation half, repairs, other tools beside.
 
     pip install traintools==0.6.2 trainwatch==0.1.0
     python benchmarks/diagnosis.py
 
-The design is in docs/diagnosis.md, where the tables go, too. Runs are stored in runs/diagnosis and not trained again; all of
-them take about 20 minutes on one core.
+The design is in docs/diagnosis.md, where the tables go, too. Runs are stored in runs/diagnosis and not trained
+again; all of them take about 20 minutes on one core.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from statistics import mean, stdev
 
 import torch
 from faults.cells import GOOD, SIZES
-from faults.injections import FAULTS, Fault
+from faults.injections import FAULTS
 from faults.running import HEALTHY, SEEDS, Outcome, cells_of, run_missing, stored
 from machine import setting, write_result
 
@@ -153,9 +153,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop training new runs after so long")
     minutes = parser.parse_args().minutes
     torch.set_num_threads(1)
-    halves = {half: (wanted(half), usual_scores) for half in ("tuning", "evaluation")}
-    for half, (runs, _) in halves.items():
-        if not run_missing(half, runs, 60 * minutes, repair=half == "evaluation"):
+    for half in ("tuning", "evaluation"):
+        if not run_missing(half, wanted(half), 60 * minutes, repair=half == "evaluation"):
             raise SystemExit(f"Not all runs of the {half} half are there yet; run this again.")
     tuning, evaluation = stored("tuning"), stored("evaluation")
     n = sum(outcome.fault == HEALTHY for outcome in (*tuning, *evaluation))

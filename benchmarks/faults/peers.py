@@ -104,13 +104,14 @@ def published(records: Sequence[Record], evidence: Evidence) -> set[str]:
     """Rules with thresholds as published, on our records.
 
     Vanishing: mean |g| < 1e-7 (SageMaker Debugger), or first to last gradient < 1e-3 with the first < 1e-4 and accuracy
-    below 60 % (AutoTrainer). Exploding: not finite, first to last > 70, loss ≥ 1000. Dead ReLU: ≥ 70 % zeros. Saturation:
-    > 50 % of values at the ends. Update to weight ratio outside 1e-4 to 1e-1. Start: deviations of layers' outputs more
-    than 10 apart. Overfit: validation loss more than 10 % above training loss. The mean |g| is taken as norm / √n with the
-    mean number of weights of a layer.
+    below 60 % (AutoTrainer). Exploding: first to last > 70, loss ≥ 1000. Dead ReLU: ≥ 70 % zeros. Saturation: > 50 % of
+    values at the ends. Update to weight ratio outside 1e-4 to 1e-1. Start: deviations of layers' outputs more than 10
+    apart. Overfit: validation loss more than 10 % above training loss. The mean |g| is taken as norm / √n with the mean
+    number n of weights of a layer.
     """
     said: set[str] = set()
-    n = (evidence.model.n_weights / max(1, len(records[0].layers))) ** 0.5 if evidence.model else 1.0
+    assert evidence.model is not None
+    n = (evidence.model.n_weights / max(1, len(records[0].layers))) ** 0.5
     best = max(record.validation_metric for record in records)
     slow = evidence.data is not None and evidence.data.task == "classification" and best < 0.6
     for record in records:
@@ -119,7 +120,7 @@ def published(records: Sequence[Record], evidence: Evidence) -> set[str]:
             said.add("vanishing_gradient")
         if len(norms) > 1 and norms[-1] > 0 and norms[0] / norms[-1] < 1e-3 and norms[0] < 1e-4 and slow:
             said.add("vanishing_gradient")
-        if len(norms) > 1 and norms[-1] > 0 and norms[0] / norms[-1] > 70 or record.loss >= 1000:
+        if (len(norms) > 1 and norms[-1] > 0 and norms[0] / norms[-1] > 70) or record.loss >= 1000:
             said.add("exploding_gradient")
         if not math.isfinite(record.loss):
             said.add("not_finite")

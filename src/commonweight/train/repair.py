@@ -74,8 +74,8 @@ def fit_repaired(
     """Train; while something is wrong that a program can put right, begin again with that put right.
 
     At most `ROUNDS` times. The run with the better validation score is kept, and its first finding is what is acted on
-    next; after a restart that did not help, the next finding. A restart has a folder of its own. Findings that mean that
-    the run is not what it should have been (`REPLACING`) are followed whatever the score becomes.
+    next; after a restart that did not help, the next finding. A restart has a folder of its own. Findings that say the
+    run is not what it should have been (`REPLACING`) are followed whatever the score becomes.
 
     Args:
         model, data, out, progress, settings: those of `fit`.
@@ -86,7 +86,14 @@ def fit_repaired(
     Raises:
         DivergedError: the loss of every attempt became no number.
     """
-    best = _attempt(Start(deepcopy(model), data, settings), out, progress, ())
+    best = put_right(attempt(Start(deepcopy(model), data, settings), out, progress), out, progress)
+    if best.error is not None:
+        raise best.error
+    return best.run
+
+
+def put_right(best: Attempt, out: str | Path | None = None, progress: bool = False) -> Attempt:
+    """What `fit_repaired` does after its first attempt: the best one, which may be the first."""
     tried: set[tuple[str, str]] = set()
     for number in range(1, ROUNDS + 1):
         step = _next(best, tried)
@@ -95,20 +102,18 @@ def fit_repaired(
         finding, start = step
         tried.add((finding.code, finding.advice.code))
         folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
-        advice = (*best.run.description.get("repaired", ()), finding.advice.code)
-        attempt = _attempt(start, folder, progress, advice)
-        if attempt.score > best.score or finding.code in REPLACING:
-            best = attempt
-    if best.error is not None:
-        raise best.error
-    return best.run
+        advice = (*best.run.description["repaired"], finding.advice.code)
+        again = attempt(start, folder, progress, advice)
+        if again.score > best.score or finding.code in REPLACING:
+            best = again
+    return best
 
 
-def _next(attempt: Attempt, tried: Container[tuple[str, str]]) -> tuple[Finding, Start] | None:
+def _next(best: Attempt, tried: Container[tuple[str, str]]) -> tuple[Finding, Start] | None:
     """The first finding whose advice was not tried yet and can be followed, and where that leads."""
-    usual = attempt.run.description["settings"]["optimizer"]
-    start = attempt.start.having(optimizer=usual)
-    for finding in attempt.run.findings():
+    usual = best.run.description["settings"]["optimizer"]
+    start = best.start.having(optimizer=usual)
+    for finding in best.run.findings():
         if (finding.code, finding.advice.code) not in tried:
             changed = follow(finding.advice, start)
             if changed is not None:
@@ -116,7 +121,7 @@ def _next(attempt: Attempt, tried: Container[tuple[str, str]]) -> tuple[Finding,
     return None
 
 
-def _attempt(start: Start, out: str | Path | None, progress: bool, advice: Sequence[str]) -> Attempt:
+def attempt(start: Start, out: str | Path | None, progress: bool, advice: Sequence[str] = ()) -> Attempt:
     """Train from a start, which stays as it is."""
     model = deepcopy(start.model)
     error = None
