@@ -49,7 +49,7 @@ def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
 
 
 def test_settings_are_changed_and_others_kept():
-    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he"}
+    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he", "net": None}
     assert followed("larger_batch", start(batch_size=1), batch_size=32).settings["batch_size"] == 32
     assert followed("regularise", start()).settings == {"l2": 1e-3}
     assert followed("regularise", start(l2=0.1)).settings == {"l2": 1.0}
@@ -157,7 +157,7 @@ def test_the_way_of_gradients_is_cleared():
     changed = followed("clear_the_way", start(model, lr=9.0, optimizer="adam"), cut=["2"])
     assert isinstance(changed.model[1], nn.ReLU)
     assert isinstance(changed.model[2], nn.Identity)
-    assert changed.settings == {"lr": DEFAULT_RATE["adam"], "optimizer": "adam", "init": "he"}
+    assert changed.settings == {"lr": DEFAULT_RATE["adam"], "optimizer": "adam", "init": "he", "net": None}
 
 
 def test_nets_by_name_become_wider_and_narrower():
@@ -182,7 +182,7 @@ def test_a_run_is_repaired_in_folders_of_its_own(tmp_path):
 
 
 def test_a_run_that_ended_in_no_number_is_repaired():
-    run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="sgd", lr=1e30, out=None, progress=False)
+    run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="momentum", lr=1e30, out=None, progress=False)
     assert run.description["repaired"] == ["lower_rate"]
     assert run.results["test"]["accuracy"] > 0.9
 

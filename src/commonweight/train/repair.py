@@ -253,7 +253,7 @@ def _remove_last_activation(start: Start, parameters: Mapping[str, Any]) -> Star
 def _without_last(start: Start, kinds: tuple[type[nn.Module], ...]) -> Start | None:
     """Put nothing in the place of the last module of these kinds."""
     found = [name for name, module in start.model.named_modules() if isinstance(module, kinds)]
-    return None if not found else replace(start, model=_replaced(start.model, {found[-1]: nn.Identity()}))
+    return None if not found else _rebuilt(start, _replaced(start.model, {found[-1]: nn.Identity()}))
 
 
 def _usual_loss(start: Start, parameters: Mapping[str, Any]) -> Start | None:
@@ -280,11 +280,11 @@ def _add_activation(start: Start, parameters: Mapping[str, Any]) -> Start | None
     """A ReLU in the place of each module that does nothing, or behind each linear layer but the last."""
     empty = [name for name, module in start.model.named_modules() if isinstance(module, nn.Identity)]
     if empty:
-        return replace(start, model=_replaced(start.model, {name: nn.ReLU() for name in empty}))
+        return _rebuilt(start, _replaced(start.model, {name: nn.ReLU() for name in empty}))
     linear = [name for name, module in start.model.named_modules() if isinstance(module, LINEAR)]
     model = deepcopy(start.model)
     behind = {name: nn.Sequential(model.get_submodule(name), nn.ReLU()) for name in linear[:-1]}
-    return replace(start, model=_replaced(model, behind))
+    return _rebuilt(start, _replaced(model, behind))
 
 
 def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
@@ -296,7 +296,13 @@ def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
     }
     cut = {name: nn.Identity() for name in parameters.get("cut", ())}
     usual = _lower_rate(start, {"factor": 1.0})
-    return replace(usual, model=_replaced(start.model, {**small, **cut})).having(init="he")
+    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="he")
+
+
+def _rebuilt(start: Start, model: nn.Module) -> Start:
+    """Begin with a net that its name does not make any more."""
+    vars(model).pop("built_as", None)
+    return replace(start, model=model, settings={**start.settings, "net": None})
 
 
 def _replaced(model: nn.Module, new: Mapping[str, nn.Module]) -> nn.Module:
