@@ -49,7 +49,7 @@ def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
 
 
 def test_settings_are_changed_and_others_kept():
-    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he", "net": None}
+    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he"}
     assert followed("larger_batch", start(batch_size=1), batch_size=32).settings["batch_size"] == 32
     assert followed("regularise", start()).settings == {"l2": 1e-3}
     assert followed("regularise", start(l2=0.1)).settings == {"l2": 1.0}
