@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ def fit(
     label_smoothing: float | None = None,
     patience: float | None = None,
     soft_sharing: int | None = None,
+    repair: bool = False,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -99,6 +101,7 @@ def fit(
         progress: show it on standard error.
         l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience, soft_sharing: what holds the net back,
             see `Settings`, `train.regularise` and `train.soft_sharing`.
+        repair: begin again with what is wrong put right, and keep the better run: see `train.repair`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -137,6 +140,11 @@ def fit(
         init=init,
     )
     net = net or getattr(model, "built_as", None)
+    if repair:
+        from commonweight.train.repair import fit_repaired  # which calls this function
+
+        given = {name: value for name, value in asdict(settings).items() if name in signature(fit).parameters}
+        return fit_repaired(model, data, out=out, net=net, progress=progress, **given)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
     whitening = data.normalisation.whitening
