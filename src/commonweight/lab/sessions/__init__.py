@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = ("share",)
+VIEWS = ("share", "audit")
 """The views that there are, in the order of the page's navigation."""
 
 
