@@ -1,7 +1,9 @@
-"""A trained net whose rows keep 16 values each: 4 bits a weight, multiplied where they lie. Prints:
+"""A trained net whose rows keep 16 values each: 4 bits a weight, multiplied where they lie.
 
-17,226 weights, accuracy 0.989
-one of 16 values each: 68,904 -> 22,248 bytes, accuracy 0.989
+Prints:
+
+    17,226 weights, accuracy 0.989
+    one of 16 values each: 68,904 -> 22,248 bytes, accuracy 0.989
 """
 
 import torch

@@ -112,6 +112,11 @@ def test_what_cannot_be_read_is_refused_and_changes_nothing(session, given, erro
     assert session.settings.file == "runs/model"
 
 
+def test_a_subject_is_an_upload(folder):
+    with pytest.raises(LabError, match="opened for a file that was uploaded, or for nothing; got 'runs'"):
+        open_session("audit", folder, "runs")
+
+
 def test_an_action_that_is_none(session):
     with pytest.raises(LabError, match="one can read the file again; got 'dance'"):
         session.act("dance", {})

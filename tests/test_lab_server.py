@@ -154,6 +154,7 @@ def test_nobody_watches_and_nothing_trains(client):
         ('{"type": "open", "view": "../share"}', "There is no view '../share': there are share"),
         ('{"type": "open", "view": ["share"]}', "There is no view"),
         ('{"type": "open", "view": "share", "subject": 5}', "is named with at most 200 letters"),
+        ('{"type": "open", "view": "share", "subject": "x"}', "The view share is opened for nothing but itself"),
     ],
 )
 def test_messages_that_cannot_be_met(client, message, sentence):
@@ -234,6 +235,7 @@ def test_random_messages_leave_the_lab_as_able_as_before(client):
 
 def test_there_are_only_so_many_jobs_and_pages(client, monkeypatch):
     monkeypatch.setattr("commonweight.lab.hub.MOST_JOBS", 1)
+    monkeypatch.setattr("commonweight.lab.hub.WITH_SUBJECT", {"share"})
     with page(client) as one, page(client) as two:
         one.ask(type="open", view="share", subject="", settings=None)
         one.hear("state")

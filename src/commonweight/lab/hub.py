@@ -9,7 +9,7 @@ from typing import Any
 from commonweight.errors import LabError
 from commonweight.lab import channel
 from commonweight.lab.job import Job, start_worker
-from commonweight.lab.sessions import VIEWS
+from commonweight.lab.sessions import VIEWS, WITH_SUBJECT
 from commonweight.lab.uploads import PREFIX, Uploads
 from commonweight.lab.viewer import Viewer
 
@@ -99,6 +99,8 @@ class Hub:
             raise LabError(f"There is no view {str(view)[:40]!r}: there are {', '.join(VIEWS)}.")
         if not isinstance(subject, str) or len(subject) > MOST_SUBJECT:
             raise LabError(f"What a view is opened for is named with at most {MOST_SUBJECT} letters.")
+        if subject and view not in WITH_SUBJECT:
+            raise LabError(f"The view {view} is opened for nothing but itself; got {subject[:40]!r}.")
         key, before = (view, subject), self.watching[viewer]
         self.watching[viewer] = key
         if before != key:
@@ -112,8 +114,9 @@ class Hub:
                 job.tell({"do": "set", "settings": settings})
                 self._tell_others(viewer, job, "set")
             return
+        folder = self._folder_of(subject)
         await self._make_room()
-        job = self.jobs[key] = Job(view, subject, self._folder_of(subject), self._heard, self._died)
+        job = self.jobs[key] = Job(view, subject, folder, self._heard, self._died)
         if job.folder != self.folder:  # a worker of its own, which may read this folder only
             await job.start(settings)
             return
@@ -151,10 +154,10 @@ class Hub:
     async def _stop(self, viewer: Viewer) -> None:
         """End a worker, whatever it is doing, and begin anew with its settings."""
         job = self._job_of(viewer)
-        await job.stop()
         state = json.loads(job.latest.get(channel.STATE, b"{}"))
-        key = (job.view, job.subject)
-        again = self.jobs[key] = Job(job.view, job.subject, job.folder, self._heard, self._died)
+        again = Job(job.view, job.subject, job.folder, self._heard, self._died)
+        self.jobs[job.view, job.subject] = again
+        await job.stop()
         await again.start(state.get("settings"))
         self._tell_others(viewer, again, "stop")
 

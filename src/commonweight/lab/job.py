@@ -14,6 +14,9 @@ from commonweight.lab import channel
 WAITING_BYTES = 1 << 20
 """Commands that a busy worker has not read yet: more are refused."""
 
+MOST_EARLY = 100
+"""Commands to a worker that has not started yet."""
+
 MOST_DEATHS = 3
 """After so many, the worker is not started again by itself."""
 
@@ -49,18 +52,26 @@ class Job:
         self.latest: dict[bytes, bytes] = {}
         self.process: Process | None = None
         self.listening: asyncio.Task[None] | None = None
+        self.early: list[dict[str, Any]] = []
         self.deaths, self.stopping = 0, False
 
     async def start(self, settings: Any, process: Process | None = None) -> None:
         """Open the view in a process, by default in a new one."""
-        self.process = process or await start_worker(self.folder)
-        self.listening = asyncio.create_task(self._listen())
+        started = process or await start_worker(self.folder)
+        self.process = started
+        self.listening = asyncio.create_task(self._listen(started))
         self.tell({"do": "open", "view": self.view, "subject": self.subject, "settings": settings or {}})
+        early, self.early = self.early, []
+        for command in early:
+            self.tell(command)
 
     def tell(self, command: dict[str, Any]) -> bool:
-        """Send a command; False when the worker is so busy that too many wait already, or is gone."""
+        """Send a command, or keep it until the process has started; False when too many wait already."""
         process = self.process
-        if process is None or process.stdin is None or process.returncode is not None:
+        if process is None:
+            self.early.append(command)
+            return len(self.early) < MOST_EARLY
+        if process.stdin is None or process.returncode is not None:
             return False
         if process.stdin.transport.get_write_buffer_size() > WAITING_BYTES:
             return False
@@ -76,9 +87,7 @@ class Job:
         if self.listening is not None:
             self.listening.cancel()
 
-    async def _listen(self) -> None:
-        process = self.process
-        assert process is not None
+    async def _listen(self, process: Process) -> None:
         assert process.stdout is not None
         try:
             while True:
@@ -94,7 +103,7 @@ class Job:
 
     async def _bury(self, code: int) -> None:
         """Start again with the settings that there were, from the first step."""
-        self.deaths += 1
+        self.deaths, self.process = self.deaths + 1, None
         again = self.deaths <= MOST_DEATHS
         if again:
             state = json.loads(self.latest.get(channel.STATE, b"{}"))

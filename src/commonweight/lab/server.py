@@ -89,7 +89,7 @@ async def _talk(hub: Hub, page: WebSocket) -> None:
                 await page.close(1008)
                 return
             try:
-                await hub.ask(viewer, message)
+                await asyncio.shield(hub.ask(viewer, message))  # a page that goes leaves no job half begun
             except LabError as error:
                 viewer.say(_refused(error).encode())
     except WebSocketDisconnect:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -153,7 +154,8 @@ def main() -> None:
         commands.put(None)
 
     threading.Thread(target=listen, daemon=True).start()
-    Worker(Path(sys.argv[1]), output).serve(commands)
+    with suppress(BrokenPipeError):  # the server is gone
+        Worker(Path(sys.argv[1]), output).serve(commands)
 
 
 if __name__ == "__main__":

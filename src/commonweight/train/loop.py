@@ -22,12 +22,14 @@ from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
+from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
 from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import initialise
 from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
 from commonweight.train.regularise import Regulariser, weights_of
@@ -47,6 +49,8 @@ from commonweight.train.together import Team
 
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the first check after so long, and at the end."""
+START_SAMPLES = 64
+"""Samples on which the start is checked, at most."""
 
 
 def fit(
@@ -61,6 +65,7 @@ def fit(
     precision: str = "auto",
     device: str = "auto",
     seed: int = 0,
+    init: str = "auto",
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
@@ -81,6 +86,7 @@ def fit(
         data: see `commonweight.data.load`.
         epochs, goal, optimizer, lr, batch_size, precision, device, seed: see `Settings`; what is None or "auto" is
             chosen from the size of the data and the kind of net.
+        init: the rule for the first weights, see `commonweight.train.initialise`; "auto" keeps those of the model.
         out: the run folder, which must not hold a run yet; "auto" makes a new one such as runs/digits-lenet5-1; None
             writes nothing.
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
@@ -122,6 +128,7 @@ def fit(
         augment=augment,
         label_smoothing=label_smoothing,
         patience=patience,
+        init=init,
     )
     net = net or getattr(model, "built_as", None)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
@@ -171,6 +178,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
         if display and settings.reason:
             display.say(f"optimizer {settings.optimizer}: {settings.reason}")
+        if display:
+            display.warn(run.description.get("start", []))
         try:
             for record, is_best in trainer.checks(display):
                 if display:
@@ -193,17 +202,19 @@ class Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, run: Run) -> None:
         self.data, self.settings, self.run, self.team = data, settings, run, Team.current()
         self.folder = run.folder if self.team.leads else None
-        self.team.begin(model, settings.batch_size)
         self.model = model.to(settings.device).train()
+        self.loss = loss_function(model, data, settings.label_smoothing)
+        self.train, self.validation = self._part(data.train), self._part(data.validation)
+        if run.folder is None or not (run.folder / CHECKPOINT).is_file():
+            self._initialise()
+        self.team.begin(model, settings.batch_size)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(model).eval()
         self.optimizer = make_optimizer(model, settings)
-        self.loss = loss_function(model, data, settings.label_smoothing)
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
-        self.train, self.validation = self._part(data.train), self._part(data.validation)
         self.objective: Objective | None = None
         if settings.optimizer in WHOLE_BATCH:
             given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
@@ -217,6 +228,16 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
         self.order = torch.empty(0, dtype=torch.int64)
         self.order_epoch = -1
+
+    def _initialise(self) -> None:
+        """Give the net its first weights, and note in the run what will keep it from learning."""
+        inputs, targets, settings = self.train.inputs, self.train.targets, self.settings
+        if settings.init != "auto":
+            initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
+        first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
+        start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
+        self.run.description["start"] = list(start.findings)
 
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""

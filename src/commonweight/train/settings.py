@@ -13,6 +13,7 @@ from commonweight.errors import TrainError
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import INITS
 
 DEFAULT_RATE = {
     "muon": 0.03,
@@ -50,6 +51,7 @@ class Settings:
         l1, l2, max_norm, noise, sparsity: see `train.regularise`; 0 (of max_norm, None) for none of it.
         augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
         reason: why this optimizer, where nobody said which.
+        init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
     epochs: int
@@ -73,6 +75,7 @@ class Settings:
     sparsity: float = 0.0
     augment: Sequence[str] = ()
     reason: str = ""
+    init: str = "auto"
 
 
 def choose_settings(
@@ -95,6 +98,7 @@ def choose_settings(
     augment: Sequence[str] = (),
     label_smoothing: float | None = None,
     patience: float | None = None,
+    init: str = "auto",
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
 
@@ -116,6 +120,8 @@ def choose_settings(
         raise TrainError(f"The precision is auto, float32 or bfloat16; got {precision!r}.")
     if device not in ("auto", "cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise TrainError(f"The device is auto, cpu, or cuda where there is one; got {device!r}.")
+    if init not in INITS:
+        raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
     restraints: dict[str, Any] = {
@@ -157,6 +163,7 @@ def choose_settings(
         sparsity=sparsity,
         augment=list(augment),
         reason=reason,
+        init=init,
     )
 
 

@@ -15,6 +15,9 @@ from commonweight.lab.frames import Frame
 VIEWS = ("share", "audit")
 """The views that there are, in the order of the page's navigation."""
 
+WITH_SUBJECT = frozenset({"audit"})
+"""Those that are opened for something, such as a run or an uploaded file."""
+
 
 class Session(Protocol):
     """What the worker asks of a session.

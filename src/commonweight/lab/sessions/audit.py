@@ -9,6 +9,7 @@ from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 from commonweight.lab.sessions.audit_files import checkpoint_at, checkpoints_in
 from commonweight.lab.settings import changed, choice, text
+from commonweight.lab.uploads import PREFIX
 from commonweight.verdicts import Audit, Group, audit
 
 MOST_SHOWN = 300
@@ -46,6 +47,8 @@ class AuditSession:
         self.settings = AuditSettings()
         self.found: Audit | None = None
         self.uploaded = bool(subject)
+        if self.uploaded and not subject.startswith(PREFIX):
+            raise LabError(f"An audit is opened for a file that was uploaded, or for nothing; got {subject[:40]!r}.")
         if self.uploaded:
             self.change({"file": (checkpoints_in(folder)[0] or [""])[0]})
 
