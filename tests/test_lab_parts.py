@@ -166,8 +166,13 @@ def test_what_the_lab_opens_with(tmp_path):
     (run / "run.json").write_text("{}")
     assert opening(run) == (tmp_path, "#run?subject=digits%20%26%20more")
     assert opening(tmp_path) == (tmp_path, "#run")
+    model = tmp_path / "a model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert opening(model) == (tmp_path, "#audit?file=a%20model")
+    assert opening(model / "config.json") == (model, "#audit?file=config.json")
     assert opening(None)[1] == ""
     (tmp_path / "own.csv").touch()
     assert opening(tmp_path / "own.csv") == (tmp_path, "#play?subject=own.csv")
-    with pytest.raises(LabError, match="nowhere is neither a run folder, a folder of runs, nor data"):
+    with pytest.raises(LabError, match=r"nowhere is neither a run folder, a folder of runs, data .*, nor a checkpoint"):
         opening(tmp_path / "nowhere")

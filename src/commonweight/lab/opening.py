@@ -13,7 +13,7 @@ def opening(target: Path | None) -> tuple[Path, str]:
     """The folder that may be read, and the fragment of the first address.
 
     Args:
-        target: a run folder, a folder of runs, a file of data, or None for the runs of the present folder.
+        target: a run folder, a folder of runs, a file of data, a checkpoint, or None for the folder runs.
 
     Raises:
         LabError: it is none of these.
@@ -23,8 +23,10 @@ def opening(target: Path | None) -> tuple[Path, str]:
     place = target.resolve()
     if (place / "run.json").is_file():
         return place.parent, f"#run?subject={quote(place.name)}"
-    if place.is_dir():
-        return place, "#run"
     if place.is_file() and place.suffix.lower() in DATA:
         return place.parent, f"#play?subject={quote(place.name)}"
-    raise LabError(f"{target} is neither a run folder, a folder of runs, nor data ({', '.join(DATA)}).")
+    if place.is_file() or (place / "config.json").is_file():
+        return place.parent, f"#audit?file={quote(place.name)}"
+    if place.is_dir():
+        return place, "#run"
+    raise LabError(f"{target} is neither a run folder, a folder of runs, data ({', '.join(DATA)}), nor a checkpoint.")
