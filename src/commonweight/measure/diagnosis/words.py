@@ -56,9 +56,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "{layer} 對大小為 {value} 的批做正規化：其均值沒有意義，也與測試時不同。",
     ),
     "shuffled_labels": (
-        "Labels do not follow from inputs: neighbours and plain methods score {value}, hardly better than chance.",
-        "标签与输入无关：近邻和简单方法的得分为 {value}，几乎等于随机。",
-        "標籤與輸入無關：近鄰和簡單方法的得分為 {value}，幾乎等於隨機。",
+        "Labels do not follow from inputs: neighbours foretell them with a score of {value}, hardly better than chance.",
+        "标签与输入无关：由近邻预测的得分为 {value}，几乎等于随机。",
+        "標籤與輸入無關：由近鄰預測的得分為 {value}，幾乎等於隨機。",
     ),
     "unnormalised_input": (
         "The inputs are not normalised: offset, spread or size is {value}, where {threshold} is the limit.",
