@@ -22,6 +22,7 @@ from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.report.outcome import outcome
 from commonweight.measure.report.plane import plane
 from commonweight.measure.report.views import views
+from commonweight.measure.report.wrong import wrong
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -89,6 +90,7 @@ def _sections(
     through, order = through_the_net(model, answers, data)
     on_plane = data.task == "classification" and data.in_shape == (2,)
     found = {
+        "wrong": wrong(description, records),
         "learning": learning(records, data),
         "outcome": outcome(answers, data, description["results"]["test"]),
         "plane": plane(answers, model, data) if on_plane else None,
@@ -103,6 +105,7 @@ def _sections(
 
 
 _CALLED = {
+    "wrong": "Diagnosis",
     "learning": "Learning",
     "outcome": "Test",
     "plane": "The plane",
