@@ -163,9 +163,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起訓練損失停滯，尚未達到可達到的水準。",
     ),
     "underfit": (
-        "The net underfits: even on its training part it scores {value}, where plain methods reach {threshold}.",
-        "欠拟合：在训练集上得分也只有 {value}，而简单方法可达 {threshold}。",
-        "欠擬合：在訓練集上得分也只有 {value}，而簡單方法可達 {threshold}。",
+        "The net underfits: even on its training part it scores {value} (limit {threshold}), far below plain methods.",
+        "欠拟合：在训练集上得分也只有 {value}，低于 {threshold}，远不如简单方法。",
+        "欠擬合：在訓練集上得分也只有 {value}，低於 {threshold}，遠不如簡單方法。",
     ),
 }
 

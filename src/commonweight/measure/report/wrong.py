@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from commonweight.measure.diagnosis import Evidence, diagnose
+from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.words import advised, found
 from commonweight.measure.records import Record
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
@@ -24,13 +24,16 @@ def wrong(description: Mapping[str, Any], records: Sequence[Record]) -> Markup |
         )
     ]
     if not findings:
-        return section("wrong", "What is wrong", words, [paragraph("Nothing was found.")])
+        return section("wrong", "Diagnosis", words, [paragraph("Nothing is wrong, as far as the rules can tell.")])
     words.append(paragraph("The likeliest cause comes first.", class_="aside"))
-    items = []
-    for finding in findings:
-        measured = (
-            f"measured {number(finding.value, 3)}, limit {number(finding.threshold, 3)}, since step {finding.since}"
-        )
-        items.append(tag("li", tag("strong", found(finding)), " ", advised(finding), tag("br"), tag("small", measured)))
-    heading = counted(len(findings), "finding")
-    return section("wrong", "What is wrong", words, [figure(heading, tag("ol", *items), None, class_="wide")])
+    content = figure(counted(len(findings), "finding"), tag("ol", *map(_item, findings)), None, class_="wide")
+    return section("wrong", "Diagnosis", words, [content])
+
+
+def _item(finding: Finding) -> Markup:
+    """What was found in bold, what to do, and below it the numbers, where there is a limit."""
+    parts = [paragraph(tag("strong", found(finding)), " ", advised(finding))]
+    if finding.threshold:
+        measured, limit = number(finding.value, 3), number(finding.threshold, 3)
+        parts.append(paragraph(f"Measured {measured}, limit {limit}, since step {finding.since:,}.", class_="aside"))
+    return tag("li", *parts)
