@@ -87,7 +87,7 @@ def lowered(digits: Digits, seed: int) -> tuple[float, int]:
 
 
 def case(seed: int) -> tuple[list[tuple[float, float, float]], int]:
-    """For each fault the test accuracy with it, after the advice, and without it; and how often the rate was lowered."""
+    """For each fault the test accuracy with it, after the advice, without it; and how often the rate was lowered."""
     digits = Digits(seed)
     made: Callable[..., nn.Module] = lambda y, **given: learn(digits, seed, y, **given)  # noqa: E731
     well = accuracy(made(digits.right, width=USUAL), digits, "test")
