@@ -11,8 +11,8 @@ from commonweight.train.flat import Objective
 
 POPULATION = 64
 ELITE = 2
-RIVALS = 3
-BLEND = 0.3
+RIVALS = 5
+BLEND = 0.5
 MUTATED = 0.1
 
 
