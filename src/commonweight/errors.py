@@ -57,3 +57,7 @@ class KernelError(CommonweightError):
 
 class CompressError(CommonweightError):
     """Codebooks that cannot be had: numbers of values or rows, or layers to keep, that do not exist."""
+
+
+class LabError(CommonweightError):
+    """Something the lab was asked for that it cannot do, or a message to it that is none."""
