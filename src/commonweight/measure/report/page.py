@@ -33,8 +33,19 @@ _ENDED = {
     "rule": "the net's own learning rule had come to its end",
 }
 
-OPTIONS = ("epochs", "goal", "optimizer", "lr", "batch_size", "precision", "device", "label_smoothing", "patience")
-RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
+OPTIONS = (
+    "epochs",
+    "goal",
+    "optimizer",
+    "lr",
+    "batch_size",
+    "precision",
+    "device",
+    "init",
+    "label_smoothing",
+    "patience",
+)
+RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment", "soft_sharing")
 """Settings that are options of `commonweight train` under the same name; of the second kind, 0 and nothing say no."""
 
 
