@@ -170,10 +170,9 @@ def test_what_the_lab_opens_with(tmp_path):
     model.mkdir()
     (model / "config.json").write_text("{}")
     assert opening(model) == (tmp_path, "#audit?file=a%20model")
-    (model / "model.safetensors").touch()
-    assert opening(model / "model.safetensors") == (model, "#audit?file=model.safetensors")
+    assert opening(model / "config.json") == (model, "#audit?file=config.json")
     assert opening(None)[1] == ""
     (tmp_path / "own.csv").touch()
     assert opening(tmp_path / "own.csv") == (tmp_path, "#play?subject=own.csv")
-    with pytest.raises(LabError, match="nowhere is neither a run folder, a folder of runs, a checkpoint, nor data"):
+    with pytest.raises(LabError, match=r"nowhere is neither a run folder, a folder of runs, data .*, nor a checkpoint"):
         opening(tmp_path / "nowhere")

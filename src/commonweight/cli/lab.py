@@ -11,7 +11,7 @@ from commonweight.cli.application import app
 @app.command()
 def lab(
     target: Annotated[
-        Path | None, typer.Argument(help="A run folder, a checkpoint or a file of data, to open it.")
+        Path | None, typer.Argument(help="A run folder, a file of data or a checkpoint, to open it.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 for any.")] = 8765,
     host: Annotated[str, typer.Option(help="Address to listen at; another than this one needs --token.")] = "127.0.0.1",

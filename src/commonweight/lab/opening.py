@@ -4,7 +4,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 from commonweight.errors import LabError
-from commonweight.lab.sessions.audit_files import ENDS
 
 RUNS = Path("runs")
 DATA = (".csv", ".tsv", ".parquet", ".npz")
@@ -14,8 +13,7 @@ def opening(target: Path | None) -> tuple[Path, str]:
     """The folder that may be read, and the fragment of the first address.
 
     Args:
-        target: a run folder, a folder of runs, a file of data, a checkpoint (or a folder that is one), or None for the
-            runs of the present folder.
+        target: a run folder, a folder of runs, a file of data, a checkpoint, or None for the folder runs.
 
     Raises:
         LabError: it is none of these.
@@ -25,10 +23,10 @@ def opening(target: Path | None) -> tuple[Path, str]:
     place = target.resolve()
     if (place / "run.json").is_file():
         return place.parent, f"#run?subject={quote(place.name)}"
-    if (place.is_file() and place.name.endswith(ENDS)) or (place / "config.json").is_file():
+    if place.is_file() and place.suffix.lower() in DATA:
+        return place.parent, f"#play?subject={quote(place.name)}"
+    if place.is_file() or (place / "config.json").is_file():
         return place.parent, f"#audit?file={quote(place.name)}"
     if place.is_dir():
         return place, "#run"
-    if place.is_file() and place.suffix.lower() in DATA:
-        return place.parent, f"#play?subject={quote(place.name)}"
-    raise LabError(f"{target} is neither a run folder, a folder of runs, a checkpoint, nor data ({', '.join(DATA)}).")
+    raise LabError(f"{target} is neither a run folder, a folder of runs, data ({', '.join(DATA)}), nor a checkpoint.")

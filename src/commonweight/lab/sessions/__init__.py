@@ -16,7 +16,7 @@ VIEWS = {"play": "play", "share": "share", "map": "mapping", "audit": "auditing"
 """The views that there are, in the order of the page's navigation, and the module of each."""
 
 WITH_SUBJECT = frozenset({"play", "audit"})
-"""Those that are opened for something, such as a run or an uploaded file."""
+"""Those that are opened for something, such as a file of data, a run or an uploaded file."""
 
 
 class Session(Protocol):
