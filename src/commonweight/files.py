@@ -26,6 +26,9 @@ from commonweight.notation import Equation
 
 Model = TypeVar("Model", bound=nn.Module)
 
+ARCHITECTURE = "commonweight.architecture"
+"""In the metadata: how the net was made (`commonweight.nets.architecture`), where `nets.build` made it."""
+
 _FLOAT4 = TORCH["float4_e2m1fn_x2"].dtype
 _LARGE = 1 << 23
 _COPIES = 256
@@ -69,7 +72,9 @@ def save(model: nn.Module, path: str | Path) -> None:
     manifest = str(Manifest({name: _sha256(value) for name, value in stored.items()}, tuple(ties)))
     if len(manifest) > LONGEST:
         raise FileError(f"The names of {len(tensors):,} tensors need a manifest of more than {LONGEST:,} characters.")
-    write_tensors(Path(path), stored, {"format": "pt", KEY: manifest})
+    architecture = getattr(model, "architecture", None)
+    more = {ARCHITECTURE: architecture} if isinstance(architecture, str) else {}
+    write_tensors(Path(path), stored, {"format": "pt", KEY: manifest, **more})
 
 
 @overload

@@ -31,6 +31,7 @@ from dataclasses import dataclass, field, is_dataclass
 from fractions import Fraction
 from itertools import chain
 from math import ceil, floor
+from operator import add
 from typing import Any
 
 from torch import Tensor, nn
@@ -155,6 +156,11 @@ class _Sum:
     connections: Fraction = Fraction(0)
     full: Fraction = Fraction(0)
     uses: dict[str, Fraction] = field(default_factory=lambda: defaultdict(Fraction))
+    summed: list[Fraction] = field(default_factory=lambda: [Fraction(0)] * 3)
+
+    def fan(self, side: int) -> float:
+        """Connections in weighted sums, for each of their inputs (side 0) or outputs (side 1)."""
+        return float(self.summed[2] / self.summed[side]) if self.summed[side] else 0.0
 
 
 def _census(model: nn.Module, names: dict[nn.Module, str], watch: Watch) -> Census:
@@ -169,6 +175,9 @@ def _census(model: nn.Module, names: dict[nn.Module, str], watch: Watch) -> Cens
         layer.full += record.full
         for name, (share, cover) in record.origins.items():
             by_parameter[name].connections += record.connections * share
+            if any(record.joined):
+                shares = [share * number for number in (*record.joined, record.connections)]
+                by_parameter[name].summed = [*map(add, by_parameter[name].summed, shares)]
             by_parameter[name].uses[record.layer] += cover * record.times
             layer.uses[name] += cover * record.times
             owner.setdefault(name, record.layer)
@@ -232,6 +241,8 @@ def _parameters(model: nn.Module, totals: dict[str, _Sum]) -> tuple[ParameterCou
             weights=_trainable(parameter),
             connections=_whole(totals[names[0]].connections),
             uses=tuple(ParameterUse(layer, ceil(n)) for layer, n in totals[names[0]].uses.items()),
+            fan_in=totals[names[0]].fan(1),
+            fan_out=totals[names[0]].fan(0),
         )
         for parameter, names in aliases.items()
     )

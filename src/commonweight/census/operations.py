@@ -84,6 +84,8 @@ NORMS = {
     *("aten::_native_batch_norm_legit", "aten::_native_batch_norm_legit_no_training"),
     *("aten::_batch_norm_with_update", "aten::_batch_norm_no_update"),
 }
+SUMS = {*PRODUCTS, "aten::convolution", "aten::_trilinear"} - {"aten::_cdist_forward"}
+"""Operations in which an output is a weighted sum of inputs."""
 LOOKUPS = {"aten::embedding", "aten::_embedding_bag", "aten::_embedding_bag_forward_only"}
 PLACEMENTS = {"aten::cat", "aten::stack"}
 # Elementwise operations in which the weight is not multiplied with the signal but stands beside it, as a bias does.

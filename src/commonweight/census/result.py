@@ -27,6 +27,8 @@ class ParameterCount:
         weights: its trainable numbers; 0 when it is frozen (requires_grad=False).
         connections: the multiplications for one sample that it takes part in.
         uses: the modules that use it, in order; empty when the forward pass does not.
+        fan_in, fan_out: its connections that end in one output unit, and that leave one input unit, at the mean over
+            the units of all layers that use it; 0 where it is in no weighted sum, as biases and gains are.
     """
 
     name: str
@@ -35,6 +37,8 @@ class ParameterCount:
     weights: int
     connections: int
     uses: tuple[ParameterUse, ...]
+    fan_in: float
+    fan_out: float
 
 
 @dataclass(frozen=True)

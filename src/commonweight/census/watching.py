@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from commonweight.census.operations import RULES, Operation, meets_signal, uses
+from commonweight.census.operations import RULES, SUMS, Operation, meets_signal, uses
 from commonweight.census.origins import Ancestry, Origin, Origins
 from commonweight.census.preserving import Preserved
 
@@ -35,13 +35,17 @@ CELLS = {torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_ce
 
 
 class Record(NamedTuple):
-    """One use of weights, for one sample: by which layer, which parameters, how many connections, how often."""
+    """One use of weights, for one sample: by which layer, which parameters, how many connections, how often.
+
+    `joined` are the input and output units whose weighted sums these are; (0, 0) for biases, gains and lookups.
+    """
 
     layer: str
     origins: Origins
     connections: Fraction
     full: Fraction
     times: int = 1
+    joined: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0))
 
 
 @dataclass
@@ -142,7 +146,8 @@ class Watch:
         shift = getattr(module, "bias", None)
         shifts = set(self._ancestry.origins(shift)) if isinstance(shift, Tensor) else set()
         matrix = dict.fromkeys(sorted(call.used - shifts), WHOLE)
-        self.records.append(Record(call.name, matrix, call.positions * int(pattern.n_connections), inputs * outputs))
+        connections = call.positions * int(pattern.n_connections)
+        self.records.append(Record(call.name, matrix, connections, inputs * outputs, joined=(inputs, outputs)))
         if bias is not None:
             connections = call.positions * int(bias.n_connections)
             self.records.append(Record(call.name, dict.fromkeys(sorted(shifts), WHOLE), connections, outputs))
@@ -180,8 +185,11 @@ class Watch:
         known = uses(operation, self._ancestry)
         for use in known:
             outputs = Fraction(use.outputs, samples)
-            full = outputs if use.inputs is None else outputs * use.inputs / samples
-            self._record(self._ancestry.origins(use.weights), Fraction(use.connections, samples), full)
+            inputs = Fraction(use.inputs or 0, samples)
+            full = outputs if use.inputs is None else outputs * inputs
+            joined = (inputs, outputs) if inputs and operation.name in SUMS else (Fraction(0), Fraction(0))
+            connections = Fraction(use.connections, samples)
+            self._record(self._ancestry.origins(use.weights), connections, full, joined=joined)
         for tensor in operation.inputs:
             origins = self._ancestry.origins(tensor)
             if origins and not any(use.weights is tensor for use in known):
@@ -192,11 +200,18 @@ class Watch:
                         f"its connections are not counted."
                     ] = None
 
-    def _record(self, origins: Origins, connections: Fraction, full: Fraction, times: int = 1) -> None:
+    def _record(
+        self,
+        origins: Origins,
+        connections: Fraction,
+        full: Fraction,
+        times: int = 1,
+        joined: tuple[Fraction, Fraction] = (Fraction(0), Fraction(0)),
+    ) -> None:
         if self._counted_as_one is not None:
             self._counted_as_one.used.update(origins)
         elif not self._paused:
-            self.records.append(Record(self._layer, origins, connections, full, times))
+            self.records.append(Record(self._layer, origins, connections, full, times, joined))
 
     @property
     def _layer(self) -> str:
@@ -257,7 +272,9 @@ class Watch:
         samples = self._batch if self._ancestry.batched(args[0]) else 1
         for tensor in _tensors(weights):
             connections = Fraction(rows * tensor.numel(), samples)
-            self._record(self._ancestry.origins(tensor), connections, connections, steps)
+            units = (0, 0) if tensor.ndim == 1 else (tensor.shape[1], tensor.shape[0])
+            joined = (Fraction(rows * units[0], samples), Fraction(rows * units[1], samples))
+            self._record(self._ancestry.origins(tensor), connections, connections, steps, joined)
         if self._counted_as_one is None:
             self.steps[self._layer] = self.steps.get(self._layer, 0) + steps * layers
         self._paused, before = True, self._paused

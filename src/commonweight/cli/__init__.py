@@ -9,12 +9,8 @@ from commonweight.errors import CommonweightError
 
 __all__ = ["app", "main"]
 
-for group in (
-    "training",
-    "diagnosing",
-    "sharing",
-    "listing",
-):  # files of commands, in the order in which --help lists them
+# Files of commands, in the order in which --help lists them.
+for group in ("training", "diagnosing", "looking", "sharing", "listing", "lab"):
     import_module(f"commonweight.cli.{group}")
 
 

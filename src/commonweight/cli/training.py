@@ -1,6 +1,7 @@
 """Train a network, and ask it."""
 
 import json
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from commonweight.train.run import Run
+
+
+ONLINE = {"net", "target", "task", "lr", "seed", "out", "structure"}
+"""The settings of learning from a stream."""
 
 
 class Precision(StrEnum):
@@ -52,6 +57,24 @@ class Rule(StrEnum):
     genetic = "genetic"
 
 
+class Init(StrEnum):
+    """Rules for first weights."""
+
+    auto = "auto"
+    uniform = "uniform"
+    positive = "positive"
+    xavier_uniform = "xavier-uniform"
+    xavier_normal = "xavier-normal"
+    he = "he"
+    lecun = "lecun"
+    orthogonal = "orthogonal"
+    lsuv = "lsuv"
+    autoencoder = "autoencoder"
+    genetic = "genetic"
+    zero = "zero"
+    constant = "constant"
+
+
 class Preparation(StrEnum):
     """What samples go through before a net."""
 
@@ -85,6 +108,7 @@ def train(
         list[str] | None, typer.Option(help="An argument of the net, such as hidden=[64,64]; may be repeated.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
+    init: Annotated[Init, typer.Option(help="First weights; by default as the net itself begins.")] = Init.auto,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
     l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
     l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
@@ -94,7 +118,12 @@ def train(
     augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
     patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
+    soft_sharing: Annotated[int | None, typer.Option(help="Values that each weight tensor ends with.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Begin again with what is wrong put right; keep the better run.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Learn from CSV on standard input, row by row.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network and write a run folder with its weights, records and report."""
@@ -103,19 +132,23 @@ def train(
 
     with joined() as team:
         try:
-            if resume is not None:
-                _refuse_settings(context)
+            if stream:
+                _refuse_settings(context, "--stream learns row by row", ONLINE)
+                run = _learn_stream(net, target, task, lr, seed=seed, out=out, structure=structure)
+            elif resume is not None:
+                _refuse_settings(context, "--resume goes on with the settings of the run", {"data", "net"})
                 run = resume_run(resume, name=data, net=net)
             elif data is None:
                 raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
+                settings |= {"repair": True} if repair else {}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
                 held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
                 held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
-                held |= {"patience": patience}
+                held |= {"patience": patience, "soft_sharing": soft_sharing}
                 settings |= {name: value for name, value in held.items() if value is not None}
-                settings |= {"out": "auto" if out is None else out, "prepare": prepare.value}
+                settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt:
@@ -142,14 +175,41 @@ def _structure(given: list[str]) -> dict[str, Any]:
     return structure
 
 
-def _refuse_settings(context: typer.Context) -> None:
-    """Refuse what `--resume` takes from the run."""
-    kept = {"data", "net", "resume", "as_json"}
+def _learn_stream(
+    net: str | None,
+    target: str | None,
+    task: str | None,
+    lr: float | None,
+    *,
+    seed: int,
+    out: Path | None,
+    structure: list[str] | None,
+) -> "Run":
+    """Learn from standard input, and show on standard error how it goes."""
+    from commonweight.train.start import DEFAULT_NET
+    from commonweight.train.stream import learn_stream
+
+    return learn_stream(
+        sys.stdin,
+        net=net or DEFAULT_NET[False],
+        target=target,
+        task=task,
+        lr=lr,
+        seed=seed,
+        out="auto" if out is None else out,
+        structure=_structure(structure or []),
+        say=lambda text: print(text, file=sys.stderr),
+    )
+
+
+def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
+    """Refuse what was given beside the options that are taken."""
+    kept = {"resume", "stream", "as_json", *taken}
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise TrainError(f"--resume goes on with the settings of the run: leave {others} out.")
+        raise TrainError(f"{why}: leave {others} out.")
 
 
 @app.command()

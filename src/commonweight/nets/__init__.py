@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from commonweight.errors import NetError
+from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
 from commonweight.nets.own import Shape, load_factory
 
@@ -67,11 +68,12 @@ def build(
             estimator found (its `structure_`).
 
     Returns:
-        The net, with `name` as its attribute `built_as` and `structure` as `built_with`.
+        The net, with `name` as its attribute `built_as`, `structure` as `built_with`, and both and the rest as JSON, as
+        `architecture` (see `commonweight.nets.architecture`).
 
     Raises:
         NetError: an unknown name, a net that does not learn the task or does not take such samples or such a structure,
-            or whatever goes wrong in a net of your own.
+            a structure that JSON cannot hold, or whatever goes wrong in a net of your own.
 
     Example:
         >>> net = build("lenet5", (1, 8, 8), 10, seed=1)
@@ -95,6 +97,7 @@ def build(
                 raise
             raise NetError(f"{name} cannot be built with {given}: {error}") from error
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
+    net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net
 
 

@@ -1,7 +1,7 @@
 """Training on the terminal: a live bar for a person, plain lines for a file. Always on standard error."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -46,6 +46,11 @@ class Display:
     def say(self, text: str) -> None:
         """One line above the bar."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def warn(self, sentences: Iterable[str]) -> None:
+        """A line for each thing that is wrong."""
+        for sentence in sentences:
+            self.say(f"warning: {sentence}")
 
     def advance(self, step: int, loss: float, metric: float) -> None:
         """Move the bar, ten times a second at the most."""

@@ -15,6 +15,7 @@ from commonweight.errors import TrainError
 from commonweight.files import save
 from commonweight.measure.records import Record, to_lines
 from commonweight.measure.report import write_report
+from commonweight.nets.architecture import Architecture
 from commonweight.train.objective import Part, evaluate, loss_function
 from commonweight.train.run import (
     BY_RULE,
@@ -79,6 +80,7 @@ def fit_estimator(
     model = estimator.module_.eval()
     model.built_as = net
     description["structure"] = dict(estimator.structure_)
+    model.architecture = Architecture(net, data.in_shape, data.n_outputs, data.task, description["structure"]).to_json()
     run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
     _score(run, data, getattr(estimator, "n_iter_", 1), seconds)
     if folder is not None and team.leads:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
+from commonweight.compress import open_shared
+from commonweight.compress import save as save_shared
 from commonweight.data.dataset import Data
 from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
@@ -22,12 +25,14 @@ from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
+from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.display import Display
 from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
+from commonweight.train.initialise import initialise
 from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
 from commonweight.train.optimise import make_optimizer, rate_at
 from commonweight.train.regularise import Regulariser, weights_of
@@ -35,6 +40,7 @@ from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
     REPORT,
+    SHARED,
     WEIGHTS,
     Run,
     begin_folder,
@@ -43,10 +49,13 @@ from commonweight.train.run import (
     write_description,
 )
 from commonweight.train.settings import Settings, choose_settings
+from commonweight.train.soft_sharing import is_shared, soft_share
 from commonweight.train.together import Team
 
 CHECKPOINT_SECONDS = 2.0
 """A checkpoint is written at the first check after so long, and at the end."""
+START_SAMPLES = 64
+"""Samples on which the start is checked, at most."""
 
 
 def fit(
@@ -61,6 +70,7 @@ def fit(
     precision: str = "auto",
     device: str = "auto",
     seed: int = 0,
+    init: str = "auto",
     out: str | Path | None = "auto",
     net: str | None = None,
     progress: bool = True,
@@ -72,6 +82,8 @@ def fit(
     augment: Sequence[str] = (),
     label_smoothing: float | None = None,
     patience: float | None = None,
+    soft_sharing: int | None = None,
+    repair: bool = False,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -81,13 +93,15 @@ def fit(
         data: see `commonweight.data.load`.
         epochs, goal, optimizer, lr, batch_size, precision, device, seed: see `Settings`; what is None or "auto" is
             chosen from the size of the data and the kind of net.
+        init: the rule for the first weights, see `commonweight.train.initialise`; "auto" keeps those of the model.
         out: the run folder, which must not hold a run yet; "auto" makes a new one such as runs/digits-lenet5-1; None
             writes nothing.
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
-        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
-            and `train.regularise`.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience, soft_sharing: what holds the net back,
+            see `Settings`, `train.regularise` and `train.soft_sharing`.
+        repair: begin again with what is wrong put right, and keep the better run: see `train.repair`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -122,8 +136,15 @@ def fit(
         augment=augment,
         label_smoothing=label_smoothing,
         patience=patience,
+        soft_sharing=soft_sharing,
+        init=init,
     )
     net = net or getattr(model, "built_as", None)
+    if repair:
+        from commonweight.train.repair import fit_repaired  # which calls this function
+
+        given = {name: value for name, value in asdict(settings).items() if name in signature(fit).parameters}
+        return fit_repaired(model, data, out=out, net=net, progress=progress, **given)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
     whitening = data.normalisation.whitening
@@ -171,6 +192,8 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         display = Display(run.name, trainer.steps, trainer.metric, settings.batch_size) if show else None
         if display and settings.reason:
             display.say(f"optimizer {settings.optimizer}: {settings.reason}")
+        if display:
+            display.warn(run.description.get("start", []))
         try:
             for record, is_best in trainer.checks(display):
                 if display:
@@ -193,17 +216,19 @@ class Trainer:
     def __init__(self, model: nn.Module, data: Data, settings: Settings, run: Run) -> None:
         self.data, self.settings, self.run, self.team = data, settings, run, Team.current()
         self.folder = run.folder if self.team.leads else None
-        self.team.begin(model, settings.batch_size)
         self.model = model.to(settings.device).train()
+        self.loss = loss_function(model, data, settings.label_smoothing)
+        self.train, self.validation = self._part(data.train), self._part(data.validation)
+        if run.folder is None or not (run.folder / CHECKPOINT).is_file():
+            self._initialise()
+        self.team.begin(model, settings.batch_size)
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(model).eval()
         self.optimizer = make_optimizer(model, settings)
-        self.loss = loss_function(model, data, settings.label_smoothing)
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
-        self.train, self.validation = self._part(data.train), self._part(data.validation)
         self.objective: Objective | None = None
         if settings.optimizer in WHOLE_BATCH:
             given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
@@ -215,8 +240,19 @@ class Trainer:
         self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
+        self.is_shared = False
         self.order = torch.empty(0, dtype=torch.int64)
         self.order_epoch = -1
+
+    def _initialise(self) -> None:
+        """Give the net its first weights, and note in the run what will keep it from learning."""
+        inputs, targets, settings = self.train.inputs, self.train.targets, self.settings
+        if settings.init != "auto":
+            initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
+        first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
+        start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
+        self.run.description["start"] = list(start.findings)
 
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
         """Train to the end, the goal, or until patience is over; yield each check and whether it is the best one."""
@@ -387,6 +423,7 @@ class Trainer:
             models = {"model": self.model, "average": self.average}
             self.progress = load_checkpoint(folder / CHECKPOINT, models, self.optimizer)
             self.best = own_tensors(load(folder / WEIGHTS, deepcopy(self.average)))
+            self.is_shared = is_shared(folder / WEIGHTS)
             self.run.records[:] = read_records(folder / RECORDS)[: self.progress.checks]
         if self.folder is not None:
             write_text(folder / RECORDS, to_lines(self.run.records))
@@ -394,6 +431,8 @@ class Trainer:
     def finish(self) -> None:
         """Fill the model with its best weights, score them on the test part, count, and write results and report."""
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
+        if self.settings.soft_sharing is not None:
+            self._share(self.settings.soft_sharing)
         test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
         census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
@@ -418,6 +457,18 @@ class Trainer:
                 data=self.data,
             )
             write_description(self.folder, self.run.description)
+
+    def _share(self, k: int) -> None:
+        """Go on with the best weights under soft sharing, each process by itself; done once, however interrupted."""
+        if self.is_shared and self.run.folder is not None:
+            open_shared(self.run.folder / WEIGHTS, self.model)
+        else:
+            epochs = None if self.objective is not None else self.settings.epochs
+            soft_share(self.model.cpu(), self.data, k, epochs=epochs, seed=self.settings.seed)
+            self.model.eval().to(self.settings.device)
+            if self.folder is not None:
+                save_shared(self.model, self.folder / WEIGHTS)
+        self.run.description[SHARED] = {"codebook": k, "per": "tensor", "ties": []}
 
     def _part(self, index: Tensor) -> Part:
         """A part of the data as the net takes it: normalised, on its device, channels last, in its number format."""

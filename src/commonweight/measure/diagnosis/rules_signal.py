@@ -35,18 +35,21 @@ def exploding_gradient(case: Case) -> list[Finding]:
 
 
 def vanishing_gradient(case: Case) -> list[Finding]:
-    """The gradient of the first layer is a small share of that of the last, though learning suffers."""
+    """The gradient of a layer is a small share of that of the last one, or is cut off on its way."""
     start, model = case.evidence.start, case.evidence.model
-    if start is None or len(start.layers) < 2 or not case.suffers or (model and (model.zero or model.alike)):
+    if start is None or model is None or len(start.layers) < 2 or model.zero or model.alike:
         return []
-    if max(layer.dead_fraction for layer in start.layers) > DEAD:  # no gradient passes units that put out nothing
+    if case.excels or not (case.suffers or model.cut):
         return []
+    if any(layer.dead_fraction > DEAD or layer.saturated_fraction > SATURATED for layer in start.layers):
+        return []  # what such units are fed changes nothing: they are the cause
     last = start.layers[-1].gradient_norm
     weakest = min(start.layers[:-1], key=lambda layer: layer.gradient_norm)
     ratio = weakest.gradient_norm / last if last else math.nan
     if not ratio < VANISHING:
         return []
-    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, Advice("clear_the_way"))]
+    advice = Advice("clear_the_way", {"cut": list(model.cut)})
+    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, advice)]
 
 
 def dead_units(case: Case) -> list[Finding]:

@@ -66,9 +66,10 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "輸入沒有正規化：偏移、離散程度或大小為 {value}，界限為 {threshold}。",
     ),
     "unequal_start": (
-        "Before the first step the layers' outputs differ in size by a factor of {value}; {layer} stands out.",
-        "第一步之前各层输出的大小相差 {value} 倍；{layer} 最为突出。",
-        "第一步之前各層輸出的大小相差 {value} 倍；{layer} 最為突出。",
+        "Before the first step the outputs of {layer} differ by {value} from sample to sample (limit {threshold}): the "
+        "weights begin too large or too small.",
+        "第一步之前，{layer} 的输出在样本之间相差 {value}，界限为 {threshold}：初始权重太大或太小。",
+        "第一步之前，{layer} 的輸出在樣本之間相差 {value}，界限為 {threshold}：初始權重太大或太小。",
     ),
     "frozen_layer": (
         "No step moves the weights of {layer}.",

@@ -1,0 +1,102 @@
+"""What evaluating many points of a loss surface as one batch of nets saves.
+
+What      The loss of a batch of samples at 21 × 21 points of weight space, by `measure.surface.evaluate`: many nets at
+          once by vmap, or one by one where a single net keeps the processor busy.
+Against   A Python loop that sets the weights of the net for each point and evaluates it. Equal losses are asserted.
+Target    10 times as fast.
+How       One thread, seconds of the processor, so that other programs on it count less; alternating, n repeats after a
+          warm-up; medians, and of the ratios also the smallest and the largest.
+Result    benchmarks/results/surface.md, written by this script:
+
+    OMP_NUM_THREADS=1 python benchmarks/surface.py [--repeats 7]
+"""
+
+import argparse
+import time
+from statistics import median
+
+import torch
+from machine import setting, write_result
+from torch.nn import functional as F
+
+from commonweight import data, nets
+from commonweight.measure import surface
+
+SIDE, TARGET = 21, 10
+CASES = [
+    ("xor", "mlp", {"hidden": [4]}, 4),
+    ("iris", "mlp", {"hidden": [10]}, 10),
+    ("iris", "mlp", {"hidden": [10]}, 30),
+    ("iris", "mlp", {"hidden": [10]}, 106),
+    ("diabetes", "mlp", {"hidden": [10]}, 30),
+    ("diabetes", "mlp", {"hidden": [10]}, 300),
+    ("iris", "mlp", {}, 10),
+    ("iris", "mlp", {}, 106),
+    ("digits", "mlp", {}, 200),
+    ("digits", "cnn", {}, 200),
+]
+
+
+def timed(work, *arguments) -> tuple[float, torch.Tensor]:
+    """Seconds of the processor, and what came out."""
+    started = time.process_time()
+    found = work(*arguments)
+    return time.process_time() - started, found
+
+
+def row(name: str, net: str, structure: dict, n_samples: int, repeats: int) -> str:
+    """One line of the table."""
+    loaded = data.load(name)
+    model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, structure=structure).eval()
+    chosen = loaded.train[torch.linspace(0, len(loaded.train) - 1, n_samples).long()]
+    x = loaded.normalisation.apply(loaded.x[chosen])
+    y = loaded.normalisation.apply_target(loaded.y[chosen])
+    loss = F.cross_entropy if loaded.task == "classification" else F.mse_loss
+    axis = torch.linspace(-1, 1, SIDE)
+    points = torch.cartesian_prod(axis, axis)
+    given = (model, loss, x, y, surface.weight_row(model), surface.random_directions(model), points)
+    seconds = []
+    for repeat in range(repeats + 1):
+        each, one_by_one = timed(surface.evaluate_one_by_one, *given)
+        batch, together = timed(surface.evaluate, *given)
+        torch.testing.assert_close(together, one_by_one, rtol=1e-3, atol=1e-4)
+        if repeat:  # the first one warms up
+            seconds.append((each, batch))
+    ratios = sorted(each / batch for each, batch in seconds)
+    micro = [1e6 * median(column) / len(points) for column in zip(*seconds, strict=True)]
+    n_weights = sum(weight.numel() for weight in model.parameters())
+    how = "one by one" if n_weights * n_samples > surface.PRODUCTS else "together"
+    cells = [f"{name}, {net} {structure.get('hidden', '')}", f"{n_weights:,}", f"{n_samples}", how]
+    cells += [f"{value:.0f}" for value in micro]
+    cells += [
+        f"{median(ratios):.1f} ({ratios[0]:.1f} to {ratios[-1]:.1f})",
+        "PASS" if median(ratios) >= TARGET else "FAIL",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Loss surfaces: many nets at once beside one by one.")
+    parser.add_argument("--repeats", type=int, default=7)
+    repeats = parser.parse_args().repeats
+    torch.set_num_threads(1)
+    heads = ["net", "weights", "samples", "how", "loop, µs a point", "`evaluate`, µs", "ratio (least to most)", "≥ 10"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for case in CASES:
+        lines.append(row(*case, repeats))
+        print(lines[-1], flush=True)
+    text = [
+        "# Loss surfaces",
+        "",
+        f"Written by `OMP_NUM_THREADS=1 python benchmarks/surface.py --repeats {repeats}` on {setting()}.",
+        "Time of the processor for a point of 21 × 21; equal losses are asserted. What many nets at once save is the",
+        "cost of calling operators, 50 µs and more for a net; where a net computes longer than that, nothing is saved.",
+        "",
+        *lines,
+        "",
+    ]
+    write_result("surface", "\n".join(text))
+
+
+if __name__ == "__main__":
+    main()
