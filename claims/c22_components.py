@@ -1,17 +1,17 @@
 """A few principal components hold most of the weights' variance; dropping the rest costs little.
 
-Three nets are trained by the defaults of `fit`, five times each: the mlp on 8 × 8 digits, the mlp and the cnn on 5,000
-images of MNIST (at most 8 epochs). A layer's weights are a matrix with a row for each unit or channel; its principal
-components are the directions in which the rows differ, and dropping some leaves each row on the plane of the others. The
-first weights, before training, are looked at in the same way.
+Three nets are trained by the defaults of `fit`, five times each: the mlp on 8 × 8 digits, the mlp and the cnn on
+5,000 images of MNIST (at most 8 epochs). A layer's weights are a matrix with a row for each unit or channel; its
+principal components are the directions in which the rows differ, and dropping some leaves each row on the plane of
+the others. The first weights, before training, are looked at in the same way.
 
 The statement holds two: that the variance is in a few components, and that the others may be dropped. The second does
-not follow from the first, nor the first from the second: what matters for the answer of a net is not how large a weight
-is, but what it meets.
+not follow from the first, nor the first from the second: what matters for the answer of a net is not how large a
+weight is, but what it meets.
 
-Criterion: a few are a quarter of the components, most is 90 %, little is one point. Over all layers of all runs the first
-quarter holds at least 90 % of the variance in the mean, and nets of which all layers keep only the first quarter lose at
-most one point of test accuracy in the mean.
+Criterion: a few are a quarter of the components, most is 90 %, little is one point. Over all layers of all runs the
+first quarter holds at least 90 % of the variance in the mean, and nets of which all layers keep only the first
+quarter lose at most one point of test accuracy in the mean.
 """
 
 import numpy as np
@@ -85,10 +85,13 @@ def run() -> Result:
         ]
         for case in CASES
     ]
+    drawn = (
+        "draws the weights into fewer directions" if quarter > before else "spreads the weights over more directions"
+    )
     verdict = (
-        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training), and nets that "
-        f"keep only these lose {lost:.1f} points; with half of them they lose {half:.1f}. Training does draw the weights "
-        f"into fewer directions; how few may be kept depends on the layer and has to be measured on the score."
+        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training, which {drawn}), "
+        f"and nets that keep only these lose {lost:.1f} points; with half of them they lose {half:.1f}. How few may be "
+        f"kept depends on the layer, and is known from the score, not from the variance."
     )
     numbers = {
         "share of variance in the first quarter": quarter,

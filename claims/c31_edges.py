@@ -1,19 +1,19 @@
 """First layers learn edges, later layers parts.
 
-A net of two convolutions (16 and 32 kernels of 5 × 5, each with maximum pooling) and two fully connected layers (64 and
-10 units) learns 5,000 images, five times each: of MNIST and of Fashion-MNIST. Two numbers say what a unit answers to.
-Orientation selectivity: how much its answer to sine gratings depends on their direction, 0 for not at all, 1 for only one
-(Ringach et al. 2002); a unit that looks for edges has a high one. Class selectivity: how much more it answers to its
-favourite class than to the others, 0 for not at all, 1 for only one (Morcos et al. 2018). Both are compared with the same
-net before training, since random filters have a direction too.
+A net of two convolutions (16 and 32 kernels of 5 × 5, each with maximum pooling) and two fully connected layers (64
+and 10 units) learns 5,000 images, five times each: of MNIST and of Fashion-MNIST. Two numbers say what a unit answers
+to. Orientation selectivity: how much its answer to sine gratings depends on their direction, 0 for not at all, 1 for
+only one (Ringach et al. 2002); a unit that looks for edges has a high one. Class selectivity: how much more it
+answers to its favourite class than to the others, 0 for not at all, 1 for only one (Morcos et al. 2018). Both are
+compared with the same net before training, since random filters have a direction too.
 
-Edges can be measured; parts cannot, without a list of parts. What can be measured is that later units see larger windows,
-which follows from the architecture and is no merit of learning, and that they tell classes apart, more so from layer to
-layer.
+Edges can be measured; parts cannot, without a list of parts. What can be measured is that later units see larger
+windows, which follows from the architecture and is no merit of learning, and that they tell classes apart, more so
+from layer to layer.
 
-Criterion: over the 10 nets, in the mean by more than two standard errors, (1) training raises the orientation selectivity
-of the first layer, (2) the first layer's is above the second's, and (3) class selectivity rises from each layer to the
-next.
+Criterion: over the 10 nets, in the mean by more than two standard errors, (1) training raises the orientation
+selectivity of the first layer, (2) the first layer's is above the second's, and (3) class selectivity rises from each
+layer to the next.
 """
 
 import numpy as np
@@ -89,10 +89,10 @@ def run() -> Result:
     words = ["does", "does not"]
     verdict = (
         f"Training {words[not holds[0]]} raise the orientation selectivity of the first layer "
-        f"({before[:, 0, 0].mean():.2f} to {edges[:, 0].mean():.2f}), which {'is' if holds[1] else 'is not'} above that "
-        f"of the second ({edges[:, 1].mean():.2f}); class selectivity {words[not holds[2]]} rise from each layer to the "
-        f"next ({', '.join(f'{value:.2f}' for value in classes.mean(0))}). That later layers see larger windows is so by "
-        f"construction; that what they answer to are parts is a word for it, not a measurement."
+        f"({before[:, 0, 0].mean():.2f} to {edges[:, 0].mean():.2f}), which {'is' if holds[1] else 'is not'} above "
+        f"that of the second ({edges[:, 1].mean():.2f}); class selectivity {words[not holds[2]]} rise from each layer "
+        f"to the next ({', '.join(f'{value:.2f}' for value in classes.mean(0))}). That later layers see larger windows "
+        f"is so by construction; that what they answer to are parts is a word for it, not a measurement."
     )
     numbers = {f"{layer}, direction": float(edges[:, k].mean()) for k, layer in enumerate(LAYERS.values())}
     numbers |= {f"{layer}, class": float(classes[:, k].mean()) for k, layer in enumerate(LAYERS.values())}
