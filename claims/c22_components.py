@@ -89,7 +89,7 @@ def run() -> Result:
         "draws the weights into fewer directions" if quarter > before else "spreads the weights over more directions"
     )
     verdict = (
-        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training, which {drawn}), "
+        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before: training {drawn}), "
         f"and nets that keep only these lose {lost:.1f} points; with half of them they lose {half:.1f}. How few may be "
         f"kept depends on the layer, and is known from the score, not from the variance."
     )
