@@ -1,6 +1,7 @@
 """Train a network, and ask it."""
 
 import json
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from commonweight.train.run import Run
+
+
+ONLINE = {"net", "target", "task", "lr", "seed", "out", "structure"}
+"""The settings of learning from a stream."""
 
 
 class Precision(StrEnum):
@@ -114,6 +119,7 @@ def train(
     label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
     patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Learn from CSV on standard input, row by row.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network and write a run folder with its weights, records and report."""
@@ -122,8 +128,11 @@ def train(
 
     with joined() as team:
         try:
-            if resume is not None:
-                _refuse_settings(context)
+            if stream:
+                _refuse_settings(context, "--stream learns row by row", ONLINE)
+                run = _learn_stream(net, target, task, lr, seed=seed, out=out, structure=structure)
+            elif resume is not None:
+                _refuse_settings(context, "--resume goes on with the settings of the run", {"data", "net"})
                 run = resume_run(resume, name=data, net=net)
             elif data is None:
                 raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
@@ -161,14 +170,41 @@ def _structure(given: list[str]) -> dict[str, Any]:
     return structure
 
 
-def _refuse_settings(context: typer.Context) -> None:
-    """Refuse what `--resume` takes from the run."""
-    kept = {"data", "net", "resume", "as_json"}
+def _learn_stream(
+    net: str | None,
+    target: str | None,
+    task: str | None,
+    lr: float | None,
+    *,
+    seed: int,
+    out: Path | None,
+    structure: list[str] | None,
+) -> "Run":
+    """Learn from standard input, and show on standard error how it goes."""
+    from commonweight.train.start import DEFAULT_NET
+    from commonweight.train.stream import learn_stream
+
+    return learn_stream(
+        sys.stdin,
+        net=net or DEFAULT_NET[False],
+        target=target,
+        task=task,
+        lr=lr,
+        seed=seed,
+        out="auto" if out is None else out,
+        structure=_structure(structure or []),
+        say=lambda text: print(text, file=sys.stderr),
+    )
+
+
+def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
+    """Refuse what was given beside the options that are taken."""
+    kept = {"resume", "stream", "as_json", *taken}
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise TrainError(f"--resume goes on with the settings of the run: leave {others} out.")
+        raise TrainError(f"{why}: leave {others} out.")
 
 
 @app.command()

@@ -93,7 +93,7 @@ def to_samples(table: Table, name: str, target: str | None, task: str | None) ->
     chosen = len(table.names) - 1 if target is None else table.column(target)
     columns = [column for column in range(len(table.names)) if column != chosen]
     kind, y, classes = encode(
-        _target_values(table, chosen), task, f"the target of '{table.source}'", [table.names[chosen]], table.lines
+        target_values(table, chosen), task, f"the target of '{table.source}'", [table.names[chosen]], table.lines
     )
     return Samples(
         name=name,
@@ -107,7 +107,7 @@ def to_samples(table: Table, name: str, target: str | None, task: str | None) ->
     )
 
 
-def _target_values(table: Table, column: int) -> NDArray[np.float64] | NDArray[np.object_]:
+def target_values(table: Table, column: int) -> NDArray[np.float64] | NDArray[np.object_]:
     """The target, shape (N,): float64 when no cell is text, else all of it as text."""
     values = table.numbers[:, column]
     text = table.text.get(column)
@@ -148,14 +148,15 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
         )
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _parse(file, path, known)
+            return parse(file, path, known)
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not text in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
     except csv.Error as error:
         raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
 
 
-def _parse(file: TextIO, path: Path, known: Sequence[str]) -> Table:
+def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0) -> Table:
+    """Read CSV text as `read_csv` says; lines are counted on from `lines_before`."""
     reader = csv.reader(file, delimiter=_delimiter(file), skipinitialspace=True, strict=True)
     cells = _Cells()
     first: list[str] = []
@@ -166,10 +167,10 @@ def _parse(file: TextIO, path: Path, known: Sequence[str]) -> Table:
             first = [cell.strip() for cell in row]
         if len(row) != len(first):
             raise DataError(
-                f"'{path}' has {len(row)} cells in line {reader.line_num}, but {len(first)} in line {cells.lines[0]};"
-                " give every row the same number of cells"
+                f"'{path}' has {len(row)} cells in line {lines_before + reader.line_num}, but {len(first)} in line"
+                f" {cells.lines[0]}; give every row the same number of cells"
             )
-        cells.add(row, reader.line_num)
+        cells.add(row, lines_before + reader.line_num)
     numbers = np.frombuffer(cells.numbers, dtype=np.float64).reshape(len(cells.lines), len(first))
     has_header = bool(first) and _is_header(first, numbers[1:], cells.text, known)
     if len(cells.lines) == has_header:

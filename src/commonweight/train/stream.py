@@ -1,0 +1,191 @@
+"""Learning from a stream of CSV: a run on the first rows, then online, row by row, in bounded memory."""
+
+import io
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, TextIO
+
+import torch
+from torch import Tensor
+
+from commonweight import nets
+from commonweight.atomic import append_text
+from commonweight.data import tables
+from commonweight.data.dataset import Data, prepare
+from commonweight.data.targets import class_name, encode
+from commonweight.errors import DataError, TrainError
+from commonweight.files import save
+from commonweight.measure.records import Record, to_lines
+from commonweight.train.loop import fit
+from commonweight.train.objective import Part, evaluate
+from commonweight.train.online import RATE, OnlineLearner, Sums
+from commonweight.train.run import RECORDS, WEIGHTS, Run, write_description
+
+FIRST_ROWS = 500
+"""So many lines are a data set of their own: columns, classes, statistics, first weights and a part to validate by."""
+BATCH = 32
+REPORTED = 1000
+"""Rows between two records."""
+LONGEST_LINE = 1 << 20
+STREAM = Path("standard input")
+
+
+def learn_stream(
+    lines: TextIO,
+    *,
+    net: str,
+    target: str | None = None,
+    task: str | None = None,
+    seed: int = 0,
+    lr: float | None = None,
+    out: str | Path | None = "auto",
+    structure: Mapping[str, Any] | None = None,
+    say: Callable[[str], None],
+) -> Run:
+    """Learn from CSV text, one row a line, until it ends or the user interrupts.
+
+    Args:
+        lines: the text, such as standard input; at most `FIRST_ROWS` lines of it are held at once.
+        net, target, task, seed, structure: see `train.start.start_run`.
+        lr: the rate of the online steps; 0.001 by default.
+        out: the run folder, as for `fit`.
+        say: is handed a line for the user every `REPORTED` rows.
+
+    Returns:
+        The run, with the last weights; what came after the first rows is in `results["stream"]`: their number, and the
+        scores of the answers that were given before learning.
+
+    Raises:
+        DataError: a row that does not fit the first ones, with its line.
+        TrainError: a net that learns by a rule of its own.
+    """
+    source = _lines(lines)
+    head = list(itertools.islice(source, FIRST_ROWS))
+    table = tables.parse(io.StringIO("".join(head)), STREAM, ())
+    if not table.has_header:
+        raise DataError("a stream begins with the names of its columns, which cannot be guessed; add that line")
+    data = prepare(tables.to_samples(table, "stream", target, task), seed)
+    if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
+        raise TrainError(f"{net} learns by a rule of its own, from all samples at once: choose another --net.")
+    model = nets.build(net, data.in_shape, data.n_outputs, task=data.task, seed=seed, structure=structure)
+    run = fit(model, data, net=net, seed=seed, out=out, progress=False)
+    say(f"first {len(data):,} rows: {run.summary().splitlines()[1]}")
+    learner = OnlineLearner(model, data, lr or RATE)
+    total = _learn(run, learner, _batches(source, head[0], data, len(head)), say)
+    run.description["results"]["stream"] = {"rows": total.n}
+    if total.n:
+        scores = {"loss": total.loss / total.n, _metric(data): learner.score(total)}
+        run.description["results"]["stream"] |= scores
+    model.eval()
+    if run.folder is not None:
+        save(model, run.folder / WEIGHTS)
+        write_description(run.folder, run.description)
+    return run
+
+
+def _learn(
+    run: Run, learner: OnlineLearner, batches: Iterator[tuple[Tensor, Tensor]], say: Callable[[str], None]
+) -> Sums:
+    """Learn batches until they end or the user interrupts; a record for every `REPORTED` rows."""
+    total, recent, started = Sums(), Sums(), time.perf_counter()
+    try:
+        for x, y in batches:
+            found = learner.partial_fit(x, y)
+            total.add(found)
+            recent.add(found)
+            if recent.n >= REPORTED:
+                record = _record(run, learner, total.n, recent, time.perf_counter() - started)
+                say(
+                    f"row {total.n:,}: loss {record.loss:.4f}, {_metric(learner.data)} {record.metric:.4g} before "
+                    f"learning them, {record.validation_metric:.4g} on rows held back"
+                )
+                recent = Sums()
+    except KeyboardInterrupt:
+        say(f"interrupted after {total.n:,} rows; what was learned is kept")
+    return total
+
+
+def _record(run: Run, learner: OnlineLearner, n: int, recent: Sums, seconds: float) -> Record:
+    """Score the part held back of the first rows, and write a record."""
+    data = learner.data
+    held = data.normalisation.apply(data.x[data.validation])
+    part = Part(held, data.normalisation.apply_target(data.y[data.validation]))
+    scores = evaluate(learner.model, part, learner.loss, data, nullcontext)
+    last = run.records[-1]
+    record = Record(
+        step=last.step + recent.n // BATCH,
+        epoch=last.epoch + recent.n / len(data.train),
+        seconds=run.results["train_seconds"] + seconds,
+        rate=learner.optimizer.param_groups[0]["lr"],
+        loss=recent.loss / recent.n,
+        metric=learner.score(recent),
+        validation_loss=scores["loss"],
+        validation_metric=scores[_metric(data)],
+    )
+    run.records.append(record)
+    if run.folder is not None:
+        append_text(run.folder / RECORDS, to_lines([record]))
+    return record
+
+
+def _metric(data: Data) -> str:
+    return "accuracy" if data.task == "classification" else "rmse"
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a text, none of them longer than `LONGEST_LINE`.
+
+    Raises:
+        DataError: a longer one, or bytes that are no text.
+    """
+    try:
+        while line := file.readline(LONGEST_LINE):
+            if len(line) == LONGEST_LINE:
+                raise DataError(f"'{STREAM}' has a line of more than {LONGEST_LINE:,} characters; expected rows of CSV")
+            yield line
+    except UnicodeDecodeError as error:
+        raise DataError(f"'standard input' is not text in UTF-8 ({error.reason}); send CSV in UTF-8") from error
+
+
+def _batches(lines: Iterator[str], header: str, data: Data, n_before: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (B, F) and targets of `BATCH` rows at a time, read as the table of the first ones.
+
+    Args:
+        lines: those that follow.
+        header: the line with the names of the columns.
+        data: of the first rows.
+        n_before: lines that were read before.
+
+    Raises:
+        DataError: another number of cells, text or a missing value where numbers stood, or a class that is new.
+    """
+    while batch := list(itertools.islice(lines, BATCH)):
+        if any(line.strip() for line in batch):
+            text = io.StringIO("".join([header, *batch]))
+            table = tables.parse(text, STREAM, (*data.features, data.target), n_before - 1)
+            x = table.features([table.column(name) for name in data.features])
+            yield x, _targets(table, data)
+        n_before += len(batch)
+
+
+def _targets(table: tables.Table, data: Data) -> Tensor:
+    """The index of each row's class, (B,), or its value, (B, 1).
+
+    Raises:
+        DataError: a class that is new, or a target that is no number.
+    """
+    values = tables.target_values(table, table.column(data.target))
+    if not data.classes:
+        _, y, _ = encode(values, "regression", f"the target of '{STREAM}'", [data.target], table.lines)
+        return y
+    names = [value if isinstance(value, str) else class_name(value) for value in values.tolist()]
+    for name, line in zip(names, table.lines, strict=True):
+        if name not in data.classes:
+            raise DataError(
+                f"'{STREAM}' has the class '{name[:40]}' in line {line}, which the first {FIRST_ROWS} lines have"
+                " not; send a few rows of every class first"
+            )
+    return torch.tensor([data.classes.index(name) for name in names])
