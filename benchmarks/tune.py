@@ -85,12 +85,13 @@ def main() -> None:
             ]
             lines.append("| " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
+    command = f"OMP_NUM_THREADS=1 python benchmarks/tune.py --trials {given.trials} --seeds {given.seeds}"
     text = [
         "# Tuning",
         "",
-        f"Written by `OMP_NUM_THREADS=1 python benchmarks/tune.py --trials {given.trials} --seeds {given.seeds}` on {setting()}.",
-        f"Mean and standard error over {given.seeds} seeds, each with another split; {given.trials} trials a search, the first of",
-        "which takes the defaults. Seconds of the processor for a search, or for the one training by defaults.",
+        f"Written by `{command}` on {setting()}.",
+        f"Mean and standard error over {given.seeds} seeds, each with another split; {given.trials} trials a search, the",
+        "first of which takes the defaults. Seconds of the processor for a search, or for the one training by defaults.",
         "",
         *lines,
         "",
