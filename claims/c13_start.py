@@ -94,11 +94,11 @@ def run() -> Result:
 
 def draw(losses: dict[str, list[float]]) -> Figure:
     """Training loss by epoch, for the first seed; what should stop is dashed, what is only shown dotted."""
-    figure = Figure(figsize=(6.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 3.6), layout="constrained")
     axes = figure.subplots()
     for number, (rule, values) in enumerate(losses.items()):
         style = "--" if rule in STOPPED else ":" if rule in SHOWN else "-"
         axes.plot(range(1, EPOCHS + 1), values, style, color=f"C{number % 10}", label=rule)
     axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
-    axes.legend(fontsize=7, ncols=2)
+    figure.legend(loc="outside right upper", fontsize=8)
     return figure

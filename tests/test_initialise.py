@@ -367,6 +367,15 @@ def test_nets_of_the_catalogue_can_learn_from_where_they_start(net, batch):
     assert check_start(model, *batch, loss=getattr(model, "loss", None)).findings == ()
 
 
+@pytest.mark.parametrize("kind", [nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Hardtanh])
+def test_activations_without_two_ends_do_not_saturate(kind, batch):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), kind(), nn.Linear(32, 10))
+    initialise(net, "lsuv", batch[0])
+    start = check_start(net, *batch)
+    assert start.findings == ()
+    assert [(layer.name, layer.saturated) for layer in start.layers] == [("1", None), ("2", None), ("3", None)]
+
+
 # fit and the command line
 
 

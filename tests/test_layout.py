@@ -27,6 +27,7 @@ LEVELS = [
     {"nets", "measure", "verdicts", "export", "parallel"},
     {"compress"},
     {"train", "claims"},
+    {"lab"},
     {"cli"},
 ]
 LEVEL = {part: level for level, parts in enumerate(LEVELS) for part in parts}

@@ -66,13 +66,13 @@ NETS: dict[str, tuple[str, dict[str, Any], str, int]] = {
 }
 CELLS = (
     *[("digits", net) for net in ("mlp", "tanh", "deep", "cnn", "plain", "lenet5", "gru")],
-    *[("mnist-5k", net) for net in ("mlp", "deep", "cnn", "plain", "gru")],
-    *[("fashion-mnist", net) for net in ("mlp", "tanh", "cnn", "plain")],
+    *[("mnist-5k", net) for net in ("mlp", "plain", "cnn")],
+    *[("fashion-mnist", net) for net in ("cnn", "mlp")],
     *[("wine", net) for net in ("mlp", "deep")],
     *[("breast-cancer", net) for net in ("mlp", "tanh")],
     *[("gunpoint", net) for net in ("mlp", "cnn")],
     *[("basic-motions", net) for net in ("gru", "cnn")],
-    *[("building", net) for net in ("mlp", "tanh", "deep")],
+    *[("building", net) for net in ("tanh", "deep")],
     *[("diabetes", net) for net in ("mlp", "tanh")],
 )
 HALF = {cell: "tuning" if place % 2 == 0 else "evaluation" for place, cell in enumerate(CELLS)}

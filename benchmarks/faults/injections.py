@@ -275,8 +275,8 @@ def rare_classes(setup: Setup) -> Setup:
 def raw_values(setup: Setup) -> Setup:
     """Values in other units, and far from 0, without normalisation."""
     of = setup.data
-    axis = (1, -1) + (1,) * (of.x.ndim - 2)
-    units = torch.logspace(0, 3, of.x.shape[1]).reshape(axis) if of.x.ndim == 2 else torch.full(axis, 255.0)
+    table_like = of.x.ndim == 2
+    units = torch.logspace(0, 3, of.x.shape[1]) if table_like else torch.tensor(255.0)
     x = of.normalisation.apply(of.x) * units + 5 * units
     plain = Normalisation(
         torch.zeros_like(of.normalisation.mean),

@@ -4,6 +4,8 @@ A message says what was given, what was expected and what to do, in one sentence
 and exits with code 2.
 """
 
+from typing import Any
+
 
 class CommonweightError(Exception):
     """Base of all errors that this library raises on purpose."""
@@ -40,7 +42,7 @@ class TrainError(CommonweightError):
 class DivergedError(TrainError):
     """A training whose loss is no number any more; `run` is what was recorded until then, with its diagnosis."""
 
-    def __init__(self, sentence: str, run: object) -> None:
+    def __init__(self, sentence: str, run: Any) -> None:
         super().__init__(sentence)
         self.run = run
 
@@ -55,3 +57,7 @@ class KernelError(CommonweightError):
 
 class CompressError(CommonweightError):
     """Codebooks that cannot be had: numbers of values or rows, or layers to keep, that do not exist."""
+
+
+class LabError(CommonweightError):
+    """Something the lab was asked for that it cannot do, or a message to it that is none."""

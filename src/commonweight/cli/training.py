@@ -118,6 +118,10 @@ def train(
     augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
     patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
+    soft_sharing: Annotated[int | None, typer.Option(help="Values that each weight tensor ends with.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Begin again with what is wrong put right; keep the better run.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Learn from CSV on standard input, row by row.")] = False,
     as_json: AsJson = False,
@@ -138,10 +142,11 @@ def train(
                 raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
             else:
                 settings: dict[str, Any] = {"epochs": epochs, "goal": goal, "lr": lr, "batch_size": batch_size}
+                settings |= {"repair": True} if repair else {}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
                 held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
                 held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
-                held |= {"patience": patience}
+                held |= {"patience": patience, "soft_sharing": soft_sharing}
                 settings |= {name: value for name, value in held.items() if value is not None}
                 settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}

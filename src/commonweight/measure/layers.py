@@ -44,6 +44,13 @@ class StepStatistics:
         """One entry for each module that has trainable weights of its own, in the order of the model."""
         return tuple(self._layer(name, module) for name, module in self.modules)
 
+    def signals(self) -> tuple[float, ...]:
+        """For each of `layers()`, the deviation of its outputs from sample to sample: √ of the mean variance of a unit.
+
+        Unlike the deviation of all outputs, it has no part in it from biases, which are the same for all samples.
+        """
+        return tuple(_signal(self.outputs[name]) if name in self.outputs else 0.0 for name, _ in self.modules)
+
     def _hook(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
@@ -104,6 +111,10 @@ def _states(units_UN: Tensor) -> tuple[float, float]:
     edge = EDGE * (high - low)
     near = ((units_UN - low < edge) | (high - units_UN < edge)) & (units_UN != 0)
     return float(dead_U.float().mean()), float(near.float().mean())
+
+
+def _signal(outputs: Tensor) -> float:
+    return float(outputs.float().var(0, correction=0).mean().sqrt())
 
 
 def _quantiles(weights: Tensor) -> tuple[float, ...]:

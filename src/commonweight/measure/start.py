@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 NEAR = 0.05
 """A unit is saturated within this share of the range of its activation from one of its ends."""
-RANGES = {"aten::sigmoid": (0.0, 1.0), "aten::tanh": (-1.0, 1.0), "aten::hardtanh": (-1.0, 1.0)}
-ACTIVATIONS = {*RANGES, *(f"aten::{name}" for name in ("relu", "leaky_relu", "gelu", "silu", "elu", "softplus"))}
+RANGES = {"aten::sigmoid": (0.0, 1.0), "aten::tanh": (-1.0, 1.0)}
+OTHERS = ("relu", "leaky_relu", "gelu", "silu", "elu", "softplus", "hardtanh")
+ACTIVATIONS = {*RANGES, *(f"aten::{name}" for name in OTHERS)}
 MOST_SATURATED = 0.5
 
 WORDS = {

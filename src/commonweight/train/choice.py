@@ -10,10 +10,11 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.flat import FlatNet
+from commonweight.train.jacobian import Jacobian
 from commonweight.train.objective import loss_kind
 from commonweight.train.together import Team
 
-WHOLE_BATCH = {"descent": 1000, "lbfgs": 100, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
+WHOLE_BATCH = {"descent": 1000, "lbfgs": 200, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
 """Rules that take all samples at each step, and how many epochs (which are then steps) are good for most."""
 SMALL_NET, JACOBIAN_WORK = 1000, 2e9
 """Weights, and products for each Jacobian, up to which Levenberg-Marquardt is the rule for values to predict."""
@@ -101,7 +102,7 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
         )
     try:
         net = FlatNet(model)
-        net.jacobian(net.read(), torch.zeros(2, *data.in_shape, device=net.read().device))
+        Jacobian(net)(net.read(), torch.zeros(2, *data.in_shape, device=net.read().device))
     except RuntimeError as error:
         reason = str(error).strip().split("\n")[0]
         raise TrainError(

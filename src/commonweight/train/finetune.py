@@ -73,7 +73,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
         device="cpu",
         seed=seed,
     )
-    size, part = settings.batch_size, _part(data, data.train)
+    size, part = settings.batch_size, part_of(data, data.train)
     in_epoch = len(part) // size
     steps = epochs * in_epoch
     loss_of = loss_function(model, data, settings.label_smoothing)
@@ -152,7 +152,7 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
     Returns:
         A tensor for each parameter, by every name that it has; those that get no gradient are left out.
     """
-    part = _part(data, data.train)
+    part = part_of(data, data.train)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(part)))[:FISHER_SAMPLES]
     loss_of = loss_function(model, data, 0.0)
     squares: dict[nn.Parameter, Tensor] = {}
@@ -175,11 +175,12 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
 def score(model: nn.Module, data: Data, index: Tensor | None = None) -> dict[str, float]:
     """Scores on the test part, or on samples of other indices, in float32: loss and accuracy, or loss, rmse and r2."""
     full: Callable[[], AbstractContextManager[object]] = nullcontext
-    part = _part(data, data.test if index is None else index)
+    part = part_of(data, data.test if index is None else index)
     return evaluate(model, part, loss_function(model, data, 0.0), data, full)
 
 
-def _part(data: Data, index: Tensor) -> Part:
+def part_of(data: Data, index: Tensor) -> Part:
+    """Samples of the data by their indices, normalised, on the CPU and, if images, channels last."""
     inputs = data.normalisation.apply(data.x[index])
     if inputs.ndim == 4:
         inputs = inputs.to(memory_format=torch.channels_last)

@@ -8,8 +8,7 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.func import functional_call, vmap
 
 BLOCK = 4096
 """Samples that go through the net at once, so that memory does not grow with the data."""
@@ -35,29 +34,12 @@ class FlatNet:
         self.shapes = {name: weight.shape for name, weight in self.copy.named_parameters() if weight.requires_grad}
         self.sizes = [shape.numel() for shape in self.shapes.values()]
         self.n = sum(self.sizes)
-        self._traced: dict[torch.Size, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {}
 
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the net answers with the weights θ (n,) to the samples x (B, ...): shape (B, n_outputs)."""
         parts = zip(self.shapes.items(), torch.split(theta, self.sizes), strict=True)
         answers: Tensor = functional_call(self.copy, {name: part.view(shape) for (name, shape), part in parts}, (x,))
         return answers
-
-    def jacobian(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """∂outputs/∂θ of each sample, shape (B, n_outputs, n), and the outputs (B, n_outputs).
-
-        By reverse mode for each output of each sample (`jacrev` under `vmap`). What that does is traced once for each
-        shape of x and then run as a plain list of operations, which takes a third of the time for small nets.
-        """
-
-        def one(theta: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
-            outputs = self.outputs(theta, sample[None])[0]
-            return outputs, outputs
-
-        if x.shape not in self._traced:
-            every = vmap(jacrev(one, has_aux=True), in_dims=(None, 0))
-            self._traced[x.shape] = make_fx(every)(theta, x)
-        return self._traced[x.shape](theta, x)
 
     def read(self) -> Tensor:
         """The weights of the model now, shape (n,)."""

@@ -11,8 +11,8 @@ from commonweight.train.flat import Objective
 
 POPULATION = 64
 ELITE = 2
-RIVALS = 3
-BLEND = 0.3
+RIVALS = 5
+BLEND = 0.5
 MUTATED = 0.1
 
 
@@ -40,8 +40,9 @@ def evolve(
         TrainError: fewer than 4 members.
 
     Example:
-        >>> start = torch.randn(50, 3, generator=Generator().manual_seed(0))
-        >>> last, costs = evolve(lambda p: ((p - 1) ** 2).sum(1), start, generations=60)
+        >>> seeded = Generator().manual_seed(0)
+        >>> start = torch.randn(50, 3, generator=seeded)
+        >>> last, costs = evolve(lambda p: ((p - 1) ** 2).sum(1), start, generations=60, generator=seeded)
         >>> bool((last[0] - 1).abs().max() < 0.01)
         True
     """

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from commonweight.train.flat import BLOCK, Objective
+from commonweight.train.jacobian import Jacobian
 
 JACOBIAN_BYTES = 1 << 27
-"""Of the rows of the Jacobian that are held at once, in the precision of the net and in float64."""
+"""Of the rows of the Jacobian that are held at once, and of what is made of them."""
 FIRST_DAMPING = 1e-3
 TRIALS = 8
 FIRST_DECAY = 1e-6
@@ -32,7 +33,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     learned, L looks like noise and this λ like a strong one; so λ begins near 0, and each step multiplies it by the
     tenth root of what is missing.
 
-    The Jacobian is worked out in blocks of samples, of which only G (n, n) is kept, in float64.
+    The Jacobian is worked out in blocks of samples, of which only G (n, n) is kept; it is solved in float64.
 
     Args:
         params: weights, as for any torch optimiser.
@@ -43,13 +44,16 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     def __init__(self, params: Iterable[Any], lr: float = 1.0, *, bayesian: bool = False) -> None:
         super().__init__(params, {"lr": lr})
         self.bayesian = bayesian
+        self.jacobian: Jacobian | None = None
 
     @torch.no_grad()
     def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure
         """One Jacobian, and as many trials of μ as it takes to get lower; no step after `TRIALS` without success."""
         state = self.state[self.param_groups[0]["params"][0]]
         theta = objective.net.read()
-        curvature, slope, value = gauss_newton(objective, theta)
+        if self.jacobian is None or self.jacobian.net is not objective.net:
+            self.jacobian = Jacobian(objective.net)
+        curvature, slope, value = gauss_newton(objective, self.jacobian, theta)
         decay = state.setdefault("decay", FIRST_DECAY if self.bayesian else 0.0)
         curvature.diagonal().add_(decay)
         slope += decay * theta
@@ -74,30 +78,32 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             state["decay"] = decay * (probable / decay) ** SHARE_OF_DECAY
 
 
-def gauss_newton(objective: Objective, theta: Tensor) -> tuple[Tensor, Tensor, float]:
-    """G and ∂L/∂θ at θ (n,), of shapes (n, n) and (n,) in float64, and L; see `LevenbergMarquardt`."""
+def gauss_newton(objective: Objective, jacobian: Jacobian, theta: Tensor) -> tuple[Tensor, Tensor, float]:
+    """G and ∂L/∂θ at θ (n,), of shapes (n, n) and (n,), and L; see `LevenbergMarquardt`.
+
+    Blocks are multiplied in the precision of the net and added up in float64.
+    """
     net, value = objective.net, 0.0
     curvature = torch.zeros(net.n, net.n, dtype=torch.float64, device=theta.device)
     slope = torch.zeros(net.n, dtype=torch.float64, device=theta.device)
     wide = objective.targets.shape[1] if objective.kind == "squares" else int(objective.targets.amax()) + 1
-    rows = max(1, JACOBIAN_BYTES // (net.n * wide * (theta.element_size() + 8)))
+    rows = max(1, JACOBIAN_BYTES // (net.n * wide * (2 * theta.element_size())))
     for inputs, targets, share in objective.blocks(min(rows, BLOCK)):
-        jacobian_BCn, outputs_BC = net.jacobian(theta, inputs)
+        jacobian_BCn, outputs_BC = jacobian(theta, inputs)
         with torch.enable_grad():
             outputs_BC = outputs_BC.detach().requires_grad_()
             loss = objective.loss(outputs_BC, targets)
             (errors_BC,) = torch.autograd.grad(loss, outputs_BC)
         value += share * loss.item()
-        jacobian_BCn = jacobian_BCn.double()
-        slope += share * (errors_BC.double().flatten() @ jacobian_BCn.flatten(0, 1))
+        slope += share * (errors_BC.flatten() @ jacobian_BCn.flatten(0, 1))
         if objective.kind == "squares":
             scale = 2 / outputs_BC.numel()
         else:
-            p_BC1 = outputs_BC.detach().double().softmax(1)[..., None]
+            p_BC1 = outputs_BC.detach().softmax(1)[..., None]
             jacobian_BCn = p_BC1.sqrt() * (jacobian_BCn - (p_BC1 * jacobian_BCn).sum(1, keepdim=True))
             scale = 1 / len(outputs_BC)
         rows_Rn = jacobian_BCn.flatten(0, 1)
-        curvature.addmm_(rows_Rn.T, rows_Rn, alpha=share * scale)
+        curvature += share * scale * (rows_Rn.T @ rows_Rn)
     return curvature, slope, value
 
 

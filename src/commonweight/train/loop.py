@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from commonweight.atomic import append_text, fill, own_tensors, write_text
 from commonweight.census import count
+from commonweight.compress import open_shared
+from commonweight.compress import save as save_shared
 from commonweight.data.dataset import Data
 from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
@@ -37,6 +40,7 @@ from commonweight.train.run import (
     CHECKPOINT,
     RECORDS,
     REPORT,
+    SHARED,
     WEIGHTS,
     Run,
     begin_folder,
@@ -45,6 +49,7 @@ from commonweight.train.run import (
     write_description,
 )
 from commonweight.train.settings import Settings, choose_settings
+from commonweight.train.soft_sharing import is_shared, soft_share
 from commonweight.train.together import Team
 
 CHECKPOINT_SECONDS = 2.0
@@ -77,6 +82,8 @@ def fit(
     augment: Sequence[str] = (),
     label_smoothing: float | None = None,
     patience: float | None = None,
+    soft_sharing: int | None = None,
+    repair: bool = False,
 ) -> Run:
     """Train a network, keep the weights of its best check, and score them once on the test part.
 
@@ -92,8 +99,9 @@ def fit(
         net: how to build the model again, a name of `commonweight.nets` or file.py:factory; a model of
             `commonweight.nets.build` knows it.
         progress: show it on standard error.
-        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience: what holds the net back, see `Settings`
-            and `train.regularise`.
+        l1, l2, max_norm, noise, sparsity, augment, label_smoothing, patience, soft_sharing: what holds the net back,
+            see `Settings`, `train.regularise` and `train.soft_sharing`.
+        repair: begin again with what is wrong put right, and keep the better run: see `train.repair`.
 
     Returns:
         The run, with the best weights in `run.model`.
@@ -128,9 +136,15 @@ def fit(
         augment=augment,
         label_smoothing=label_smoothing,
         patience=patience,
+        soft_sharing=soft_sharing,
         init=init,
     )
     net = net or getattr(model, "built_as", None)
+    if repair:
+        from commonweight.train.repair import fit_repaired  # which calls this function
+
+        given = {name: value for name, value in asdict(settings).items() if name in signature(fit).parameters}
+        return fit_repaired(model, data, out=out, net=net, progress=progress, **given)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
     whitening = data.normalisation.whitening
@@ -226,6 +240,7 @@ class Trainer:
         self.regulariser = Regulariser(model, settings, self.steps)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
+        self.is_shared = False
         self.order = torch.empty(0, dtype=torch.int64)
         self.order_epoch = -1
 
@@ -372,7 +387,7 @@ class Trainer:
             return
         tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
         self._write_check(record, is_best=False)
-        self._keep(nonfinite=tensor)
+        self._keep(nonfinite=tensor, ended=True)
         raise DivergedError(
             f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
             f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
@@ -408,6 +423,7 @@ class Trainer:
             models = {"model": self.model, "average": self.average}
             self.progress = load_checkpoint(folder / CHECKPOINT, models, self.optimizer)
             self.best = own_tensors(load(folder / WEIGHTS, deepcopy(self.average)))
+            self.is_shared = is_shared(folder / WEIGHTS)
             self.run.records[:] = read_records(folder / RECORDS)[: self.progress.checks]
         if self.folder is not None:
             write_text(folder / RECORDS, to_lines(self.run.records))
@@ -415,6 +431,8 @@ class Trainer:
     def finish(self) -> None:
         """Fill the model with its best weights, score them on the test part, count, and write results and report."""
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
+        if self.settings.soft_sharing is not None:
+            self._share(self.settings.soft_sharing)
         test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
         census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
@@ -428,7 +446,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
-        self._keep(recalls=recalls(self.model, self.validation, self.data))
+        self._keep(recalls=recalls(self.model, self.validation, self.data), ended=True)
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,
@@ -439,6 +457,18 @@ class Trainer:
                 data=self.data,
             )
             write_description(self.folder, self.run.description)
+
+    def _share(self, k: int) -> None:
+        """Go on with the best weights under soft sharing, each process by itself; done once, however interrupted."""
+        if self.is_shared and self.run.folder is not None:
+            open_shared(self.run.folder / WEIGHTS, self.model)
+        else:
+            epochs = None if self.objective is not None else self.settings.epochs
+            soft_share(self.model.cpu(), self.data, k, epochs=epochs, seed=self.settings.seed)
+            self.model.eval().to(self.settings.device)
+            if self.folder is not None:
+                save_shared(self.model, self.folder / WEIGHTS)
+        self.run.description[SHARED] = {"codebook": k, "per": "tensor", "ties": []}
 
     def _part(self, index: Tensor) -> Part:
         """A part of the data as the net takes it: normalised, on its device, channels last, in its number format."""

@@ -20,7 +20,7 @@ WARM_UP_EPOCHS = 0.25
 
 
 class LBFGS(torch.optim.LBFGS):
-    """torch's L-BFGS (Liu & Nocedal 1989) with its search for the strong conditions of Wolfe; a step is ten of its own.
+    """torch's L-BFGS (Liu & Nocedal 1989) with a search for the strong conditions of Wolfe; a step is four of its own.
 
     Args:
         params: weights, as for any torch optimiser.
@@ -28,10 +28,10 @@ class LBFGS(torch.optim.LBFGS):
     """
 
     def __init__(self, params: Iterable[Any], lr: float = 1.0) -> None:
-        super().__init__(params, lr, max_iter=10, max_eval=15, history_size=20, line_search_fn="strong_wolfe")
+        super().__init__(params, lr, max_iter=4, max_eval=8, history_size=20, line_search_fn="strong_wolfe")
 
     def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure
-        """Ten directions, each with its line search."""
+        """Four directions, each with its line search."""
 
         def closure() -> float:
             value, slope = objective.gradient(objective.net.read())

@@ -50,6 +50,8 @@ class Settings:
         patience: epochs without a better validation score after which training stops.
         l1, l2, max_norm, noise, sparsity: see `train.regularise`; 0 (of max_norm, None) for none of it.
         augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
+        soft_sharing: values that each weight tensor ends with, see `train.soft_sharing`, which goes on with the best
+            weights for as many epochs again; None to leave them free.
         reason: why this optimizer, where nobody said which.
         init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
@@ -74,6 +76,7 @@ class Settings:
     noise: float = 0.0
     sparsity: float = 0.0
     augment: Sequence[str] = ()
+    soft_sharing: int | None = None
     reason: str = ""
     init: str = "auto"
 
@@ -98,6 +101,7 @@ def choose_settings(
     augment: Sequence[str] = (),
     label_smoothing: float | None = None,
     patience: float | None = None,
+    soft_sharing: int | None = None,
     init: str = "auto",
 ) -> Settings:
     """Check what was given and fill in the rest from the size of the data and the kind of net.
@@ -114,6 +118,7 @@ def choose_settings(
     require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
     _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
     _require_images(data, augment)
+    _require_groups(model, soft_sharing)
     if optimizer not in ("auto", *OPTIMIZERS):
         raise TrainError(f"The optimizer is auto or one of {', '.join(OPTIMIZERS)}; got {optimizer!r}.")
     if precision not in ("auto", "float32", "bfloat16"):
@@ -124,14 +129,8 @@ def choose_settings(
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
-    restraints: dict[str, Any] = {
-        "l1": l1,
-        "l2": l2,
-        "max_norm": max_norm,
-        "noise": noise,
-        "sparsity": sparsity,
-        "augment": augment,
-    }
+    restraints: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
+    restraints["augment"] = list(augment)
     given = {name: value or None for name, value in restraints.items()}
     given |= {"batch_size": batch_size, "lr": lr, "precision": None if precision == "auto" else precision}
     chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
@@ -156,12 +155,8 @@ def choose_settings(
         checks_per_epoch=4,
         check_steps=1 if whole else 25,
         patience=patience or max(5, epochs / 3),
-        l1=l1,
-        l2=l2,
-        max_norm=max_norm,
-        noise=noise,
-        sparsity=sparsity,
-        augment=list(augment),
+        **restraints,
+        soft_sharing=soft_sharing,
         reason=reason,
         init=init,
     )
@@ -199,10 +194,14 @@ def _require_batch(model: nn.Module, batch_size: int) -> None:
 
 
 def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
-    """What was given; 0.1 for classes when nothing was, since it seldom harms."""
+    """What was given; when nothing was, 0.1 where there is a cross entropy of classes, since it seldom harms.
+
+    Raises:
+        TrainError: labels that cannot be smoothed.
+    """
     classes = data.task == "classification"
     if given is None:
-        return 0.1 if classes else 0.0
+        return 0.1 if classes and not hasattr(model, "loss") else 0.0
     require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
     if given and (not classes or hasattr(model, "loss")):
         why = "this net prescribes its own loss" if classes else f"{data.name} has values to predict, not classes"
@@ -215,6 +214,22 @@ def _require_restraint(strengths: Mapping[str, float], max_norm: float | None, s
         require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
     require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
     require("sparsity", sparsity, lambda value: 0 <= value < 1, "the share of weights that are 0, from 0 to below 1")
+
+
+def _require_groups(model: nn.Module, soft_sharing: int | None) -> None:
+    """Refuse more values for a weight tensor than the largest has weights.
+
+    Raises:
+        TrainError: as said.
+    """
+    whole = "a whole number from 1 to 256"
+    require("soft_sharing", soft_sharing, lambda value: isinstance(value, int) and 1 <= value <= 256, whole)
+    largest = max((weight.numel() for weight in model.parameters()), default=0)
+    if soft_sharing is not None and soft_sharing >= largest:
+        raise TrainError(
+            f"Soft sharing needs more weights than values, but the largest tensor of this net has {largest}: take "
+            f"fewer than {soft_sharing}."
+        )
 
 
 def _require_images(data: Data, kinds: Sequence[str]) -> None:

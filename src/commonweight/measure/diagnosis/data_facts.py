@@ -49,7 +49,7 @@ def data_facts(data: Data) -> DataFacts:
         n_validation=len(data.validation),
         n_outputs=data.n_outputs,
         counts=tuple(counts),
-        leaked=_leaked(data),
+        leaked=float(leaked(data).float().mean()),
         chance=float(sizes.max() / sizes.sum()) if classes else 0.0,
         reference=max(references),
         nearest=own,
@@ -58,6 +58,38 @@ def data_facts(data: Data) -> DataFacts:
         validation_deviation=1.0 if classes else _deviation(data.y[data.validation]),
     )
     return _with_inputs(facts, data)
+
+
+def leaked(data: Data) -> Tensor:
+    """Which validation samples equal a training sample, value for value: bool of shape (n_validation,).
+
+    Candidates have the same projection on one random line, up to rounding; then all values are compared.
+    """
+    line = torch.from_numpy(np.random.default_rng(0).standard_normal(data.x[0].numel(), dtype=np.float32))
+    train, validation = (data.x[index].flatten(1) @ line for index in (data.train, data.validation))
+    order = train.argsort()
+    place = torch.searchsorted(train[order], validation - validation.abs() * 1e-6).tolist()
+    found = []
+    for new, first in zip(data.validation.tolist(), place, strict=True):
+        near = data.train[order[first : first + 4]]
+        found.append(bool((data.x[near].flatten(1) == data.x[new].flatten()).all(1).any()))
+    return torch.tensor(found)
+
+
+def contradicting(data: Data, index: Tensor) -> Tensor:
+    """Which of these samples have another class than most of their nearest training samples: bool, (len(index),).
+
+    Wilson, "Asymptotic properties of nearest neighbor rules using edited data" (1972), with `NEIGHBOURS` neighbours.
+    """
+    plain = Normalisation.fit(data.x, data.y, data.train)
+    x, y = plain.apply(data.x[data.train]).flatten(1), _targets(data, data.train)
+    k = min(NEIGHBOURS, len(x) - 1)
+    found = []
+    for some in torch.split(index, SAMPLES):
+        distance = torch.cdist(plain.apply(data.x[some]).flatten(1), x)
+        distance[some[:, None] == data.train] = torch.inf
+        found.append(_voted(y, distance, k).argmax(1) != data.y[some])
+    return torch.cat(found)
 
 
 def _some(index: Tensor, most: int) -> Tensor:
@@ -95,20 +127,6 @@ def _score(said: Tensor, y: Tensor, classes: bool) -> float:
 
 def _deviation(y: Tensor) -> float:
     return float(((y - y.mean(0)) ** 2).mean().sqrt())
-
-
-def _leaked(data: Data) -> float:
-    """The share of validation samples that equal a training sample: candidates by one projection, then compared."""
-    generator = np.random.default_rng(0)
-    line = torch.from_numpy(generator.standard_normal(data.x[0].numel(), dtype=np.float32))
-    train, validation = (data.x[index].flatten(1) @ line for index in (data.train, data.validation))
-    order = train.argsort()
-    place = torch.searchsorted(train[order], validation - validation.abs() * 1e-6)
-    found = 0
-    for new, first in zip(data.validation.tolist(), place.tolist(), strict=True):
-        near = data.train[order[first : first + 4]]
-        found += bool((data.x[near].flatten(1) == data.x[new].flatten()).all(1).any())
-    return found / len(data.validation)
 
 
 def _with_inputs(facts: DataFacts, data: Data) -> DataFacts:

@@ -64,7 +64,9 @@ class ModelFacts:
         zero, alike: modules whose weights are all 0; whose units all have the same weights.
         norms: its batch normalisations.
         broken_ties: declared ties that do not hold, as equations.
+        signals: for each layer of the first record, the deviation of its outputs from sample to sample.
         straight: pairs "a -> b" of linear layers without an activation between.
+        cut: modules that hand on a signal, but no gradient.
         squashed: the activation that the outputs went through, such as "Sigmoid"; empty if none, or a (log) softmax.
     """
 
@@ -75,7 +77,9 @@ class ModelFacts:
     alike: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     broken_ties: tuple[str, ...] = ()
+    signals: tuple[float, ...] = ()
     straight: tuple[str, ...] = ()
+    cut: tuple[str, ...] = ()
     squashed: str = ""
 
 
@@ -90,7 +94,8 @@ class LossFacts:
         linear: whether twice the outputs give twice the loss, as the negative log likelihood does.
         pull: how well the loss pulls the outputs to the targets. For classification the cosine between the descent of
             the loss and the way to the right class, onehot - softmax(outputs), over all outputs of the batch; for
-            regression 1 - ‖∇loss(targets)‖ / ‖∇loss(targets + 1)‖, which is 1 if the targets are where it rests.
+            regression 1 - ‖∇loss(targets)‖ / ‖∇loss(targets + 1)‖, 1 if the targets are where it rests,
+            and negative if it leads away from them.
     """
 
     probabilities: bool = False
@@ -111,6 +116,7 @@ class Evidence:
         steps: optimiser steps planned; 0 where unknown.
         start: the record of the first step, whose layers are as the net began; None before it.
         nonfinite: the first tensor with a value that is not finite, such as "output of hidden2"; empty while all are.
+        ended: whether training is over.
         recalls: share of the validation samples of each class that the best weights answer rightly; empty till the end.
     """
 
@@ -123,6 +129,7 @@ class Evidence:
     steps: int = 0
     start: Record | None = None
     nonfinite: str = ""
+    ended: bool = False
     recalls: tuple[float, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:

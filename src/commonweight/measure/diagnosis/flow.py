@@ -44,6 +44,7 @@ class Flow:
         self.origin: dict[tuple[int, int, int], str] = {}  # the linear layer that a tensor comes from
         self.made_by: dict[tuple[int, int, int], nn.Module] = {}
         self.pairs: list[str] = []
+        self.cut: list[str] = []  # modules that hand no gradient back
         self.kept: list[Tensor] = []  # so that no memory is used twice
         self.handles: list[RemovableHandle] = []
 
@@ -68,6 +69,8 @@ class Flow:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not (inputs and isinstance(inputs[0], Tensor) and isinstance(output, Tensor)):
                 return
+            if inputs[0].requires_grad and not output.requires_grad:
+                self.cut.append(name)
             before = self.origin.get(_key(inputs[0]), "")
             self.kept += [inputs[0], output]
             self.made_by[_key(output)] = module

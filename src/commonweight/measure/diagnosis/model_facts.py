@@ -40,7 +40,8 @@ def look(
         value = loss(outputs, targets)
         if value.requires_grad:
             value.backward()  # type: ignore[no-untyped-call]
-    facts = replace(facts, straight=flow.straight(), squashed=flow.squashed(outputs))
+    squashed, cut = flow.squashed(outputs), tuple(flow.cut)
+    facts = replace(facts, signals=seen.signals(), straight=flow.straight(), cut=cut, squashed=squashed)
     start = Record(1, 0.0, 0.0, 0.0, float(value.detach()), NAN, NAN, NAN, layers=seen.layers())
     return Evidence(model=facts, loss=loss_facts(loss, outputs.detach().float(), targets), start=start)
 
@@ -121,9 +122,9 @@ def _to_the_class(loss: Loss, outputs: Tensor, targets: Tensor) -> float:
 
 
 def _to_the_value(loss: Loss, targets: Tensor) -> float:
-    at_rest = _gradient(loss, targets.float(), targets).norm()
-    beside = _gradient(loss, targets.float() + 1, targets).norm()
-    return 1 - float(at_rest / beside.clamp_min(1e-12))
+    at_rest, beside = (_gradient(loss, targets.float() + shift, targets).flatten() for shift in (0, 1))
+    back = F.cosine_similarity(beside, torch.ones_like(beside), dim=0)
+    return float(back * (1 - at_rest.norm() / beside.norm().clamp_min(1e-12)))
 
 
 def _gradient(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:

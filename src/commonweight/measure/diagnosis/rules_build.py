@@ -3,14 +3,14 @@
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
-PULL = 0.3
+PULL = 0.5
 SMALL_BATCH = 2
 
 
 def softmax_twice(case: Case) -> list[Finding]:
     """The outputs are probabilities already, and the loss takes a softmax of them again."""
     loss = case.evidence.loss
-    if loss is None or not (loss.probabilities and loss.shift_invariant) or case.excels:
+    if loss is None or not (loss.probabilities and loss.shift_invariant):
         return []
     return [Finding("softmax_twice", "", 1.0, 0.0, 0, Advice("remove_softmax"))]
 
@@ -18,7 +18,7 @@ def softmax_twice(case: Case) -> list[Finding]:
 def softmax_missing(case: Case) -> list[Finding]:
     """The loss is the negative log likelihood, but the outputs are no logarithms of probabilities."""
     loss = case.evidence.loss
-    if loss is None or not loss.linear or loss.log_probabilities or case.excels:
+    if loss is None or not loss.linear or loss.log_probabilities:
         return []
     return [Finding("softmax_missing", "", 1.0, 0.0, 0, Advice("usual_loss"))]
 
@@ -26,11 +26,11 @@ def softmax_missing(case: Case) -> list[Finding]:
 def wrong_loss(case: Case) -> list[Finding]:
     """The loss does not pull the outputs to the targets, or an activation keeps the outputs from them."""
     loss, model, data = case.evidence.loss, case.evidence.model, case.evidence.data
-    if loss is None or case.excels or softmax_twice(case) or softmax_missing(case):
+    if loss is None or softmax_twice(case) or softmax_missing(case):
         return []
     if loss.pull < PULL:
         return [Finding("wrong_loss", "", loss.pull, PULL, 0, Advice("usual_loss"))]
-    if model and model.squashed and data:
+    if model and model.squashed and data and not case.excels:
         return [Finding("wrong_loss", model.squashed, 1.0, 0.0, 0, Advice("remove_last_activation"))]
     return []
 

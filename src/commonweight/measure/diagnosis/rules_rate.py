@@ -4,10 +4,13 @@ import math
 
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
+from commonweight.measure.diagnosis.rules_signal import DEAD
+from commonweight.measure.records import LayerStatistics
 
 LARGE_STEP = 0.2
 GROWN = 8.0
 SMALL_STEP = 3e-4
+ALIVE = 0.4
 SWING = 0.5
 STILL = 0.02
 
@@ -22,8 +25,16 @@ def _step_sizes(case: Case) -> list[float]:
     return sizes
 
 
+def _died(case: Case) -> LayerStatistics | None:
+    """The first layer most of whose units were alive at the start and are dead since."""
+    start = case.evidence.start
+    alive = {layer.name for layer in start.layers if layer.dead_fraction < ALIVE} if start else set()
+    every = (layer for record in case.records for layer in record.layers)
+    return next((layer for layer in every if layer.dead_fraction > DEAD and layer.name in alive), None)
+
+
 def rate_too_high(case: Case) -> list[Finding]:
-    """Steps that are large beside the weights, while learning suffers."""
+    """Steps so large that weights grow many times over, or units die, or beside the weights, while learning suffers."""
     sizes = _step_sizes(case)
     largest = max(sizes, default=0.0)
     if not case.finite or not case.suffers or not case.has_rate:
@@ -33,6 +44,9 @@ def rate_too_high(case: Case) -> list[Finding]:
     if grown > GROWN:
         since = next(r.step for r, g in zip(case.records, case.growth, strict=True) if g > GROWN)
         return [Finding("rate_too_high", "", grown, GROWN, since, advice)]
+    died = _died(case)
+    if died is not None:
+        return [Finding("rate_too_high", "", died.dead_fraction, DEAD, case.since(lambda r: died in r.layers), advice)]
     if not largest > LARGE_STEP:
         return []
     since = case.records[sizes.index(largest)].step

@@ -30,33 +30,36 @@ def exploding_gradient(case: Case) -> list[Finding]:
     where = next(layer.name for r in _with_start(case) for layer in r.layers if layer.gradient_norm == largest)
     first = start is not None and any(layer.gradient_norm > EXPLODING for layer in start.layers)
     since = 0 if first else case.since(lambda r: any(layer.gradient_norm > EXPLODING for layer in r.layers))
-    advice = Advice("initialise", {"rule": "he"}) if first else Advice("lower_rate", {"factor": 0.1})
+    advice = Advice("initialise", {"rule": "xavier-uniform"}) if first else Advice("lower_rate", {"factor": 0.1})
     return [Finding("exploding_gradient", where, largest, EXPLODING, since, advice)]
 
 
 def vanishing_gradient(case: Case) -> list[Finding]:
-    """The gradient of the first layer is a small share of that of the last, though learning suffers."""
+    """The gradient of a layer is a small share of that of the last one, or is cut off on its way."""
     start, model = case.evidence.start, case.evidence.model
-    if start is None or len(start.layers) < 2 or not case.suffers or (model and (model.zero or model.alike)):
+    if start is None or model is None or len(start.layers) < 2 or model.zero or model.alike:
         return []
-    if max(layer.dead_fraction for layer in start.layers) > DEAD:  # no gradient passes units that put out nothing
+    if case.excels or not (case.suffers or model.cut):
         return []
+    if any(layer.dead_fraction > DEAD or layer.saturated_fraction > SATURATED for layer in start.layers):
+        return []  # what such units are fed changes nothing: they are the cause
     last = start.layers[-1].gradient_norm
     weakest = min(start.layers[:-1], key=lambda layer: layer.gradient_norm)
     ratio = weakest.gradient_norm / last if last else math.nan
     if not ratio < VANISHING:
         return []
-    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, Advice("clear_the_way"))]
+    advice = Advice("clear_the_way", {"cut": list(model.cut)})
+    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, advice)]
 
 
 def dead_units(case: Case) -> list[Finding]:
     """Most units of a layer give the same for every sample, from early on."""
-    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "he"}))
+    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def saturation(case: Case) -> list[Finding]:
     """Most values of a layer are at the ends of their range, where slopes are near 0."""
-    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "he"}))
+    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def _units(case: Case, code: str, measure: str, threshold: float, advice: Advice) -> list[Finding]:

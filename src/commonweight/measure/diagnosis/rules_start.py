@@ -3,12 +3,10 @@
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
-UNEQUAL = 300.0
-"""Largest ratio of the deviations of two layers' outputs in the first step."""
-SIZES = (0.01, 12.0)
-"""Smallest and largest deviation of a layer's outputs in the first step, for inputs of deviation 1."""
+SIZES = (0.003, 12.0)
+"""Smallest and largest deviation of a layer's outputs from sample to sample, for inputs of deviation 1."""
 
-RESTART = Advice("initialise", {"rule": "he"})
+RESTART = Advice("initialise", {"rule": "xavier-uniform"})
 
 
 def zero_start(case: Case) -> list[Finding]:
@@ -30,18 +28,17 @@ def _begun(case: Case, code: str, layers: tuple[str, ...]) -> list[Finding]:
 
 
 def unequal_start(case: Case) -> list[Finding]:
-    """Before the first step, the outputs of a layer are far too large or small, or those of two far from each other."""
+    """Before the first step, the outputs of a layer differ far too much or too little from sample to sample."""
     start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
-    if start is None or case.excels or (model and (model.zero or model.alike)):
+    if start is None or model is None or case.excels or model.zero or model.alike:
         return []
     size = data.size if data and data.size > 0 else 1.0
-    spreads = {layer.name: layer.activation_std / size for layer in start.layers if layer.activation_std > 0}
-    if not spreads:
-        return []
-    smallest, largest = min(spreads, key=spreads.__getitem__), max(spreads, key=spreads.__getitem__)
-    if spreads[largest] > SIZES[1]:
-        return [Finding("unequal_start", largest, spreads[largest], SIZES[1], 0, RESTART)]
-    if spreads[smallest] < SIZES[0]:
-        return [Finding("unequal_start", smallest, spreads[smallest], SIZES[0], 0, RESTART)]
-    ratio = spreads[largest] / spreads[smallest]
-    return [Finding("unequal_start", largest, ratio, UNEQUAL, 0, RESTART)] if ratio > UNEQUAL else []
+    signals = [signal / size for signal in model.signals]
+    named = list(zip(signals, (layer.name for layer in start.layers), strict=True))
+    if any(signal > SIZES[1] for signal in signals):
+        largest, name = max(named)
+        return [Finding("unequal_start", name, largest, SIZES[1], 0, RESTART)]
+    if any(0 < signal < SIZES[0] for signal in signals):
+        smallest, name = min(pair for pair in named if pair[0] > 0)
+        return [Finding("unequal_start", name, smallest, SIZES[0], 0, RESTART)]
+    return []

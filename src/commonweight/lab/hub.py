@@ -1,0 +1,198 @@
+"""Who watches which job. A page opens one view at a time; pages that open the same see and steer the same job."""
+
+import json
+from asyncio.subprocess import Process
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from commonweight.errors import LabError
+from commonweight.lab import channel
+from commonweight.lab.job import Job, start_worker
+from commonweight.lab.sessions import VIEWS, WITH_SUBJECT
+from commonweight.lab.uploads import PREFIX, Uploads
+from commonweight.lab.viewer import Viewer
+
+MOST_JOBS = 4
+MOST_VIEWERS = 100
+MOST_SUBJECT = 200
+STEERING = ("set", "act", "run", "pause", "step")
+
+
+class Hub:
+    """All jobs and all viewers of a lab.
+
+    Args:
+        folder: what workers may read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: dict[tuple[str, str], Job] = {}
+        self.watching: dict[Viewer, tuple[str, str] | None] = {}
+        self.spare: Process | None = None
+        self.uploads = Uploads()
+        self._numbers = count(1)
+
+    def join(self) -> Viewer:
+        """A page was opened.
+
+        Raises:
+            LabError: too many are.
+        """
+        if len(self.watching) >= MOST_VIEWERS:
+            raise LabError(f"This lab shows itself to at most {MOST_VIEWERS} pages: close one.")
+        viewer = Viewer(next(self._numbers))
+        self.watching[viewer] = None
+        viewer.say(to_json({"type": "hello", "version": 1, "viewer": viewer.number, "views": list(VIEWS)}))
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """A page was closed; nobody watches, nothing trains."""
+        key = self.watching.pop(viewer, None)
+        self._pause_unwatched(key)
+
+    async def ask(self, viewer: Viewer, message: str) -> None:
+        """Do what a page asks.
+
+        Raises:
+            LabError: no such request, or one that cannot be met.
+        """
+        try:
+            asked = json.loads(message)
+            word = asked["type"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise LabError(f"A message is a JSON object with a type; got {message[:60]!r}.") from error
+        if word == "open":
+            await self._open(viewer, asked)
+        elif word == "stop":
+            await self._stop(viewer)
+        elif word in STEERING:
+            job = self._job_of(viewer)
+            told = {
+                key: asked[key] for key in ("settings", "action", "given", "count", "steps_per_second") if key in asked
+            }
+            if not job.tell({"do": word, **told}):
+                raise LabError("The worker is busy and takes no more commands now: wait a moment, or stop it.")
+            if word != "act":
+                self._tell_others(viewer, job, word)
+        else:
+            raise LabError(f"A message is open, stop, {', '.join(STEERING)}; got {str(word)[:40]!r}.")
+
+    async def prepare(self) -> None:
+        """Start a worker that has loaded all it needs by the time that a view is opened."""
+        self.spare = await start_worker(self.folder)
+
+    async def close(self) -> None:
+        """End all workers."""
+        if self.spare is not None and self.spare.returncode is None:
+            self.spare.kill()
+            await self.spare.wait()
+        for job in list(self.jobs.values()):
+            await job.stop()
+        self.jobs.clear()
+        self.uploads.close()
+
+    async def _open(self, viewer: Viewer, asked: dict[str, Any]) -> None:
+        view, subject = asked.get("view"), asked.get("subject", "")
+        if not isinstance(view, str) or view not in VIEWS:
+            raise LabError(f"There is no view {str(view)[:40]!r}: there are {', '.join(VIEWS)}.")
+        if not isinstance(subject, str) or len(subject) > MOST_SUBJECT:
+            raise LabError(f"What a view is opened for is named with at most {MOST_SUBJECT} letters.")
+        if subject and view not in WITH_SUBJECT:
+            raise LabError(f"The view {view} is opened for nothing but itself; got {subject[:40]!r}.")
+        key, before = (view, subject), self.watching[viewer]
+        self.watching[viewer] = key
+        if before != key:
+            self._pause_unwatched(before)
+        settings = asked.get("settings")
+        if key in self.jobs:
+            job = self.jobs[key]
+            for kind, body in job.latest.items():
+                viewer.put(kind, body)
+            if settings:
+                job.tell({"do": "set", "settings": settings})
+                self._tell_others(viewer, job, "set")
+            return
+        folder = self._folder_of(subject)
+        await self._make_room()
+        job = self.jobs[key] = Job(view, subject, folder, self._heard, self._died)
+        if job.folder != self.folder:  # a worker of its own, which may read this folder only
+            await job.start(settings)
+            return
+        spare, self.spare = self.spare, None
+        await job.start(settings, spare if spare is not None and spare.returncode is None else None)
+        await self.prepare()
+
+    def _folder_of(self, subject: str) -> Path:
+        """What a worker may read: an upload is alone in its folder.
+
+        Raises:
+            LabError: the upload is not there any more.
+        """
+        if not subject.startswith(PREFIX):
+            return self.folder
+        if subject not in self.uploads.folders:
+            raise LabError("This file was uploaded to a lab that has ended, or made room for others: give it again.")
+        return self.uploads.folders[subject]
+
+    async def _make_room(self) -> None:
+        """End the oldest job that nobody watches, if there are as many jobs as there may be.
+
+        Raises:
+            LabError: all are watched.
+        """
+        if len(self.jobs) < MOST_JOBS:
+            return
+        idle = [key for key in self.jobs if key not in self.watching.values()]
+        if not idle:
+            raise LabError(
+                f"This lab works on at most {MOST_JOBS} things at once: close a page that shows another one."
+            )
+        await self.jobs.pop(idle[0]).stop()
+
+    async def _stop(self, viewer: Viewer) -> None:
+        """End a worker, whatever it is doing, and begin anew with its settings."""
+        job = self._job_of(viewer)
+        state = json.loads(job.latest.get(channel.STATE, b"{}"))
+        again = Job(job.view, job.subject, job.folder, self._heard, self._died)
+        self.jobs[job.view, job.subject] = again
+        await job.stop()
+        await again.start(state.get("settings"))
+        self._tell_others(viewer, again, "stop")
+
+    def _job_of(self, viewer: Viewer) -> Job:
+        key = self.watching.get(viewer)
+        if key is None or key not in self.jobs:
+            raise LabError("Open a view first.")
+        return self.jobs[key]
+
+    def _pause_unwatched(self, key: tuple[str, str] | None) -> None:
+        if key in self.jobs and key not in self.watching.values():
+            self.jobs[key].tell({"do": "pause"})
+
+    def _viewers(self, job: Job) -> list[Viewer]:
+        return [viewer for viewer, key in self.watching.items() if key == (job.view, job.subject)]
+
+    def _heard(self, job: Job, kind: bytes, body: bytes) -> None:
+        for viewer in self._viewers(job):
+            if kind == channel.MESSAGE:
+                viewer.say(body)
+            else:
+                viewer.put(kind, body)
+
+    def _died(self, job: Job, code: int, again: bool) -> None:
+        if not again:
+            self.jobs.pop((job.view, job.subject), None)
+        for viewer in self._viewers(job):
+            viewer.say(to_json({"type": "worker", "code": code, "again": again}))
+
+    def _tell_others(self, viewer: Viewer, job: Job, word: str) -> None:
+        for other in self._viewers(job):
+            if other is not viewer:
+                other.say(to_json({"type": "steered", "by": viewer.number, "did": word}))
+
+
+def to_json(value: Any) -> bytes:
+    """A message to a page."""
+    return json.dumps(value).encode()

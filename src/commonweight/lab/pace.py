@@ -1,0 +1,39 @@
+"""When the next frame is due: often enough to be seen as movement, seldom enough that training keeps its speed."""
+
+FRAME_SECONDS = 1 / 30
+"""Between two frames, at least."""
+
+SHARE = 0.08
+"""Of the time, at most so much is spent on frames."""
+
+
+class Pace:
+    """Tells when a frame is due and how long to rest between steps.
+
+    Args:
+        now: the time, in seconds on any clock.
+
+    Attributes:
+        steps_per_second: what a person asked for; 0 for as fast as it goes.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.steps_per_second = 0.0
+        self.next_frame = self.next_step = now
+
+    def frame_due(self, now: float) -> bool:
+        """Whether it is time for a frame."""
+        return now >= self.next_frame
+
+    def framed(self, began: float, ended: float) -> None:
+        """A frame was made in that time."""
+        self.next_frame = ended + max(FRAME_SECONDS - (ended - began), (ended - began) * (1 / SHARE - 1))
+
+    def rest(self, now: float) -> float:
+        """Seconds until the next step may be taken; 0 for none."""
+        return max(0.0, self.next_step - now) if self.steps_per_second else 0.0
+
+    def stepped(self, now: float) -> None:
+        """A step was taken."""
+        if self.steps_per_second:
+            self.next_step = max(self.next_step, now - 0.1) + 1 / self.steps_per_second

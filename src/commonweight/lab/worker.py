@@ -1,0 +1,162 @@
+"""The process that trains: it takes commands from its standard input and writes states and frames to its output.
+
+It has one session at a time. A command is an object with the word `do`: open, set, act, run, pause, step. When its
+input ends, so does the process: no training outlives the server.
+"""
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from commonweight.errors import CommonweightError, LabError
+from commonweight.lab import channel
+from commonweight.lab.frames import Frame
+from commonweight.lab.pace import Pace
+from commonweight.lab.sessions import Session, open_session
+from commonweight.lab.settings import described
+
+MOST_STEPS_AT_ONCE = 1000
+
+
+class Worker:
+    """The loop between commands and steps.
+
+    Args:
+        folder: what sessions may read.
+        output: where messages go.
+    """
+
+    def __init__(self, folder: Path, output: BinaryIO) -> None:
+        self.folder, self.output = folder, output
+        self.view, self.running = "", False
+        self.session: Session | None = None
+        self.pace = Pace(time.perf_counter())
+
+    def serve(self, commands: "queue.Queue[bytes | None]") -> None:
+        """Until the commands end (None). How things stand is shown once for all commands that wait."""
+        while True:
+            try:
+                rest = self.pace.rest(time.perf_counter())
+                command = commands.get(block=not self.running or rest > 0, timeout=rest if self.running else None)
+                if command is None:
+                    return
+                self.obey(command)
+                if commands.empty():
+                    self._show_all()
+            except queue.Empty:
+                self.advance()
+
+    def obey(self, command: bytes) -> None:
+        """Do what was asked; a refusal is one sentence to the viewers."""
+        try:
+            asked = json.loads(command)
+            self._do(asked.get("do"), asked)
+        except CommonweightError as error:
+            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": str(error)}))
+
+    def advance(self) -> None:
+        """One step, and a frame when it is time for one; what goes wrong in it pauses."""
+        assert self.session is not None
+        try:
+            self.running = self.session.advance()
+        except CommonweightError as error:
+            self.running = False
+            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": str(error)}))
+        now = time.perf_counter()
+        self.pace.stepped(now)
+        if not self.running:
+            self._show_all()
+        elif self.pace.frame_due(now):
+            self._show(self.session.live())
+            self.pace.framed(now, time.perf_counter())
+
+    def _do(self, word: Any, asked: Mapping[str, Any]) -> None:
+        if word == "open":
+            self.running = False
+            self.view, self.session = str(asked.get("view")), None
+            self.session = open_session(self.view, self.folder, str(asked.get("subject", "")))
+            self.session.change(asked.get("settings") or {})
+            return
+        if self.session is None:
+            raise LabError("Open a view first.")
+        if word == "set":
+            self.session.change(asked.get("settings") or {})
+        elif word == "act":
+            given = asked.get("given", {})
+            if not isinstance(given, dict):
+                raise LabError(f"What is given to an action is an object; got {str(given)[:40]}.")
+            self.session.act(str(asked.get("action")), given)
+        elif word == "run":
+            self.pace.steps_per_second = _number(asked, "steps_per_second", 0, 1000)
+            self.running = True
+        elif word == "pause":
+            self.running = False
+        elif word == "step":
+            self.running = False
+            for _ in range(int(_number(asked, "count", 1, MOST_STEPS_AT_ONCE))):
+                self.session.advance()
+        else:
+            raise LabError(f"A command is open, set, act, run, pause or step; got {str(word)[:40]!r}.")
+
+    def _show_all(self) -> None:
+        if self.session is None:
+            return
+        began = time.perf_counter()
+        session = self.session
+        state = {"type": "state", "view": self.view, "running": self.running, "step": session.step}
+        state |= {"steps_per_second": self.pace.steps_per_second, "limits": described(type(session.settings))}
+        state |= {"settings": asdict(session.settings), "facts": session.facts(), "code": session.code()}
+        self._send(channel.pack_json(channel.STATE, state))
+        structure = session.structure()
+        if structure is not None:
+            self._show(structure)
+        self._show(session.live())
+        self.pace.framed(began, time.perf_counter())
+
+    def _show(self, frame: Frame) -> None:
+        self._send(channel.pack_frame(frame))
+
+    def _send(self, message: bytes) -> None:
+        self.output.write(message)
+        self.output.flush()
+
+
+def _number(asked: Mapping[str, Any], name: str, low: float, high: float) -> float:
+    """A number of a command, its least value when it is left out."""
+    value = asked.get(name, low)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise LabError(f"{name} is a number from {low} to {high}; got {repr(value)[:40]}.")
+    return value
+
+
+def main() -> None:
+    """Serve standard input; whatever else the process says goes to standard error."""
+    output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    import torch
+
+    import commonweight.nets.mlp  # noqa: F401  # what every session needs is loaded before one is opened
+
+    torch.set_num_threads(1)
+    commands: queue.Queue[bytes | None] = queue.Queue()
+
+    def listen() -> None:
+        while (message := channel.receive(sys.stdin.buffer)) is not None:
+            commands.put(message[1])
+        commands.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    with suppress(BrokenPipeError):  # the server is gone
+        Worker(Path(sys.argv[1]), output).serve(commands)
+
+
+if __name__ == "__main__":
+    main()

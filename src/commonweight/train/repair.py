@@ -1,0 +1,357 @@
+"""Follow the advice of the diagnosis: begin again with what it says changed, and keep the better run.
+
+Advice is data: `CHANGES` is the table from its code to a change of how a training starts. Some advice only a person can
+follow (look at the labels, collect more data): it has no entry.
+"""
+
+import math
+from collections.abc import Callable, Container, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from commonweight import nets
+from commonweight.data.dataset import Data
+from commonweight.data.normalise import Normalisation
+from commonweight.equations import record, tie
+from commonweight.errors import DivergedError
+from commonweight.measure.diagnosis import Advice, Finding
+from commonweight.measure.diagnosis.data_facts import contradicting, leaked
+from commonweight.measure.diagnosis.flow import LINEAR, SQUASHING
+from commonweight.train.loop import fit
+from commonweight.train.run import Run, write_description
+from commonweight.train.settings import DEFAULT_RATE
+
+ROUNDS = 3
+REPLACING = ("leakage", "broken_tie")
+MOST_WIDTH, LEAST_WIDTH = 4096, 2
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a training begins.
+
+    Attributes:
+        model: the net as it was before the first step; a change makes a copy.
+        data: what it learns from.
+        settings: arguments of `fit` by name; what is left out is chosen anew.
+    """
+
+    model: nn.Module
+    data: Data
+    settings: Mapping[str, Any]
+
+    def having(self, **settings: Any) -> "Start":
+        """The same start with other settings."""
+        return replace(self, settings={**self.settings, **settings})
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A training from a start: its run, and the error that it ended with, if the loss was no number any more."""
+
+    start: Start
+    run: Run
+    error: DivergedError | None
+
+    @property
+    def score(self) -> tuple[float, float]:
+        """The best validation score, and the loss where scores are equal: larger is better; -∞ after an error."""
+        if self.error is not None:
+            return -math.inf, -math.inf
+        sign = 1 if self.start.data.task == "classification" else -1
+        return max((sign * record.validation_metric, -record.validation_loss) for record in self.run.records)
+
+
+def fit_repaired(
+    model: nn.Module, data: Data, *, out: str | Path | None = "auto", progress: bool = True, **settings: Any
+) -> Run:
+    """Train; while something is wrong that a program can put right, begin again with that put right.
+
+    At most `ROUNDS` times. The run with the better validation score is kept, and its first finding is what is acted on
+    next; after a restart that did not help, the next finding. A restart has a folder of its own. Findings that say the
+    run is not what it should have been (`REPLACING`) are followed whatever the score becomes.
+
+    Args:
+        model, data, out, progress, settings: those of `fit`.
+
+    Returns:
+        The run that is kept; `description["repaired"]` lists the advice that led to it.
+
+    Raises:
+        DivergedError: the loss of every attempt became no number.
+    """
+    best = put_right(attempt(Start(deepcopy(model), data, settings), out, progress), out, progress)
+    if best.error is not None:
+        raise best.error
+    return best.run
+
+
+def put_right(best: Attempt, out: str | Path | None = None, progress: bool = False) -> Attempt:
+    """What `fit_repaired` does after its first attempt: the best one, which may be the first."""
+    tried: set[tuple[str, str]] = set()
+    for number in range(1, ROUNDS + 1):
+        step = _next(best, tried)
+        if step is None:
+            break
+        finding, start = step
+        tried.add((finding.code, finding.advice.code))
+        folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
+        advice = (*best.run.description["repaired"], finding.advice.code)
+        again = attempt(start, folder, progress, advice)
+        if again.score > best.score or finding.code in REPLACING:
+            best, tried = again, set()
+    return best
+
+
+def _next(best: Attempt, tried: Container[tuple[str, str]]) -> tuple[Finding, Start] | None:
+    """The first finding whose advice was not tried yet and can be followed, and where that leads."""
+    usual = best.run.description["settings"]["optimizer"]
+    start = best.start.having(optimizer=usual)
+    for finding in best.run.findings():
+        if (finding.code, finding.advice.code) not in tried:
+            changed = follow(finding.advice, start)
+            if changed is not None:
+                return finding, changed
+    return None
+
+
+def attempt(start: Start, out: str | Path | None, progress: bool, advice: Sequence[str] = ()) -> Attempt:
+    """Train from a start, which stays as it is."""
+    model = deepcopy(start.model)
+    error = None
+    try:
+        run = fit(model, start.data, out=out, progress=progress, **start.settings)
+    except DivergedError as caught:
+        error, run = caught, caught.run
+    run.description["repaired"] = list(advice)
+    if run.folder is not None:
+        write_description(run.folder, run.description)
+    return Attempt(start, run, error)
+
+
+Change = Callable[[Start, Mapping[str, Any]], Start | None]
+
+
+def follow(advice: Advice, start: Start) -> Start | None:
+    """The start that the advice asks for; None if no program can follow it here.
+
+    >>> from commonweight import data
+    >>> iris = data.load("iris")
+    >>> start = Start(nets.build("mlp", iris.in_shape, 3), iris, {"optimizer": "adam", "lr": 1.0})
+    >>> follow(Advice("lower_rate", {"factor": 0.1}), start).settings["lr"]
+    0.003
+    """
+    change = CHANGES.get(advice.code)
+    return None if change is None else change(start, advice.parameters)
+
+
+# -- settings --
+
+
+def _lower_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """The usual rate, or less where that was too much."""
+    usual, rate = _rates(start)
+    return start.having(lr=min(usual, rate * parameters["factor"]))
+
+
+def _raise_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """The usual rate, or more where that was too little."""
+    usual, rate = _rates(start)
+    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None)
+
+
+def _rates(start: Start) -> tuple[float, float]:
+    """The usual rate of the update rule, and the one it had."""
+    usual = DEFAULT_RATE[_rule(start)]
+    return usual, start.settings.get("lr") or usual
+
+
+def _rule(start: Start) -> str:
+    rule = start.settings.get("optimizer", "auto")
+    return rule if rule in DEFAULT_RATE else "muon"
+
+
+def _longer(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """As many epochs and as high a rate as are chosen for the data, or more epochs where these were too few."""
+    return start.having(epochs=None, lr=None, batch_size=None, patience=None)
+
+
+def _initialise(start: Start, parameters: Mapping[str, Any]) -> Start:
+    return start.having(init=parameters["rule"])
+
+
+def _larger_batch(start: Start, parameters: Mapping[str, Any]) -> Start:
+    size = min(parameters["batch_size"], len(start.data.train))
+    return start.having(batch_size=size, epochs=None)
+
+
+def _regularise(start: Start, parameters: Mapping[str, Any]) -> Start:
+    return start.having(l2=max(1e-3, 10 * start.settings.get("l2", 0.0)))
+
+
+# -- data --
+
+
+def _normalise(start: Start, parameters: Mapping[str, Any]) -> Start:
+    data = start.data
+    return replace(start, data=replace(data, normalisation=Normalisation.fit(data.x, data.y, data.train)))
+
+
+def _drop_duplicates(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """Leave at least two validation samples."""
+    data = start.data
+    kept = data.validation[~leaked(data)]
+    return None if len(kept) < 2 else replace(start, data=replace(data, validation=kept))
+
+
+def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """What is constant in the training part is so everywhere."""
+    data = start.data
+    x_train = data.x[data.train]
+    constant = (x_train == x_train[:1]).all(0)
+    x = torch.where(constant, x_train[:1], data.x)
+    return replace(start, data=replace(data, x=x, normalisation=Normalisation.fit(x, data.y, data.train)))
+
+
+def _balance(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """Repeat the training samples of each class until all have as many as the largest."""
+    data = start.data
+    labels = data.y[data.train]
+    most = int(torch.bincount(labels).max())
+    pieces = []
+    for label in range(data.n_outputs):
+        index = data.train[labels == label]
+        if len(index):
+            pieces.append(index.repeat(-(-most // len(index)))[:most])
+    return replace(start, data=replace(data, train=torch.cat(pieces).sort().values))
+
+
+def _clean_labels(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """Leave out samples whose label is not that of most of their neighbours (Wilson 1972)."""
+    data = start.data
+    parts = {name: getattr(data, name)[~contradicting(data, getattr(data, name))] for name in ("train", "validation")}
+    return replace(start, data=replace(data, **parts))
+
+
+# -- net --
+
+
+def _remove_softmax(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    return _without_last(start, (nn.Softmax,))
+
+
+def _remove_last_activation(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    return _without_last(start, SQUASHING)
+
+
+def _without_last(start: Start, kinds: tuple[type[nn.Module], ...]) -> Start | None:
+    """Put nothing in the place of the last module of these kinds."""
+    found = [name for name, module in start.model.named_modules() if isinstance(module, kinds)]
+    return None if not found else _rebuilt(start, _replaced(start.model, {found[-1]: nn.Identity()}))
+
+
+def _usual_loss(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """Forget a loss that was set on the net; one that its class prescribes belongs to it."""
+    if "loss" not in vars(start.model):
+        return None
+    model = deepcopy(start.model)
+    del model.loss
+    return replace(start, model=model)
+
+
+def _unfreeze(start: Start, parameters: Mapping[str, Any]) -> Start:
+    return replace(start, model=deepcopy(start.model).requires_grad_(True))
+
+
+def _tie_again(start: Start, parameters: Mapping[str, Any]) -> Start:
+    model = deepcopy(start.model)
+    for equation in record.declared(model):
+        tie(model, str(equation), keep="source")
+    return replace(start, model=model)
+
+
+def _add_activation(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """A ReLU in the place of each module that does nothing, or behind each linear layer but the last."""
+    empty = [name for name, module in start.model.named_modules() if isinstance(module, nn.Identity)]
+    if empty:
+        return _rebuilt(start, _replaced(start.model, {name: nn.ReLU() for name in empty}))
+    linear = [name for name, module in start.model.named_modules() if isinstance(module, LINEAR)]
+    model = deepcopy(start.model)
+    behind = {name: nn.Sequential(model.get_submodule(name), nn.ReLU()) for name in linear[:-1]}
+    return _rebuilt(start, _replaced(model, behind))
+
+
+def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """ReLU for activations with small slopes, nothing for what cuts gradients off, and weights that fit."""
+    small = {
+        name: nn.ReLU()
+        for name, module in start.model.named_modules()
+        if isinstance(module, nn.Sigmoid | nn.Tanh | nn.Softsign | nn.Hardtanh)
+    }
+    cut = {name: nn.Identity() for name in parameters.get("cut", ())}
+    usual = _lower_rate(start, {"factor": 1.0})
+    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="xavier-uniform")
+
+
+def _rebuilt(start: Start, model: nn.Module) -> Start:
+    """Begin with a net that its name does not make any more."""
+    vars(model).pop("built_as", None)
+    return replace(start, model=model, settings={**start.settings, "net": None})
+
+
+def _replaced(model: nn.Module, new: Mapping[str, nn.Module]) -> nn.Module:
+    """A copy of a net with other modules in these places."""
+    model = deepcopy(model)
+    for name, module in new.items():
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, module)
+    return model
+
+
+def _resize(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """The same family, its hidden layers wider or narrower; only of a net that was made by name."""
+    name, structure = getattr(start.model, "built_as", None), dict(getattr(start.model, "built_with", {}))
+    family = {"mlp": "hidden", "cnn": "width", "elman": "units", "gru": "units", "lstm": "units"}.get(name or "")
+    if name is None or family is None:
+        return None
+    before = structure.get(family, signature(type(start.model)).parameters[family].default)
+    structure[family] = tuple(map(_times(parameters), before)) if family == "hidden" else _times(parameters)(before)
+    given = {"task": start.data.task, "seed": start.settings.get("seed", 0), "structure": structure}
+    return replace(start, model=nets.build(name, start.data.in_shape, start.data.n_outputs, **given))
+
+
+def _times(parameters: Mapping[str, Any]) -> Callable[[int], int]:
+    """Units times the factor; at least 16 where there are to be more."""
+    factor = parameters["factor"]
+    least = 16 if factor > 1 else LEAST_WIDTH
+    return lambda units: min(MOST_WIDTH, max(least, round(units * factor)))
+
+
+CHANGES: Mapping[str, Change] = {
+    "lower_rate": _lower_rate,
+    "raise_rate": _raise_rate,
+    "longer": _longer,
+    "initialise": _initialise,
+    "larger_batch": _larger_batch,
+    "regularise": _regularise,
+    "normalise": _normalise,
+    "drop_duplicates": _drop_duplicates,
+    "drop_constant": _drop_constant,
+    "balance": _balance,
+    "clean_labels": _clean_labels,
+    "remove_softmax": _remove_softmax,
+    "remove_last_activation": _remove_last_activation,
+    "usual_loss": _usual_loss,
+    "unfreeze": _unfreeze,
+    "tie_again": _tie_again,
+    "add_activation": _add_activation,
+    "clear_the_way": _clear_the_way,
+    "widen": _resize,
+    "narrow": _resize,
+}

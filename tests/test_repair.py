@@ -1,0 +1,199 @@
+"""Advice is followed as it is written, a restart begins where the first training began, and the better run is kept."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import commonweight as cw
+from commonweight import data, nets
+from commonweight.data import Normalisation
+from commonweight.errors import DivergedError
+from commonweight.measure.diagnosis import Advice
+from commonweight.measure.diagnosis.data_facts import contradicting, leaked
+from commonweight.measure.diagnosis.words import ADVICE
+from commonweight.train.loop import fit
+from commonweight.train.repair import CHANGES, Start, fit_repaired, follow
+from commonweight.train.settings import DEFAULT_RATE
+
+IRIS = data.load("iris")
+ONLY_A_PERSON = {"check_labels"}
+
+
+def mlp(**structure):
+    return nets.build("mlp", IRIS.in_shape, IRIS.n_outputs, structure=structure)
+
+
+def start(model=None, of=IRIS, **settings):
+    return Start(mlp() if model is None else model, of, settings)
+
+
+def followed(code, begin, **parameters):
+    return follow(Advice(code, parameters), begin)
+
+
+def test_every_advice_can_be_followed_or_is_for_a_person():
+    assert set(CHANGES) | ONLY_A_PERSON == set(ADVICE)
+    assert followed("check_labels", start()) is None
+
+
+def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
+    usual = DEFAULT_RATE["adam"]
+    assert followed("lower_rate", start(optimizer="adam", lr=3.0), factor=0.1).settings["lr"] == usual
+    assert followed("lower_rate", start(optimizer="adam"), factor=0.1).settings["lr"] == pytest.approx(usual / 10)
+    assert followed("raise_rate", start(optimizer="adam", lr=1e-7), factor=10.0).settings["lr"] == usual
+    assert followed("raise_rate", start(optimizer="adam"), factor=10.0).settings["lr"] == pytest.approx(usual * 10)
+
+
+def test_settings_are_changed_and_others_kept():
+    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he"}
+    assert followed("larger_batch", start(batch_size=1), batch_size=32).settings["batch_size"] == 32
+    assert followed("regularise", start()).settings == {"l2": 1e-3}
+    assert followed("regularise", start(l2=0.1)).settings == {"l2": 1.0}
+    assert followed("longer", start(epochs=1, lr=1e-9, seed=3), factor=3.0).settings == {
+        "epochs": None,
+        "lr": None,
+        "batch_size": None,
+        "patience": None,
+        "seed": 3,
+    }
+
+
+def test_data_is_normalised_again():
+    plain = Normalisation(torch.zeros(4), torch.ones(4))
+    changed = followed("normalise", start(of=replace(IRIS, normalisation=plain))).data
+    x = changed.normalisation.apply(IRIS.x[IRIS.train])
+    assert torch.allclose(x.mean(0), torch.zeros(4), atol=1e-5)
+    assert torch.allclose(x.std(0, correction=0), torch.ones(4), atol=1e-5)
+
+
+def test_leaked_samples_leave_the_validation_part():
+    wine = data.load("wine")
+    x = wine.x.clone()
+    x[wine.validation[:9]] = x[wine.train[:9]]
+    of = replace(wine, x=x)
+    assert leaked(of).tolist() == [True] * 9 + [False] * (len(wine.validation) - 9)
+    assert torch.equal(followed("drop_duplicates", start(of=of)).data.validation, wine.validation[9:])
+    x[wine.validation] = x[wine.train[: len(wine.validation)]]
+    assert followed("drop_duplicates", start(of=replace(wine, x=x))) is None
+
+
+def test_columns_constant_in_the_training_part_become_constant_everywhere():
+    x = IRIS.x.clone()
+    x[IRIS.train, 2] = 7.0
+    changed = followed("drop_constant", start(of=replace(IRIS, x=x))).data
+    assert bool((changed.x[:, 2] == 7).all())
+    assert torch.equal(changed.x[:, 0], IRIS.x[:, 0])
+
+
+def test_classes_are_balanced_by_repeating_samples():
+    rare = IRIS.train[(IRIS.y[IRIS.train] != 1) | (torch.arange(len(IRIS.train)) % 7 == 0)]
+    changed = followed("balance", start(of=replace(IRIS, train=rare))).data
+    counts = torch.bincount(IRIS.y[changed.train])
+    assert counts.tolist() == [int(torch.bincount(IRIS.y[rare]).max())] * 3
+    assert set(changed.train.tolist()) == set(rare.tolist())
+
+
+def test_labels_that_contradict_their_neighbours_are_left_out():
+    y = IRIS.y.clone()
+    wrong = IRIS.train[:5]
+    y[wrong] = (y[wrong] + 1) % 3
+    of = replace(IRIS, y=y)
+    assert bool(contradicting(of, wrong).all())
+    kept = followed("clean_labels", start(of=of)).data
+    assert not set(wrong.tolist()) & set(kept.train.tolist())
+    assert len(kept.train) > 0.8 * len(IRIS.train)
+
+
+def test_a_softmax_and_a_last_activation_are_taken_out():
+    model = mlp()
+    model.add_module("softmax", nn.Softmax(1))
+    changed = followed("remove_softmax", start(model))
+    assert isinstance(changed.model.softmax, nn.Identity)
+    assert isinstance(model.softmax, nn.Softmax)
+    assert followed("remove_softmax", start(mlp())) is None
+    squashed = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3), nn.Sigmoid())
+    changed = followed("remove_last_activation", start(squashed)).model
+    assert [type(module) for module in changed] == [nn.Linear, nn.ReLU, nn.Linear, nn.Identity]
+
+
+def test_a_loss_set_on_the_net_is_forgotten():
+    model = mlp()
+    model.loss = F.nll_loss
+    assert not hasattr(followed("usual_loss", start(model)).model, "loss")
+    assert model.loss is F.nll_loss
+    lenet = nets.build("lenet5", (1, 8, 8), 10)
+    assert followed("usual_loss", start(lenet)) is None
+
+
+def test_frozen_layers_learn_again():
+    model = mlp().requires_grad_(False)
+    assert all(weight.requires_grad for weight in followed("unfreeze", start(model)).model.parameters())
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_a_tie_is_tied_again():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    cw.tie(model, "2.weight = 0.weight", keep="source")
+    model[2].weight = nn.Parameter(torch.zeros(4, 4))
+    changed = followed("tie_again", start(model)).model
+    assert changed[2].weight is changed[0].weight
+
+
+def test_activations_are_put_between():
+    linear = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3))
+    changed = followed("add_activation", start(linear), name="relu").model
+    kinds = [type(module) for module in changed.modules() if not any(module.children())]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+    held = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.Linear(8, 3))
+    assert isinstance(followed("add_activation", start(held), name="relu").model[1], nn.ReLU)
+
+
+def test_the_way_of_gradients_is_cleared():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Dropout(0.1), nn.Linear(8, 3))
+    changed = followed("clear_the_way", start(model, lr=9.0, optimizer="adam"), cut=["2"])
+    assert isinstance(changed.model[1], nn.ReLU)
+    assert isinstance(changed.model[2], nn.Identity)
+    assert changed.settings == {"lr": DEFAULT_RATE["adam"], "optimizer": "adam", "init": "xavier-uniform", "net": None}
+
+
+def test_nets_by_name_become_wider_and_narrower():
+    wider = followed("widen", start(mlp(hidden=(2, 40))), factor=8.0).model
+    assert (wider.hidden1.out_features, wider.hidden2.out_features) == (16, 320)
+    assert wider.built_with == {"hidden": (16, 320)}
+    assert followed("narrow", start(mlp()), factor=0.25).model.hidden1.out_features == 32
+    assert followed("widen", start(nn.Linear(4, 3)), factor=8.0) is None
+
+
+def test_a_run_is_repaired_in_folders_of_its_own(tmp_path):
+    model = mlp()
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    run = fit(model, IRIS, epochs=30, out=tmp_path / "run", progress=False, repair=True)
+    assert run.description["repaired"] == ["initialise"]
+    assert run.results["test"]["accuracy"] > 0.9
+    assert run.folder == tmp_path / "run-repaired-1"
+    stored = json.loads((tmp_path / "run-repaired-1" / "run.json").read_text())
+    assert stored["repaired"] == ["initialise"]
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["repaired"] == []
+
+
+def test_a_run_that_ended_in_no_number_is_repaired():
+    run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="momentum", lr=1e30, out=None, progress=False)
+    assert run.description["repaired"] == ["lower_rate"]
+    assert run.results["test"]["accuracy"] > 0.9
+
+
+def test_a_healthy_run_is_left_alone():
+    run = fit_repaired(mlp(), IRIS, epochs=30, out=None, progress=False)
+    assert run.description["repaired"] == []
+
+
+def test_what_cannot_be_repaired_ends_as_without_repair():
+    x = IRIS.x.clone()
+    x[IRIS.train[0]] = float("nan")
+    with pytest.raises(DivergedError, match="the first tensor that is not finite is inputs"):
+        fit_repaired(mlp(), replace(IRIS, x=x), epochs=5, out=None, progress=False)

@@ -1,0 +1,71 @@
+// A picture of numbers: one cell for each, coloured, without smoothing.
+
+import type { Rect } from "./box";
+import { css, type Palette, signed } from "./palette";
+
+export type Paint = (value: number, place: number) => readonly [number, number, number];
+
+/** Draw rows × columns numbers into a rectangle. */
+export function drawPicture(
+  ctx: CanvasRenderingContext2D, rect: Rect, values: ArrayLike<number>, rows: number, columns: number, paint: Paint,
+): void {
+  if (values.length < rows * columns || rows * columns === 0) return;
+  const image = new ImageData(columns, rows);
+  for (let place = 0; place < rows * columns; place++) {
+    const [red, green, blue] = paint(values[place], place);
+    image.data[4 * place] = red;
+    image.data[4 * place + 1] = green;
+    image.data[4 * place + 2] = blue;
+    image.data[4 * place + 3] = 255;
+  }
+  const cells = new OffscreenCanvas(columns, rows);
+  cells.getContext("2d")?.putImageData(image, 0, 0);
+  ctx.imageSmoothingEnabled = false;
+  ctx.drawImage(cells, rect.x, rect.y, rect.width, rect.height);
+}
+
+/** Draw signed numbers; where cells are large enough, each negative one bears a bar, each positive one a cross. */
+export function drawSigned(
+  ctx: CanvasRenderingContext2D, rect: Rect, values: ArrayLike<number>, rows: number, columns: number, limit: number,
+  palette: Palette,
+): void {
+  drawPicture(ctx, rect, values, rows, columns, (value) => signed(value, limit, palette));
+  const side = rect.width / columns;
+  if (side < 13 || values.length < rows * columns) return;
+  ctx.lineWidth = 1.2;
+  for (let place = 0; place < rows * columns; place++) {
+    const share = limit > 0 ? Math.abs(values[place]) / limit : 0;
+    if (share < 0.08) continue;
+    drawSign(ctx, rect, rows, columns, place, values[place] < 0, css(share > 0.35 ? palette.zero : [128, 128, 128], 0.9));
+  }
+}
+
+function drawSign(
+  ctx: CanvasRenderingContext2D, rect: Rect, rows: number, columns: number, place: number, negative: boolean,
+  colour: string,
+): void {
+  const x = rect.x + ((place % columns) + 0.5) * (rect.width / columns);
+  const y = rect.y + (Math.floor(place / columns) + 0.5) * (rect.height / rows);
+  const arm = Math.min(rect.width / columns, rect.height / rows) * 0.16;
+  ctx.strokeStyle = colour;
+  ctx.beginPath();
+  ctx.moveTo(x - arm, y);
+  ctx.lineTo(x + arm, y);
+  if (!negative) {
+    ctx.moveTo(x, y - arm);
+    ctx.lineTo(x, y + arm);
+  }
+  ctx.stroke();
+}
+
+/** Outline one cell of a grid. */
+export function outlineCell(
+  ctx: CanvasRenderingContext2D, rect: Rect, rows: number, columns: number, row: number, column: number, colour: string,
+  width = 2,
+): void {
+  const w = rect.width / columns;
+  const h = rect.height / rows;
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = width;
+  ctx.strokeRect(rect.x + column * w - 0.5, rect.y + row * h - 0.5, Math.max(w + 1, 4), Math.max(h + 1, 4));
+}

@@ -1,0 +1,125 @@
+// The connection to the server, and what it has told us: the state of the open view and its newest frames.
+
+import { decodeFrame, type Frame } from "./frame";
+import type { Asked, Settings, State, Told } from "./messages";
+
+export interface Note {
+  readonly key: number;
+  readonly kind: "refused" | "died" | "gone" | "ended" | "steered";
+  readonly text: string;
+  readonly by: number;
+}
+
+const CALM_MILLISECONDS = 250;
+
+export class Lab {
+  state = $state.raw<State | null>(null);
+  live = $state.raw<Frame | null>(null);
+  structure = $state.raw<Frame | null>(null);
+  views = $state.raw<readonly string[]>([]);
+  connected = $state(false);
+  notes = $state.raw<readonly Note[]>([]);
+  viewer = 0;
+
+  private socket: WebSocket | null = null;
+  private opened: Asked | null = null;
+  private waiting: Frame | null = null;
+  private last = 0;
+  private count = 0;
+  private retry = 500;
+  private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+  constructor(private readonly address: string) {
+    this.connect();
+  }
+
+  open(view: string, subject: string, settings: Settings | null): void {
+    this.opened = { type: "open", view, subject, settings };
+    this.state = this.live = this.structure = null;
+    this.ask(this.opened);
+  }
+
+  ask(message: Asked): void {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  set(settings: Settings): void {
+    this.ask({ type: "set", settings });
+  }
+
+  act(action: string, given: Record<string, unknown> = {}): void {
+    this.ask({ type: "act", action, given });
+  }
+
+  /** Say why something that was asked for elsewhere than here was not done. */
+  refuse(text: string): void {
+    this.note("refused", text);
+  }
+
+  dismiss(key: number): void {
+    this.notes = this.notes.filter((note) => note.key !== key);
+  }
+
+  private connect(): void {
+    const socket = new WebSocket(this.address);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => {
+      this.connected = true;
+      this.retry = 500;
+      this.notes = this.notes.filter((note) => note.kind !== "gone");
+      if (this.opened) this.ask(this.opened);
+    };
+    socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {
+      if (typeof event.data === "string") this.hear(JSON.parse(event.data) as Told);
+      else this.show(decodeFrame(event.data));
+    };
+    socket.onclose = () => {
+      if (this.connected) this.note("gone", "");
+      this.connected = false;
+      setTimeout(() => this.connect(), this.retry);
+      this.retry = Math.min(2 * this.retry, 8000);
+    };
+    this.socket = socket;
+  }
+
+  private hear(told: Told): void {
+    if (told.type === "hello") {
+      this.viewer = told.viewer;
+      this.views = told.views;
+    } else if (told.type === "state") {
+      this.state = told;
+      if (this.opened?.type === "open") this.opened = { ...this.opened, settings: null };
+    } else if (told.type === "refused") this.note("refused", told.text);
+    else if (told.type === "worker") this.note(told.again ? "died" : "ended", String(told.code));
+    else this.note("steered", told.did, told.by);
+  }
+
+  /** Frames are drawn when the browser draws, the newest only; seldom for those who want little movement. */
+  private show(frame: Frame): void {
+    if (frame.kind === "structure") {
+      this.structure = frame;
+      return;
+    }
+    const scheduled = this.waiting !== null;
+    this.waiting = frame;
+    if (scheduled) return;
+    const draw = () => {
+      const now = performance.now();
+      if (this.calm.matches && this.state?.running && now - this.last < CALM_MILLISECONDS) {
+        setTimeout(draw, CALM_MILLISECONDS);
+        return;
+      }
+      this.last = now;
+      this.live = this.waiting;
+      this.waiting = null;
+    };
+    requestAnimationFrame(draw);
+  }
+
+  private note(kind: Note["kind"], text: string, by = 0): void {
+    const key = ++this.count;
+    const others = this.notes.filter((note) => note.kind !== kind || note.text !== text);
+    this.notes = [...others, { key, kind, text, by }].slice(-4);
+    if (kind === "steered") setTimeout(() => this.dismiss(key), 4000);
+  }
+}
