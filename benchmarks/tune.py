@@ -3,8 +3,8 @@
 What      The search of `commonweight tune`: 16 trials, of which the hopeless are given up.
 Against   The defaults of `commonweight train`; and 16 trials drawn at random from the same ranges (optuna's
           RandomSampler), none given up. Both searches try the defaults first.
-How       Three data sets, three seeds (of the split, of the first weights and of the search). Each search chooses by the
-          validation part; here its choice is trained once more and scored on the test part. Seconds of the processor.
+How       Three data sets, three seeds (of the split, of the first weights and of the search). A search chooses by the
+          validation part; its choice is trained once more and scored on the test part. Seconds of the processor.
 Result    benchmarks/results/tune.md, written by this script:
 
     OMP_NUM_THREADS=1 python benchmarks/tune.py [--trials 16] [--seeds 3]
