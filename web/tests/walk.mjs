@@ -94,6 +94,36 @@ async function alone(browser, address, checks) {
   await page.context().close();
 }
 
+/** A recording is one file that plays without the lab and asks the network for nothing. */
+async function replay(browser, address) {
+  const page = await open(browser, `${address}#share?maps=2`, { locale: "en-US", viewport: { width: 1280, height: 800 }, acceptDownloads: true });
+  await page.waitForSelector(".view.share");
+  await page.locator("button.primary").first().click();
+  await page.waitForTimeout(1500);
+  await page.locator("button.primary").first().click();
+  await page.locator(".controls select").first().selectOption("local");
+  await page.waitForTimeout(1000);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: /replay/i }).click();
+  const file = `${SCREENSHOTS}replay.html`;
+  await (await saved).saveAs(file);
+  await page.context().close();
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US" });
+  await context.addInitScript(axe);
+  const player = await context.newPage();
+  const asked = [];
+  player.on("request", (request) => asked.push(request.url()));
+  player.on("pageerror", (error) => wrong.push(`replay: ${error.message}`));
+  await player.goto(`file://${file}`);
+  await player.waitForSelector(".replay input", { timeout: 20000 }).catch(() => wrong.push("replay: nothing is played"));
+  await player.waitForTimeout(800);
+  await player.screenshot({ path: `${SCREENSHOTS}replay.png`, fullPage: true });
+  await check(player, "replay");
+  const others = asked.filter((url) => !url.startsWith("file:") && !url.startsWith("data:") && !url.startsWith("blob:"));
+  if (others.length > 0) wrong.push(`replay: asks for ${others.join(", ")}`);
+  await context.close();
+}
+
 await mkdir(SCREENSHOTS, { recursive: true });
 const lab = await startLab();
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
@@ -106,6 +136,7 @@ try {
   const narrow = { viewport: { width: 390, height: 844 }, locale: "en-US", reducedMotion: "reduce" };
   await walk(browser, lab.address, "en-narrow", narrow);
   await keyboard(browser, lab.address);
+  await replay(browser, lab.address);
   await alone(browser, lab.address, audit);
   await alone(browser, lab.address, map);
 } finally {
