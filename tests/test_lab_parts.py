@@ -166,6 +166,11 @@ def test_what_the_lab_opens_with(tmp_path):
     (run / "run.json").write_text("{}")
     assert opening(run) == (tmp_path, "#run?subject=digits%20%26%20more")
     assert opening(tmp_path) == (tmp_path, "#run")
+    model = tmp_path / "a model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    assert opening(model) == (tmp_path, "#audit?file=a%20model")
+    assert opening(model / "config.json") == (model, "#audit?file=config.json")
     assert opening(None)[1] == ""
-    with pytest.raises(LabError, match="nowhere is neither a run folder nor a folder of runs"):
+    with pytest.raises(LabError, match="nowhere is neither a run folder, a folder of runs, nor a checkpoint"):
         opening(tmp_path / "nowhere")

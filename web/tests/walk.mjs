@@ -3,6 +3,7 @@
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
+import { audit } from "./audit.mjs";
 import { startLab } from "./lab.mjs";
 
 const SCREENSHOTS = new URL("../screenshots/", import.meta.url).pathname;
@@ -84,6 +85,14 @@ async function keyboard(browser, address) {
   await page.context().close();
 }
 
+/** What is checked in one view only, with a page of its own. */
+async function alone(browser, address, checks) {
+  const page = await open(browser, address, { locale: "en-US", viewport: { width: 1280, height: 800 } });
+  await checks(page, address, wrong);
+  await check(page, checks.name);
+  await page.context().close();
+}
+
 await mkdir(SCREENSHOTS, { recursive: true });
 const lab = await startLab();
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
@@ -96,6 +105,7 @@ try {
   const narrow = { viewport: { width: 390, height: 844 }, locale: "en-US", reducedMotion: "reduce" };
   await walk(browser, lab.address, "en-narrow", narrow);
   await keyboard(browser, lab.address);
+  await alone(browser, lab.address, audit);
 } finally {
   await browser.close();
   await lab.end();

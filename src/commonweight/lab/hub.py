@@ -10,6 +10,7 @@ from commonweight.errors import LabError
 from commonweight.lab import channel
 from commonweight.lab.job import Job, start_worker
 from commonweight.lab.sessions import VIEWS, WITH_SUBJECT
+from commonweight.lab.uploads import PREFIX, Uploads
 from commonweight.lab.viewer import Viewer
 
 MOST_JOBS = 4
@@ -30,6 +31,7 @@ class Hub:
         self.jobs: dict[tuple[str, str], Job] = {}
         self.watching: dict[Viewer, tuple[str, str] | None] = {}
         self.spare: Process | None = None
+        self.uploads = Uploads()
         self._numbers = count(1)
 
     def join(self) -> Viewer:
@@ -89,6 +91,7 @@ class Hub:
         for job in list(self.jobs.values()):
             await job.stop()
         self.jobs.clear()
+        self.uploads.close()
 
     async def _open(self, viewer: Viewer, asked: dict[str, Any]) -> None:
         view, subject = asked.get("view"), asked.get("subject", "")
@@ -111,11 +114,27 @@ class Hub:
                 job.tell({"do": "set", "settings": settings})
                 self._tell_others(viewer, job, "set")
             return
+        folder = self._folder_of(subject)
         await self._make_room()
-        job = self.jobs[key] = Job(view, subject, self.folder, self._heard, self._died)
+        job = self.jobs[key] = Job(view, subject, folder, self._heard, self._died)
+        if job.folder != self.folder:  # a worker of its own, which may read this folder only
+            await job.start(settings)
+            return
         spare, self.spare = self.spare, None
         await job.start(settings, spare if spare is not None and spare.returncode is None else None)
         await self.prepare()
+
+    def _folder_of(self, subject: str) -> Path:
+        """What a worker may read: an upload is alone in its folder.
+
+        Raises:
+            LabError: the upload is not there any more.
+        """
+        if not subject.startswith(PREFIX):
+            return self.folder
+        if subject not in self.uploads.folders:
+            raise LabError("This file was uploaded to a lab that has ended, or made room for others: give it again.")
+        return self.uploads.folders[subject]
 
     async def _make_room(self) -> None:
         """End the oldest job that nobody watches, if there are as many jobs as there may be.
@@ -136,7 +155,7 @@ class Hub:
         """End a worker, whatever it is doing, and begin anew with its settings."""
         job = self._job_of(viewer)
         state = json.loads(job.latest.get(channel.STATE, b"{}"))
-        again = Job(job.view, job.subject, self.folder, self._heard, self._died)
+        again = Job(job.view, job.subject, job.folder, self._heard, self._died)
         self.jobs[job.view, job.subject] = again
         await job.stop()
         await again.start(state.get("settings"))

@@ -12,7 +12,7 @@ def opening(target: Path | None) -> tuple[Path, str]:
     """The folder that may be read, and the fragment of the first address.
 
     Args:
-        target: a run folder, a folder of runs, or None for the runs of the present folder.
+        target: a run folder, a folder of runs, a checkpoint, or None for the runs of the present folder.
 
     Raises:
         LabError: it is none of these.
@@ -22,6 +22,8 @@ def opening(target: Path | None) -> tuple[Path, str]:
     place = target.resolve()
     if (place / "run.json").is_file():
         return place.parent, f"#run?subject={quote(place.name)}"
+    if place.is_file() or (place / "config.json").is_file():
+        return place.parent, f"#audit?file={quote(place.name)}"
     if place.is_dir():
         return place, "#run"
-    raise LabError(f"{target} is neither a run folder nor a folder of runs.")
+    raise LabError(f"{target} is neither a run folder, a folder of runs, nor a checkpoint.")

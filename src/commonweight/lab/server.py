@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI, WebSocket, WebSocketDisconnect
+from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect
 
 from commonweight.errors import LabError
 from commonweight.lab.guard import App, Guard
@@ -50,6 +52,16 @@ def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> A
     @app.websocket("/ws")
     async def talk(page: WebSocket) -> None:
         await _talk(hub, page)
+
+    @app.post("/uploads")
+    async def upload(request: Request, name: str = "") -> JSONResponse:
+        """Keep a checkpoint, the bytes of the request, for the view Audit."""
+        try:
+            return JSONResponse({"subject": await hub.uploads.take(name, request.stream())})
+        except LabError as error:
+            return JSONResponse({"text": str(error)}, 400)
+        except ClientDisconnect:  # nobody is there to be told
+            return JSONResponse({}, 400)
 
     app.mount("/", StaticFiles(directory=static, html=True, check_dir=False))
     app.state.hub = hub

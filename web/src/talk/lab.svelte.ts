@@ -51,6 +51,11 @@ export class Lab {
     this.ask({ type: "act", action, given });
   }
 
+  /** Say why something that was asked for elsewhere than here was not done. */
+  refuse(text: string): void {
+    this.note("refused", text);
+  }
+
   dismiss(key: number): void {
     this.notes = this.notes.filter((note) => note.key !== key);
   }

@@ -3,8 +3,9 @@
 import type { Component } from "svelte";
 import type { Lab } from "../talk/lab.svelte";
 import type { State } from "../talk/messages";
+import Audit from "./Audit.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "share";
+export type ViewName = "share" | "audit";
 
-export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = { share: Share };
+export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = { share: Share, audit: Audit };

@@ -1,5 +1,7 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
+import { audit } from "./audit";
+
 export const en = {
   name: "English",
   lab: "commonweight lab",
@@ -57,12 +59,12 @@ export const en = {
     pattern: "Pattern", kernel: "Kernel side", period: "Period", values: "Values in the codebook", maps: "Maps",
     head: "The classes see", rule: "Update rule", rate: "Learning rate", batch: "Batch size", seed: "Seed",
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
-    points: "Points",
+    points: "Points", file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
     conv: "convolution", tiled: "tiled convolution", local: "local, nothing shared", dense: "dense, nothing shared",
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
-    largest: "the largest unit of each map", all: "all units of each map",
+    largest: "the largest unit of each map", all: "all units of each map", yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
     title: "The ladder",
@@ -105,6 +107,7 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  audit: audit.en,
 };
 
 export type Words = typeof en;

@@ -44,6 +44,14 @@ class Speech {
     return this.figures.format(value).replace("-", "−");
   }
 
+  /** A number of bytes, with three figures. */
+  bytes(value: number): string {
+    const power = value < 1000 ? 0 : Math.min(Math.floor(Math.log10(value) / 3), 4);
+    const unit = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"][power];
+    const style = { style: "unit", unit, unitDisplay: power === 0 ? "long" : "short", maximumSignificantDigits: 3 } as const;
+    return new Intl.NumberFormat(this.language, style).format(value / 1000 ** power);
+  }
+
   percent(value: number): string {
     return Number.isFinite(value) ? this.percents.format(value) : "–";
   }

@@ -1,5 +1,6 @@
 // 页面上的话，简体中文。
 
+import { audit } from "./audit";
 import type { Words } from "./en";
 
 export const zhHans: Words = {
@@ -57,12 +58,12 @@ export const zhHans: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷积核边长", period: "周期", values: "码本中的值", maps: "特征图数",
     head: "分类层看到", rule: "更新规则", rate: "学习率", batch: "批大小", seed: "随机种子",
-    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点",
+    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", file: "检查点", against: "应当等于", suggest: "查找更多共享",
   },
   options: {
     conv: "卷积", tiled: "平铺卷积", local: "局部连接，不共享", dense: "全连接，不共享",
     circulant: "循环矩阵", symmetric: "对称矩阵", codebook: "码本", single: "只有一个权重",
-    largest: "每张图中最大的单元", all: "每张图的全部单元",
+    largest: "每张图中最大的单元", all: "每张图的全部单元", yes: "是", no: "否",
   },
   ladder: {
     title: "阶梯",
@@ -102,4 +103,5 @@ export const zhHans: Words = {
     sample: "测试数字",
     class: "类别",
   },
+  audit: audit.hans,
 };

@@ -1,5 +1,6 @@
 // 頁面上的話，繁體中文。
 
+import { audit } from "./audit";
 import type { Words } from "./en";
 
 export const zhHant: Words = {
@@ -57,12 +58,12 @@ export const zhHant: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷積核邊長", period: "週期", values: "碼本中的值", maps: "特徵圖數",
     head: "分類層看到", rule: "更新規則", rate: "學習率", batch: "批次大小", seed: "隨機種子",
-    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點",
+    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
   },
   options: {
     conv: "卷積", tiled: "平鋪卷積", local: "局部連接，不共享", dense: "全連接，不共享",
     circulant: "循環矩陣", symmetric: "對稱矩陣", codebook: "碼本", single: "只有一個權重",
-    largest: "每張圖中最大的單元", all: "每張圖的全部單元",
+    largest: "每張圖中最大的單元", all: "每張圖的全部單元", yes: "是", no: "否",
   },
   ladder: {
     title: "階梯",
@@ -102,4 +103,5 @@ export const zhHant: Words = {
     sample: "測試數字",
     class: "類別",
   },
+  audit: audit.hant,
 };

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = ("share",)
-"""The views that there are, in the order of the page's navigation."""
+VIEWS = {"share": "share", "audit": "auditing"}
+"""The views that there are, in the order of the page's navigation, and the module of each."""
 
-WITH_SUBJECT: frozenset[str] = frozenset()
-"""Those that are opened for something, such as a run."""
+WITH_SUBJECT = frozenset({"audit"})
+"""Those that are opened for something, such as a run or an uploaded file."""
 
 
 class Session(Protocol):
@@ -64,5 +64,5 @@ def open_session(view: str, folder: Path, subject: str = "") -> Session:
     """
     if view not in VIEWS:
         raise LabError(f"There is no view {view[:40]!r}: there are {', '.join(VIEWS)}.")
-    made: Session = import_module(f"commonweight.lab.sessions.{view}").SESSION(folder, subject)
+    made: Session = import_module(f"commonweight.lab.sessions.{VIEWS[view]}").SESSION(folder, subject)
     return made

@@ -1,0 +1,106 @@
+"""Files that a page gave to the lab: kept in a temporary folder, each alone in a folder of its own, until the lab ends.
+
+A worker that looks at one of them may read that folder and nothing else. There are never more than `MOST_KEPT`.
+"""
+
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from commonweight.errors import LabError
+
+MOST_BYTES = 1 << 28
+"""Of one file."""
+
+MOST_KEPT = 4
+"""Files at once: the oldest goes when another one comes."""
+
+PREFIX = "upload-"
+_NAME = re.compile(r"[\w()+-][\w .()+-]{0,99}\.(safetensors|pt|pth|bin|ckpt|onnx)", re.ASCII)
+
+
+class Uploads:
+    """What was given, by the subject that a view is opened for to look at it.
+
+    Attributes:
+        folders: of each subject, the oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.folders: dict[str, Path] = {}
+        self._home: TemporaryDirectory[str] | None = None
+        self._taking = False
+
+    async def take(self, name: str, chunks: AsyncIterator[bytes]) -> str:
+        """Keep a file; the subject to open it by.
+
+        Args:
+            name: of the file; its end says what it is.
+            chunks: its bytes, as they come.
+
+        Raises:
+            LabError: a name that is no checkpoint's, a file that is too long or for which there is no room, or another
+                one that is still on its way.
+        """
+        if not _NAME.fullmatch(name):
+            raise LabError(
+                f"A checkpoint is a file .safetensors, .pt, .pth, .bin, .ckpt or .onnx with a plain name; got "
+                f"{name[:60]!r}: rename it, or start the lab with its folder."
+            )
+        if self._taking:
+            raise LabError("Another file is on its way to the lab: try again when it has come.")
+        self._taking = True
+        subject = PREFIX + secrets.token_hex(6)
+        try:
+            self.folders[subject] = self._folder(subject)
+            await _write(self.folders[subject] / name, chunks)
+        except BaseException as error:
+            self._remove(subject)
+            if isinstance(error, OSError):
+                raise LabError(f"The lab cannot keep {name}: {error.strerror or error}.") from error
+            raise
+        finally:
+            self._taking = False
+        while len(self.folders) > MOST_KEPT:
+            self._remove(next(iter(self.folders)))
+        return subject
+
+    def close(self) -> None:
+        """Nothing that was given is left behind."""
+        self.folders.clear()
+        if self._home is not None:
+            self._home.cleanup()
+
+    def _folder(self, subject: str) -> Path:
+        if self._home is None:
+            self._home = TemporaryDirectory(prefix="commonweight-lab-")
+        folder = Path(self._home.name) / subject
+        folder.mkdir()
+        return folder
+
+    def _remove(self, subject: str) -> None:
+        folder = self.folders.pop(subject, None)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
+    """All chunks into a file.
+
+    Raises:
+        LabError: they are too many.
+        OSError: there is no room for them.
+    """
+    size = 0
+    with path.open("wb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > MOST_BYTES:
+                raise LabError(
+                    f"The lab takes files of at most {MOST_BYTES >> 20} MB; {path.name} is larger: start the lab with "
+                    f"it (commonweight lab {path.name}), and it is read where it lies."
+                )
+            file.write(chunk)

@@ -1,0 +1,210 @@
+"""The view Audit: what the session tells is what `audit` says; files are found, uploaded, bounded, and stay apart."""
+
+import asyncio
+import contextlib
+import io
+import json
+import re
+
+import pytest
+import torch
+from lab_client import HOST, ORIGIN, TOKEN, lab, page
+from safetensors.torch import save_file
+
+from commonweight.errors import FileError, LabError
+from commonweight.lab import uploads
+from commonweight.lab.sessions import audit_files, open_session
+from commonweight.lab.uploads import Uploads
+from commonweight.verdicts import audit
+
+WEIGHT = torch.arange(12.0).reshape(3, 4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_file({"encoder": WEIGHT, "decoder": WEIGHT.T.contiguous()}, tmp_path / "tied.safetensors")
+    model = tmp_path / "runs" / "model"
+    model.mkdir(parents=True)
+    save_file({"model.embed_tokens.weight": WEIGHT, "lm_head.weight": WEIGHT + 1}, model / "model.safetensors")
+    (model / "config.json").write_text(json.dumps({"model_type": "llama", "tie_word_embeddings": True}))
+    (tmp_path / "notes.txt").write_text("no checkpoint")
+    return tmp_path
+
+
+@pytest.fixture
+def session(folder):
+    return open_session("audit", folder)
+
+
+def test_the_checkpoints_of_a_folder_are_listed(session):
+    facts = session.facts()
+    assert set(facts["files"]) == {"tied.safetensors", "runs/model", "runs/model/model.safetensors"}
+    assert facts["all_files"]
+    assert facts["audit"] is None
+
+
+def test_a_long_list_ends_with_a_word_about_it(folder, monkeypatch):
+    monkeypatch.setattr(audit_files, "MOST_FILES", 1)
+    assert audit_files.checkpoints_in(folder)[1] is False
+    monkeypatch.setattr(audit_files, "MOST_ENTRIES", 0)
+    assert audit_files.checkpoints_in(folder) == ([], False)
+
+
+def test_links_are_not_followed_and_a_missing_folder_is_empty(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    save_file({"w": WEIGHT}, elsewhere / "other.safetensors")
+    (folder / "link").symlink_to(elsewhere)
+    assert not [name for name in audit_files.checkpoints_in(folder)[0] if "other" in name]
+    assert audit_files.checkpoints_in(folder / "nowhere") == ([], True)
+    with pytest.raises(FileError, match="does not lie in its folder"):
+        audit_files.checkpoint_at(folder, "link/other.safetensors")
+
+
+def test_what_is_told_is_the_audit(session, folder):
+    session.change({"file": "runs/model", "suggest": "yes"})
+    told, found = session.facts()["audit"], audit(folder / "runs" / "model", suggest=True)
+    assert told["problems"] == found.to_json()["problems"]
+    assert told["bytes"], told["bytes_if_tied"] == (found.bytes, found.bytes_if_tied)
+    assert [group["verdict"] for group in told["groups"]] == ["diverged"]
+    assert told["groups"][0]["intent"] == found.groups[0].intent
+    assert told["searched"]
+    json.dumps(told, allow_nan=False)
+
+
+def test_the_code_prints_the_same_audit(session, folder):
+    assert "choose a checkpoint first" in session.code()
+    session.change({"file": "tied.safetensors", "against": "runs/model/model.safetensors", "suggest": "yes"})
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(session.code(), "shown", "exec"), {})
+    found = audit(folder / "tied.safetensors", folder / "runs/model/model.safetensors", suggest=True)
+    assert said.getvalue() == f"{found}\n"
+
+
+def test_a_file_is_read_anew_when_asked(session, folder):
+    session.change({"file": "tied.safetensors"})
+    assert len(session.facts()["audit"]["groups"]) == 1
+    save_file({"encoder": WEIGHT, "decoder": WEIGHT.T.contiguous() + 1}, folder / "tied.safetensors")
+    session.change({"file": "tied.safetensors"})
+    assert len(session.facts()["audit"]["groups"]) == 1
+    session.act("again", {})
+    assert session.facts()["audit"]["groups"] == []
+    assert session.advance() is False
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "sentence"),
+    [
+        ({"file": "none.safetensors"}, LabError, "There is no file or folder 'none.safetensors' in the folder"),
+        ({"file": "../../etc/passwd"}, FileError, "does not lie in its folder"),
+        ({"file": "/etc/passwd"}, FileError, "does not lie in its folder"),
+        ({"file": "notes.txt"}, FileError, "Cannot read"),
+        ({"file": "tied.safetensors", "against": "none"}, LabError, "There is no file or folder 'none'"),
+        ({"file": "x" * 401}, LabError, "a text of at most 400 letters"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_and_changes_nothing(session, given, error, sentence):
+    session.change({"file": "runs/model"})
+    before = session.facts()
+    with pytest.raises(error, match=re.escape(sentence)):
+        session.change(given)
+    assert session.facts() == before
+    assert session.settings.file == "runs/model"
+
+
+def test_a_subject_is_an_upload(folder):
+    with pytest.raises(LabError, match="opened for a file that was uploaded, or for nothing; got 'runs'"):
+        open_session("audit", folder, "runs")
+
+
+def test_an_action_that_is_none(session):
+    with pytest.raises(LabError, match="one can read the file again; got 'dance'"):
+        session.act("dance", {})
+
+
+async def _chunks(*parts):
+    for part in parts:
+        yield part
+
+
+def _take(kept, name, *parts):
+    return asyncio.run(kept.take(name, _chunks(*parts)))
+
+
+@pytest.fixture
+def kept():
+    kept = Uploads()
+    yield kept
+    kept.close()
+
+
+def test_an_upload_is_alone_in_its_folder_and_the_oldest_goes(kept, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_KEPT", 2)
+    subjects = [_take(kept, "a b (1).safetensors", b"12", bytes([number])) for number in range(3)]
+    assert list(kept.folders) == subjects[1:]
+    (file,) = kept.folders[subjects[2]].iterdir()
+    assert (file.name, file.read_bytes()) == ("a b (1).safetensors", b"12\x02")
+    home = file.parent.parent
+    assert len(list(home.iterdir())) == 2
+    kept.close()
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("name", ["", "x.txt", "../x.pt", "a/b.pt", ".pt", "x\n.pt", "x" * 101 + ".pt", "..\\x.pt"])
+def test_a_name_that_is_no_checkpoints(kept, name):
+    with pytest.raises(LabError, match=r"A checkpoint is a file \.safetensors"):
+        _take(kept, name, b"1")
+
+
+def test_an_upload_that_is_too_long_leaves_nothing_behind(kept, monkeypatch):
+    monkeypatch.setattr(uploads, "MOST_BYTES", 1 << 20)
+    with pytest.raises(LabError, match=r"takes files of at most 1 MB; x\.pt is larger"):
+        _take(kept, "x.pt", bytes(1 << 20), b"1")
+    assert kept.folders == {}
+
+
+def test_a_full_disk_is_told(kept, monkeypatch):
+    async def full(path, chunks):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(uploads, "_write", full)
+    with pytest.raises(LabError, match=r"cannot keep x\.pt: No space left on device"):
+        _take(kept, "x.pt", b"1")
+    assert kept.folders == {}
+
+
+def test_one_upload_at_a_time(kept):
+    async def two():
+        go_on = asyncio.Event()
+
+        async def slow():
+            yield b"1"
+            await go_on.wait()
+
+        first = asyncio.create_task(kept.take("x.pt", slow()))
+        await asyncio.sleep(0)
+        with pytest.raises(LabError, match="Another file is on its way"):
+            await kept.take("y.pt", _chunks(b"2"))
+        go_on.set()
+        await first
+
+    asyncio.run(two())
+
+
+def test_a_page_uploads_and_audits(folder, tmp_path_factory):
+    headers = {"host": HOST, "origin": ORIGIN}
+    body = (folder / "tied.safetensors").read_bytes()
+    with lab(tmp_path_factory.mktemp("lab")) as client:
+        answer = client.post(f"/{TOKEN}/uploads?name=tied.safetensors", content=body, headers=headers)
+        subject = answer.json()["subject"]
+        refused = client.post(f"/{TOKEN}/uploads?name=tied.exe", content=body, headers=headers)
+        assert (refused.status_code, "A checkpoint is a file" in refused.json()["text"]) == (400, True)
+        strange = client.post(f"/{TOKEN}/uploads?name=a.pt", content=b"", headers={**headers, "origin": "http://evil"})
+        assert strange.status_code == 403
+        with page(client) as one:
+            one.ask(type="open", view="audit", subject=subject, settings=None)
+            state = one.hear("state")
+            assert state["facts"]["files"] == ["tied.safetensors"]
+            assert state["facts"]["audit"]["groups"][0]["verdict"] == "equal up to a transform"
+            one.ask(type="open", view="audit", subject="upload-0123", settings=None)
+            assert "made room for others: give it again" in one.refusal()

@@ -1,0 +1,45 @@
+// What the facts of the view Audit are.
+
+export interface AuditGroup {
+  readonly verdict: string;
+  readonly names: readonly string[];
+  readonly n_names: number;
+  readonly tie: string | null;
+  readonly max_difference: number | null;
+  readonly bytes: number;
+  readonly intent: string;
+  readonly reality: string;
+  readonly file: string;
+  readonly against: string;
+}
+
+export interface Audited {
+  readonly ok: boolean;
+  readonly subject: string;
+  readonly tensors: number;
+  readonly bytes: number;
+  readonly bytes_if_tied: number;
+  readonly n_groups: number;
+  readonly n_problems: number;
+  readonly n_suggestions: number;
+  readonly searched: boolean;
+  readonly notes: readonly string[];
+  readonly groups: readonly AuditGroup[];
+  readonly problems: readonly { readonly code: string; readonly names: readonly string[]; readonly message: string; readonly remedy: string }[];
+  readonly suggestions: readonly {
+    readonly kind: string; readonly names: readonly string[]; readonly text: string; readonly error: number; readonly bytes_saved: number;
+  }[];
+}
+
+export interface AuditFacts {
+  readonly files: readonly string[];
+  readonly all_files: boolean;
+  readonly uploaded: boolean;
+  readonly audit: Audited | null;
+}
+
+/** Give a file to the lab: the subject to open it by, or why it was not taken. */
+export async function upload(file: File): Promise<{ subject: string } | { text: string }> {
+  const answer = await fetch(`./uploads?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+  return (await answer.json()) as { subject: string } | { text: string };
+}
