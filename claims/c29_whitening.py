@@ -115,7 +115,7 @@ def draw(found: dict[str, dict[str, np.ndarray]]) -> Figure:
     """Steps to the goal by way of preparing, for each data set."""
     figure = Figure(figsize=(8, 2.8), layout="constrained")
     for axes, (name, of) in zip(figure.subplots(1, len(found)), found.items(), strict=True):
-        axes.bar(list(of), [seen[1] for seen in of.values()], color=[f"C{number}" for number in range(len(of))])
-        axes.set_title(name)
-    figure.axes[0].set_ylabel("steps to the goal")
+        axes.barh(list(of), [seen[1] for seen in of.values()], color=[f"C{number}" for number in range(len(of))])
+        axes.set(title=name, xscale="log", xlim=(1, 1000), xlabel="steps to the goal")
+        axes.invert_yaxis()
     return figure

@@ -134,6 +134,13 @@ def test_a_rule_is_silent_where_learning_does_not_suffer(code):
     assert code not in codes(fine, **facts)
 
 
+def test_a_run_that_is_not_half_done_is_not_judged_by_its_outcome():
+    assert "underfit" in codes(RECORDS[:5])
+    assert codes(RECORDS[:4]) == []
+    assert codes(RECORDS[:4], ended=True) == codes(RECORDS[:4], steps=400)
+    assert codes(RECORDS[:1], model_zero=("a",)) == ["zero_start"]
+
+
 def test_no_records_no_findings():
     assert diagnose([], EVIDENCE) == []
 

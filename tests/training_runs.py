@@ -11,6 +11,7 @@ from commonweight.train import loop
 RUNS = {
     "table": {"name": "iris", "net": "mlp", "epochs": 4, "batch_size": 15},
     "values": {"name": "diabetes", "net": "mlp", "epochs": 2, "batch_size": 32, "optimizer": "adamw"},
+    "held back": {"name": "iris", "net": "mlp", "epochs": 4, "batch_size": 15, "l1": 1e-4, "l2": 1e-3, "max_norm": 1.0},
     "images": {"name": "digits", "net": "cnn", "epochs": 1, "batch_size": 64, "optimizer": "momentum"},
 }
 

@@ -20,9 +20,9 @@ def augment(images: Tensor, kinds: Collection[str], *, generator: Generator | No
     rotate: about the middle, by an angle uniform in ±15°, with values between pixels interpolated linearly;
     flip: left and right exchanged, every second time. Of digits and letters this makes something else.
 
-    A pixel at p from the middle of the new image is what lies at R M p + s in the old one: M mirrors, R turns, s
-    shifts. What comes in from outside repeats the border. The whole batch is sampled at once, whichever of the three
-    are asked for (benchmarks/augment.py).
+    A pixel at p from the middle of the new image is what lies at R p + s in the old one, mirrored or not: R turns, s
+    shifts. What comes in from outside repeats the border. The whole batch is mirrored by one operation, and sampled by
+    another (benchmarks/augment.py).
 
     Args:
         images: (B, C, H, W), of floating numbers.
@@ -30,7 +30,7 @@ def augment(images: Tensor, kinds: Collection[str], *, generator: Generator | No
         generator: of the draws, on the CPU; torch's own by default.
 
     Returns:
-        Images of the same shape and type, channels last.
+        Images of the same shape and type, channels last if they were.
 
     Source: Simard, Steinkraus, Platt 2003, "Best practices for convolutional neural networks applied to visual document
     analysis"; mirroring: Krizhevsky, Sutskever, Hinton 2012.
@@ -44,22 +44,24 @@ def augment(images: Tensor, kinds: Collection[str], *, generator: Generator | No
         tensor([[[[1., 0.],
                   [3., 2.]]]])
     """
-    if not kinds:
-        return images
     n, _, height, width = images.shape
-    turn, cos, sin, across, down = torch.ones(n), torch.ones(n), torch.zeros(n), torch.zeros(n), torch.zeros(n)
+    if "flip" in kinds:
+        chosen = torch.rand(n, generator=generator).view(n, 1, 1, 1) < 0.5
+        images = torch.where(chosen.to(images.device), images.flip(3), images)
+    if "shift" not in kinds and "rotate" not in kinds:
+        return images
+    cos, sin, across, down = torch.ones(n), torch.zeros(n), torch.zeros(n), torch.zeros(n)
     if "shift" in kinds:
         across, down = (_pixels(side, n, generator) * 2 / side for side in (width, height))
     if "rotate" in kinds:
         angle = math.radians(DEGREES) * (2 * torch.rand(n, generator=generator) - 1)
         cos, sin = angle.cos(), angle.sin()
-    if "flip" in kinds:
-        turn = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
-    rows = (turn * cos, -sin * height / width, across), (turn * sin * width / height, cos, down)
+    rows = (cos, -sin * height / width, across), (sin * width / height, cos, down)
     maps = torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)
     grid = F.affine_grid(maps.to(images.device), list(images.shape), align_corners=False)
     moved = F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
-    return moved.to(images.dtype, memory_format=torch.channels_last)
+    last = images.is_contiguous(memory_format=torch.channels_last)
+    return moved.to(images.dtype, memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _pixels(side: int, n: int, generator: Generator | None) -> Tensor:

@@ -388,7 +388,7 @@ class Trainer:
             return
         tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
         self._write_check(record, is_best=False)
-        self._keep(nonfinite=tensor)
+        self._keep(nonfinite=tensor, ended=True)
         raise DivergedError(
             f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
             f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
@@ -447,7 +447,7 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
-        self._keep(recalls=recalls(self.model, self.validation, self.data))
+        self._keep(recalls=recalls(self.model, self.validation, self.data), ended=True)
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

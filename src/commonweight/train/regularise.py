@@ -45,7 +45,7 @@ class Regulariser:
 
     def disturb(self, inputs: Tensor) -> Tensor:
         """Inputs (B, ...) as the net is to see them in this step, by torch's own random state."""
-        inputs = augment(inputs, self.settings.augment)
+        inputs = augment(inputs, self.settings.augment) if self.settings.augment else inputs
         return inputs + self.settings.noise * torch.randn_like(inputs) if self.settings.noise else inputs
 
     def penalty(self) -> Tensor:

@@ -60,12 +60,12 @@ class Attempt:
     error: DivergedError | None
 
     @property
-    def score(self) -> float:
-        """The best validation score, larger is better; -∞ for a run that ended in an error."""
+    def score(self) -> tuple[float, float]:
+        """The best validation score, and the loss where scores are equal: larger is better; -∞ after an error."""
         if self.error is not None:
-            return -math.inf
+            return -math.inf, -math.inf
         sign = 1 if self.start.data.task == "classification" else -1
-        return max(sign * record.validation_metric for record in self.run.records)
+        return max((sign * record.validation_metric, -record.validation_loss) for record in self.run.records)
 
 
 def fit_repaired(
@@ -105,7 +105,7 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
         advice = (*best.run.description["repaired"], finding.advice.code)
         again = attempt(start, folder, progress, advice)
         if again.score > best.score or finding.code in REPLACING:
-            best = again
+            best, tried = again, set()
     return best
 
 
@@ -296,7 +296,7 @@ def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
     }
     cut = {name: nn.Identity() for name in parameters.get("cut", ())}
     usual = _lower_rate(start, {"factor": 1.0})
-    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="he")
+    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="xavier-uniform")
 
 
 def _rebuilt(start: Start, model: nn.Module) -> Start:

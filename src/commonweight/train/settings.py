@@ -194,10 +194,14 @@ def _require_batch(model: nn.Module, batch_size: int) -> None:
 
 
 def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
-    """What was given; 0.1 for classes when nothing was, since it seldom harms."""
+    """What was given; when nothing was, 0.1 where there is a cross entropy of classes, since it seldom harms.
+
+    Raises:
+        TrainError: labels that cannot be smoothed.
+    """
     classes = data.task == "classification"
     if given is None:
-        return 0.1 if classes else 0.0
+        return 0.1 if classes and not hasattr(model, "loss") else 0.0
     require("label_smoothing", given, lambda value: 0 <= value < 1, "a number from 0 to below 1")
     if given and (not classes or hasattr(model, "loss")):
         why = "this net prescribes its own loss" if classes else f"{data.name} has values to predict, not classes"

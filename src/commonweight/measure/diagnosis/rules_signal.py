@@ -30,7 +30,7 @@ def exploding_gradient(case: Case) -> list[Finding]:
     where = next(layer.name for r in _with_start(case) for layer in r.layers if layer.gradient_norm == largest)
     first = start is not None and any(layer.gradient_norm > EXPLODING for layer in start.layers)
     since = 0 if first else case.since(lambda r: any(layer.gradient_norm > EXPLODING for layer in r.layers))
-    advice = Advice("initialise", {"rule": "he"}) if first else Advice("lower_rate", {"factor": 0.1})
+    advice = Advice("initialise", {"rule": "xavier-uniform"}) if first else Advice("lower_rate", {"factor": 0.1})
     return [Finding("exploding_gradient", where, largest, EXPLODING, since, advice)]
 
 
@@ -54,12 +54,12 @@ def vanishing_gradient(case: Case) -> list[Finding]:
 
 def dead_units(case: Case) -> list[Finding]:
     """Most units of a layer give the same for every sample, from early on."""
-    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "he"}))
+    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def saturation(case: Case) -> list[Finding]:
     """Most values of a layer are at the ends of their range, where slopes are near 0."""
-    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "he"}))
+    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def _units(case: Case, code: str, measure: str, threshold: float, advice: Advice) -> list[Finding]:

@@ -6,7 +6,7 @@ from commonweight.measure.diagnosis.finding import Advice, Finding
 SIZES = (0.003, 12.0)
 """Smallest and largest deviation of a layer's outputs from sample to sample, for inputs of deviation 1."""
 
-RESTART = Advice("initialise", {"rule": "he"})
+RESTART = Advice("initialise", {"rule": "xavier-uniform"})
 
 
 def zero_start(case: Case) -> list[Finding]:

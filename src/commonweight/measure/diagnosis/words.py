@@ -56,9 +56,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "{layer} 對大小為 {value} 的批做正規化：其均值沒有意義，也與測試時不同。",
     ),
     "shuffled_labels": (
-        "Labels do not follow from inputs: neighbours and plain methods score {value}, hardly better than chance.",
-        "标签与输入无关：近邻和简单方法的得分为 {value}，几乎等于随机。",
-        "標籤與輸入無關：近鄰和簡單方法的得分為 {value}，幾乎等於隨機。",
+        "Labels do not follow from inputs: neighbours foretell them with {value}, hardly better than chance.",
+        "标签与输入无关：由近邻预测的得分为 {value}，几乎等于随机。",
+        "標籤與輸入無關：由近鄰預測的得分為 {value}，幾乎等於隨機。",
     ),
     "unnormalised_input": (
         "The inputs are not normalised: offset, spread or size is {value}, where {threshold} is the limit.",
@@ -163,9 +163,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起訓練損失停滯，尚未達到可達到的水準。",
     ),
     "underfit": (
-        "The net underfits: even on its training part it scores {value}, where plain methods reach {threshold}.",
-        "欠拟合：在训练集上得分也只有 {value}，而简单方法可达 {threshold}。",
-        "欠擬合：在訓練集上得分也只有 {value}，而簡單方法可達 {threshold}。",
+        "The net underfits: even on its training part it scores {value} (limit {threshold}), far below plain methods.",
+        "欠拟合：在训练集上得分也只有 {value}，低于 {threshold}，远不如简单方法。",
+        "欠擬合：在訓練集上得分也只有 {value}，低於 {threshold}，遠不如簡單方法。",
     ),
 }
 
@@ -231,12 +231,12 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "讓梯度通過：用 ReLU 代替 sigmoid，權重按扇入縮放，不要截斷梯度。",
     ),
     "lower_rate": (
-        "Lower the learning rate to {factor} of it.",
+        "Lower the learning rate: multiply it by {factor}.",
         "把学习率降到原来的 {factor}。",
         "把學習率降到原來的 {factor}。",
     ),
     "raise_rate": (
-        "Raise the learning rate to {factor} times of it.",
+        "Raise the learning rate: multiply it by {factor}.",
         "把学习率提高到原来的 {factor} 倍。",
         "把學習率提高到原來的 {factor} 倍。",
     ),
@@ -288,15 +288,26 @@ def say(finding: Finding, language: str = "en") -> str:
     >>> say(Finding("frozen_layer", "conv1", 0.0, 0.0, 0, Advice("unfreeze")))
     'No step moves the weights of conv1. Let it learn: requires_grad_(True), and hand it to the optimiser.'
     """
-    if language not in LANGUAGES:
-        raise TrainError(f"The diagnosis speaks {', '.join(LANGUAGES)}; got {language!r}.")
-    place = LANGUAGES.index(language)
+    return f"{found(finding, language)}{' ' if language == 'en' else ''}{advised(finding, language)}"
+
+
+def found(finding: Finding, language: str = "en") -> str:
+    """What was found, as a sentence."""
     layer = finding.layer
     if finding.code == "wrong_loss" and layer:
         layer = f" ({layer})" if language == "en" else f"（{layer}）"
-    told = FINDINGS[finding.code][place].format(
-        layer=layer, value=f"{finding.value:.3g}", threshold=f"{finding.threshold:.3g}", since=finding.since
-    )
+    value, threshold = f"{finding.value:.3g}", f"{finding.threshold:.3g}"
+    words = FINDINGS[finding.code][_place(language)]
+    return words.format(layer=layer, value=value, threshold=threshold, since=finding.since)
+
+
+def advised(finding: Finding, language: str = "en") -> str:
+    """What to do about it, as a sentence."""
     parameters = {key: f"{v:g}" if isinstance(v, float) else v for key, v in finding.advice.parameters.items()}
-    advised = ADVICE[finding.advice.code][place].format(**parameters)
-    return f"{told}{' ' if language == 'en' else ''}{advised}"
+    return ADVICE[finding.advice.code][_place(language)].format(**parameters)
+
+
+def _place(language: str) -> int:
+    if language not in LANGUAGES:
+        raise TrainError(f"The diagnosis speaks {', '.join(LANGUAGES)}; got {language!r}.")
+    return LANGUAGES.index(language)
