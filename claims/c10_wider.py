@@ -95,9 +95,9 @@ def run() -> Result:
     )
     to_64 = sum(bool(all(np.diff(values[:-1]) < 0)) for values in learned.values())
     verdict = (
-        f"The error on what is learned falls with the width up to 64 units on {to_64} of {len(TARGETS)} targets, and up to "
-        f"256 on {sum(falls.values())}: what a wide net could express, descent has to find. On samples held back, the "
-        f"error of the widest net is, of the least: {listed}. "
+        f"The error on what is learned falls with the width up to 64 units on {to_64} of {len(TARGETS)} targets, "
+        f"and up to 256 on {sum(falls.values())}: what a wide net could express, descent has to find. On samples held "
+        f"back, the error of the widest net is, of the least: {listed}. "
         f"{'More width never harmed.' if all(stays.values()) else 'There is a limit, set by the noise of the data.'}"
     )
     numbers = {f"error held back at width 256 / least, {name}": held[name][-1] / min(held[name]) for name in TARGETS}
