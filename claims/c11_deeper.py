@@ -4,7 +4,7 @@ The articles set two small nets of 33 weights side by side. Here they are 1-4-4-
 weights and biases; and 1-11-1, one hidden layer of 11 units without a bias of its output, with 33. Two measures of what
 they express. With ReLU such a net is made of straight pieces, 12 at the most if it is wide; pieces are counted in nets
 with random weights and in fitted ones. And each net, with tanh and with ReLU, is fitted to 20 curves by 60 steps of
-Levenberg-Marquardt, from 4 starts for each of 5 seeds, of which the best counts: what a net can express is asked here,
+Levenberg-Marquardt, from 2 starts for each of 5 seeds, of which the best counts: what a net can express is asked here,
 not what it finds from one start.
 
 The curves are real: the first 20 series of GunPoint, a hand that draws a gun, or points, as height over 150 steps.
@@ -29,7 +29,7 @@ from commonweight.claims import Result
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.optimise import RULES
 
-SEEDS, STARTS, CURVES, STEPS = range(5), 4, 20, 60
+SEEDS, STARTS, CURVES, STEPS = range(5), 2, 20, 60
 ACTIVATIONS = {"tanh": nn.Tanh, "ReLU": nn.ReLU}
 LINE = torch.linspace(-1.7, 1.7, 20_001, dtype=torch.float64)[:, None]
 
