@@ -55,7 +55,7 @@ class Usual:
 
 
 def harmful(outcome: Outcome, usual: Usual) -> bool:
-    limit = max(POINT, 2 * usual.deviations[outcome.cell])
+    limit = max(POINT, 2 * usual.deviations.get(outcome.cell, 0.0))
     return BY_NAME[outcome.fault].always or usual.loss(outcome, outcome.score) > limit
 
 

@@ -2,6 +2,7 @@
 
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
+from commonweight.measure.diagnosis.rules_signal import DEAD
 
 SIZES = (0.003, 12.0)
 """Smallest and largest deviation of a layer's outputs from sample to sample, for inputs of deviation 1."""
@@ -32,6 +33,8 @@ def unequal_start(case: Case) -> list[Finding]:
     start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
     if start is None or model is None or case.excels or model.zero or model.alike:
         return []
+    if any(layer.dead_fraction > DEAD for layer in start.layers):
+        return []  # behind dead units nothing differs
     size = data.size if data and data.size > 0 else 1.0
     signals = [signal / size for signal in model.signals]
     named = list(zip(signals, (layer.name for layer in start.layers), strict=True))
