@@ -9,7 +9,7 @@ from commonweight.measure.records import Record
 VANISHING = 1e-3
 EXPLODING = 1e3
 DEAD = 0.7
-SATURATED = 0.5
+SATURATED = 0.85
 
 
 def not_finite(case: Case) -> list[Finding]:

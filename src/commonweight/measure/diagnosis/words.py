@@ -66,10 +66,10 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "輸入沒有正規化：偏移、離散程度或大小為 {value}，界限為 {threshold}。",
     ),
     "unequal_start": (
-        "Before the first step the outputs of {layer} differ by {value} from sample to sample (limit {threshold}): the "
-        "weights begin too large or too small.",
-        "第一步之前，{layer} 的输出在样本之间相差 {value}，界限为 {threshold}：初始权重太大或太小。",
-        "第一步之前，{layer} 的輸出在樣本之間相差 {value}，界限為 {threshold}：初始權重太大或太小。",
+        "The weights of {layer} begin too large or too small: the signal of the samples grows {value} times in it "
+        "(limit {threshold}).",
+        "{layer} 的初始权重太大或太小：样本的信号在其中放大 {value} 倍（界限 {threshold}）。",
+        "{layer} 的初始權重太大或太小：樣本的訊號在其中放大 {value} 倍（界限 {threshold}）。",
     ),
     "frozen_layer": (
         "No step moves the weights of {layer}.",
