@@ -33,7 +33,7 @@ def unequal_start(case: Case) -> list[Finding]:
     start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
     if start is None or model is None or case.excels or model.zero or model.alike or model.frozen:
         return []
-    if any(layer.dead_fraction > DEAD for layer in start.layers) or not any(model.signals):
+    if any(layer.dead_fraction > DEAD for layer in start.layers):
         return []  # behind dead units nothing differs
     before = data.size if data and data.size > 0 else 1.0
     gains = []
@@ -41,6 +41,8 @@ def unequal_start(case: Case) -> list[Finding]:
         if signal > 0:
             gains.append((signal / before, layer.name))
             before = signal
+    if not gains:
+        return []
     (smallest, weak), (largest, strong) = min(gains), max(gains)
     if largest > GAINS[1]:
         return [Finding("unequal_start", strong, largest, GAINS[1], 0, RESTART)]
