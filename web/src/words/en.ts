@@ -1,6 +1,7 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
 import { audit } from "./audit";
+import { map } from "./map";
 
 export const en = {
   name: "English",
@@ -59,14 +60,16 @@ export const en = {
     pattern: "Pattern", kernel: "Kernel side", period: "Period", values: "Values in the codebook", maps: "Maps",
     head: "The classes see", rule: "Update rule", rate: "Learning rate", batch: "Batch size", seed: "Seed",
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
-    points: "Points", file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
+    points: "Points", rows: "Rows of units", columns: "Columns of units", grid: "Grid", start: "Start", learning: "Learning", radius: "Radius at first", passes: "Passes",
+    file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
     spirals: "spirals", circles: "circles", xor: "xor", moons: "moons", painted: "my own points", digits: "digits 8×8",
     "mnist-5k": "MNIST, 5,000", "fashion-mnist": "Fashion-MNIST", mlp: "perceptron", cnn: "convolutional",
     conv: "convolution", tiled: "tiled convolution", local: "local, nothing shared", dense: "dense, nothing shared",
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
-    largest: "the largest unit of each map", all: "all units of each map", yes: "yes", no: "no",
+    largest: "the largest unit of each map", all: "all units of each map", iris: "iris", hexagons: "hexagons", squares: "squares", random: "at random", components: "along the principal components", batch: "all samples at once", online: "one after the other",
+    yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
     title: "The ladder",
@@ -98,6 +101,25 @@ export const en = {
     rewind: "Back 100 steps",
     unitsOf: (layer: string) => `Units in layer ${layer}`,
     fewerLayers: "One layer less", moreLayers: "One layer more",
+  },
+  running: {
+    run: "Run", beside: "Beside it", nothing: "nothing", look: "Look again",
+    state: "state", states: { finished: "finished", "goes on": "goes on", interrupted: "interrupted" } as Record<string, string>,
+    net: "net", seconds: "seconds of training", layer: "Layer", rate: "Learning rate",
+    none: "There is no run in this folder yet. `commonweight train digits` makes one below runs/.",
+    findings: "Diagnosis",
+    well: "Nothing is wrong.",
+    since: (step: string) => `(since step ${step})`,
+    apply: "Train again with this advice",
+    repairing: (name: string) => `${name} is being trained.`,
+    lastLoss: (training: string, validation: string) => `At the last check: training ${training}, validation ${validation}.`,
+    gradients: "Size of the gradient by layer",
+    powers: "As a power of ten. Lines that drift far apart mean that some layers learn and others do not.",
+    updates: "Size of the update by layer",
+    updatesSaid: "Update over weight, as a power of ten: between −4 and −1 is usual.",
+    spread: "How the weights are spread",
+    spreadSaid: (layer: string) => `Weights of ${layer} over the steps: the middle one, half of them, and nine of ten.`,
+    rateSaid: (rate: string) => `At the last check: ${rate}.`,
   },
   share: {
     connections: "The layer as connections",
@@ -135,6 +157,7 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  map: map.en,
   audit: audit.en,
 };
 
