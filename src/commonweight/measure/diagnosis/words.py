@@ -88,9 +88,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起，{layer} 的輸入有 {value} 處於取值範圍的兩端：那裡的斜率接近 0。",
     ),
     "dead_units": (
-        "A share of {value} of the units that feed {layer} is the same for every sample since step {since}.",
-        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都相同。",
-        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都相同。",
+        "A share of {value} of the units that feed {layer} puts out 0 for every sample since step {since}.",
+        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都输出 0。",
+        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都輸出 0。",
     ),
     "vanishing_gradient": (
         "The gradient vanishes on its way to {layer}: {value} of that of the last layer.",
