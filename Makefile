@@ -1,7 +1,7 @@
 # Each target installs what it needs into .venv; `make run` and `make test` work on a fresh machine.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: run lab web web-check test check sanitize bench docs claims networks clean
+.PHONY: run lab web web-check test check sanitize bench docs claims networks diagnosis clean
 
 # The main job: LeNet-5 on real handwritten digits, with its sharing ladder, accuracy and report.
 run: .venv/installed
@@ -60,6 +60,11 @@ claims: .venv/developed
 networks: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
 	$(BIN)/python benchmarks/networks.py
+
+# How often the diagnosis is right, beside other tools, docs/diagnosis.md: about 20 minutes on one core.
+diagnosis: .venv/developed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt traintools trainwatch psutil
+	$(BIN)/python benchmarks/diagnosis.py
 
 clean:
 	rm -rf .venv build dist site .mypy_cache .pytest_cache .ruff_cache web/node_modules web/screenshots src/commonweight/lab/static

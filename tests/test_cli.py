@@ -245,3 +245,40 @@ def test_a_structure_that_a_net_does_not_have_is_one_sentence(say, structure, se
     code, _, err = say("train", "iris", "--structure", structure, "--out", "mine")
     assert code == 2
     assert re.search(sentence, err)
+
+
+def test_diagnose_says_what_is_wrong_with_a_run(say, tmp_path):
+    iris = data.load("iris")
+    net = nets.build("mlp", iris.in_shape, iris.n_outputs)
+    for weight in net.parameters():
+        torch.nn.init.zeros_(weight)
+    loop.fit(net, iris, epochs=3, out=tmp_path / "run", progress=False)
+    code, out, _ = say("diagnose", str(tmp_path / "run"))
+    assert code == 1
+    assert out.startswith(
+        "All weights of hidden1 begin at 0: no signal and no gradient passes. Begin with random weights"
+    )
+    code, out, _ = say("diagnose", str(tmp_path / "run"), "--language", "zh-Hans", "--json")
+    told = json.loads(out)
+    assert code == 1
+    assert told["findings"][0]["code"] == "zero_start"
+    assert told["findings"][0]["text"].startswith("hidden1 的权重全部从 0 开始")
+
+
+def test_diagnose_of_a_good_run_and_of_none(say, tmp_path):
+    iris = data.load("iris")
+    net = nets.build("mlp", iris.in_shape, iris.n_outputs)
+    loop.fit(net, iris, epochs=30, out=tmp_path / "run", progress=False)
+    assert say("diagnose", str(tmp_path / "run"), "--language", "zh-Hant")[:2] == (0, "沒有發現問題。\n")
+    code, _, err = say("diagnose", str(tmp_path))
+    assert code == 2
+    assert "There is no run in" in err
+
+
+def test_train_repairs_a_run(say, tmp_path):
+    folder = tmp_path / "run"
+    code, out, _ = say(
+        "train", "iris", "--optimizer", "sgd", "--lr", "1e20", "--out", str(folder), "--repair", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["run"] == f"{folder}-repaired-1"

@@ -172,5 +172,7 @@ def test_what_the_lab_opens_with(tmp_path):
     assert opening(model) == (tmp_path, "#audit?file=a%20model")
     assert opening(model / "config.json") == (model, "#audit?file=config.json")
     assert opening(None)[1] == ""
-    with pytest.raises(LabError, match="nowhere is neither a run folder, a folder of runs, nor a checkpoint"):
+    (tmp_path / "own.csv").touch()
+    assert opening(tmp_path / "own.csv") == (tmp_path, "#play?subject=own.csv")
+    with pytest.raises(LabError, match=r"nowhere is neither a run folder, a folder of runs, data .*, nor a checkpoint"):
         opening(tmp_path / "nowhere")

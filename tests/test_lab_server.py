@@ -151,7 +151,7 @@ def test_nobody_watches_and_nothing_trains(client):
         ("[" * 5000, "A message is a JSON object with a type"),
         ('{"type": "dance"}', "A message is open, stop, set, act, run, pause, step; got 'dance'"),
         ('{"type": "run"}', "Open a view first."),
-        ('{"type": "open", "view": "../share"}', "There is no view '../share': there are share"),
+        ('{"type": "open", "view": "../share"}', "There is no view '../share': there are play, share"),
         ('{"type": "open", "view": ["share"]}', "There is no view"),
         ('{"type": "open", "view": "share", "subject": 5}', "is named with at most 200 letters"),
         ('{"type": "open", "view": "share", "subject": "x"}', "The view share is opened for nothing but itself"),

@@ -10,7 +10,7 @@ from commonweight.errors import CommonweightError
 __all__ = ["app", "main"]
 
 # Files of commands, in the order in which --help lists them.
-for group in ("training", "diagnosing", "looking", "sharing", "listing", "lab"):
+for group in ("training", "tuning", "diagnosing", "looking", "sharing", "listing", "lab"):
     import_module(f"commonweight.cli.{group}")
 
 

@@ -95,7 +95,7 @@ class Hub:
 
     async def _open(self, viewer: Viewer, asked: dict[str, Any]) -> None:
         view, subject = asked.get("view"), asked.get("subject", "")
-        if view not in VIEWS:
+        if not isinstance(view, str) or view not in VIEWS:
             raise LabError(f"There is no view {str(view)[:40]!r}: there are {', '.join(VIEWS)}.")
         if not isinstance(subject, str) or len(subject) > MOST_SUBJECT:
             raise LabError(f"What a view is opened for is named with at most {MOST_SUBJECT} letters.")

@@ -57,6 +57,18 @@ def changed(settings: Settings, given: Any) -> Settings:
     return made
 
 
+def index_of(given: Mapping[str, Any], name: str, count: int) -> int:
+    """A whole number below a count, by its name in what was given to an action.
+
+    Raises:
+        LabError: it is none.
+    """
+    value = given.get(name)
+    if not _is_whole(value, {"low": 0, "high": count - 1}):
+        raise LabError(f"{name} is a whole number from 0 to {count - 1}; got {_short(value)}.")
+    return int(value)  # type: ignore[arg-type]  # it is one
+
+
 def described(kind: Any) -> list[dict[str, Any]]:
     """The settings of a session for the page: names, defaults and limits."""
     return [{"name": entry.name, "default": entry.default, **entry.metadata} for entry in fields(kind)]

@@ -1,6 +1,7 @@
 """The loss around a run, and the paths of training through weight space on it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.measure import surface
 from commonweight.measure.figures.surface import Pictured
+from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.loop import Trainer
 from commonweight.train.objective import loss_function
 from commonweight.train.run import BY_RULE, Run, build_net
@@ -52,21 +54,18 @@ def surface_of_paths(
 ) -> Pictured:
     """The loss on the plane on which several update rules part most, and their paths from the start of the run.
 
-    Each rule trains the net from the first weights of the run, for as many epochs and in the same order of samples, at
-    its own default rate.
+    Each rule trains the net from the first weights of the run at its own default rate; rules that take batches, for as
+    many epochs as the run and in the same order of samples, if the run took batches too.
 
     Raises:
         TrainError: a net that does not learn by gradients, or no such rule.
     """
     if run.results.get("stopped") == BY_RULE or run.folder is None:
         raise TrainError(f"{run.name} was learned in one piece by a rule of its own: there is no path to draw.")
-    given = run.description["settings"]
-    kept = {name: given[name] for name in ("epochs", "batch_size", "seed")}
-    kept |= {"goal": None, "lr": None, "precision": "float32", "device": "cpu"}
     walked = {}
     for rule in rules:
         model = build_net(run.folder, run.description, net)
-        walked[rule] = path(model, data, choose_settings(model, data, **kept, optimizer=rule))
+        walked[rule] = path(model, data, choose_settings(model, data, **_kept(run, rule)))
     centre = surface.weight_row(run.model)
     directions, shares = surface.path_directions(centre, list(walked.values()))
     drawn = {rule: surface.on_plane(rows, centre, directions) for rule, rows in walked.items()}
@@ -76,6 +75,14 @@ def surface_of_paths(
     along, up = (torch.linspace(start, stop, side) for start, stop in zip(low, high, strict=True))
     found = surface.surface(run.model, *_height(run.model, data, samples), directions, along, up, centre)
     return Pictured("the plane of the paths", f"it holds {sum(shares):.0%} of their squared distances", found, drawn)
+
+
+def _kept(run: Run, rule: str) -> dict[str, Any]:
+    """The settings of a run for another rule: rules that take all samples at each step have epochs of their own."""
+    given = run.description["settings"]
+    kept = {"seed": given["seed"], "goal": None, "lr": None, "precision": "float32", "device": "cpu", "optimizer": rule}
+    names = () if rule in WHOLE_BATCH or given["optimizer"] in WHOLE_BATCH else ("epochs", "batch_size")
+    return kept | {name: given[name] if name in names else None for name in ("epochs", "batch_size")}
 
 
 def _height(model: nn.Module, data: Data, samples: int) -> tuple[surface.Loss, Tensor, Tensor]:

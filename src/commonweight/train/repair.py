@@ -60,12 +60,12 @@ class Attempt:
     error: DivergedError | None
 
     @property
-    def score(self) -> float:
-        """The best validation score, larger is better; -∞ for a run that ended in an error."""
+    def score(self) -> tuple[float, float]:
+        """The best validation score, and the loss where scores are equal: larger is better; -∞ after an error."""
         if self.error is not None:
-            return -math.inf
+            return -math.inf, -math.inf
         sign = 1 if self.start.data.task == "classification" else -1
-        return max(sign * record.validation_metric for record in self.run.records)
+        return max((sign * record.validation_metric, -record.validation_loss) for record in self.run.records)
 
 
 def fit_repaired(
@@ -105,7 +105,7 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
         advice = (*best.run.description["repaired"], finding.advice.code)
         again = attempt(start, folder, progress, advice)
         if again.score > best.score or finding.code in REPLACING:
-            best = again
+            best, tried = again, set()
     return best
 
 
@@ -155,15 +155,15 @@ def follow(advice: Advice, start: Start) -> Start | None:
 
 
 def _lower_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or less where that was too much."""
+    """The usual rate, or less where that was too much, with batches and epochs that go with it."""
     usual, rate = _rates(start)
-    return start.having(lr=min(usual, rate * parameters["factor"]))
+    return start.having(lr=min(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
 
 
 def _raise_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or more where that was too little."""
+    """The usual rate, or more where that was too little, with batches and epochs that go with it."""
     usual, rate = _rates(start)
-    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None)
+    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
 
 
 def _rates(start: Start) -> tuple[float, float]:

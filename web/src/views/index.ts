@@ -4,8 +4,17 @@ import type { Component } from "svelte";
 import type { Lab } from "../talk/lab.svelte";
 import type { State } from "../talk/messages";
 import Audit from "./Audit.svelte";
+import Map from "./Map.svelte";
+import Play from "./Play.svelte";
+import Run from "./Run.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "share" | "audit";
+export type ViewName = "play" | "share" | "run" | "map" | "audit";
 
-export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = { share: Share, audit: Audit };
+export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = {
+  play: Play,
+  share: Share,
+  run: Run,
+  map: Map,
+  audit: Audit,
+};

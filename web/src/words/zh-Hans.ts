@@ -1,6 +1,7 @@
 // 页面上的话，简体中文。
 
 import { audit } from "./audit";
+import { map } from "./map";
 import type { Words } from "./en";
 
 export const zhHans: Words = {
@@ -58,17 +59,66 @@ export const zhHans: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷积核边长", period: "周期", values: "码本中的值", maps: "特征图数",
     head: "分类层看到", rule: "更新规则", rate: "学习率", batch: "批大小", seed: "随机种子",
-    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", file: "检查点", against: "应当等于", suggest: "查找更多共享",
+    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", rows: "单元行数", columns: "单元列数", grid: "网格", start: "起点", learning: "学习方式", radius: "起始半径", passes: "遍数",
+    file: "检查点", against: "应当等于", suggest: "查找更多共享",
   },
   options: {
+    spirals: "双螺旋", circles: "同心圆", xor: "异或", moons: "月牙", painted: "自己画的点", digits: "手写数字 8×8",
+    "mnist-5k": "MNIST，5000 张", "fashion-mnist": "Fashion-MNIST", mlp: "多层感知机", cnn: "卷积网络",
     conv: "卷积", tiled: "平铺卷积", local: "局部连接，不共享", dense: "全连接，不共享",
     circulant: "循环矩阵", symmetric: "对称矩阵", codebook: "码本", single: "只有一个权重",
-    largest: "每张图中最大的单元", all: "每张图的全部单元", yes: "是", no: "否",
+    largest: "每张图中最大的单元", all: "每张图的全部单元", iris: "鸢尾花", hexagons: "六边形", squares: "正方形", random: "随机", components: "沿主成分", batch: "全部样本一起", online: "逐个样本",
+    yes: "是", no: "否",
   },
   ladder: {
     title: "阶梯",
     full: "全连接", connections: "这里的连接", weights: "共享后的权重", control: "不共享的对照的权重",
     uses: (least, most) => (least === most ? `每个权重被使用 ${least} 次` : `每个权重被使用 ${least} 到 ${most} 次`),
+  },
+  play: {
+    network: "网络",
+    networkHelp: "一条线是一个权重：橙色为正，蓝色虚线为负，粗细是大小。单元里的图是它在平面上的激活，或它在图像里寻找的东西。方向键：左右换层，上下换权重。",
+    networkSaid: (weights) => `共 ${weights} 个权重。指向一条线，读出它的权重。`,
+    weightSaid: (layer, from, to, weight) => `${layer}：从 ${from} 到 ${to}，权重 ${weight}。`,
+    layer: "层", from: "从", to: "到", weight: "权重", unit: "单元",
+    plane: "网络怎样划分平面",
+    planeSaid: (share) => `验证点中 ${share} 回答正确。`,
+    planeHelp: "底色是回答的类别，越有把握越深；线是决策边界。实心是训练点，空心是测试点；圆是类别 0，方是类别 1。",
+    paintHelp: "点击即加上一个所选类别的点。",
+    brush: "画点", classOf: (name) => `类别 ${name}`, class: "类别",
+    kernels: "第一层在找什么",
+    kernelsSaid: (count) => `第一层的 ${count} 个单元：+ 处亮则单元升高，− 处亮则降低。`,
+    space: "最后一个隐藏层的空间",
+    spaceSaid: (share) => `最后一层所看到的测试点，画在保留 ${share} 方差的平面上。`,
+    spaceHelp: "学习把空间弯曲，直到一条直线能分开各类；网格是一同弯曲的输入平面。",
+    confusion: "答对与答错",
+    confusionSaid: (share) => `验证样本中 ${share} 回答正确。行是真实类别，列是回答，单位 %。`,
+    answers: "回答", truth: "真实",
+    sample: "测试样本",
+    sampleSaid: (truth, answer) => `真实类别：${truth}。网络答：${answer}。`,
+    pair: (training, validation) => `训练 ${training}，验证 ${validation}`,
+    rewind: "退回 100 步",
+    unitsOf: (layer) => `第 ${layer} 层的单元数`,
+    fewerLayers: "减一层", moreLayers: "加一层",
+  },
+  running: {
+    run: "训练记录", beside: "并排比较", nothing: "无", look: "重新读取",
+    state: "状态", states: { finished: "已完成", "goes on": "进行中", interrupted: "已中断" },
+    net: "网络", seconds: "训练秒数", layer: "层", rate: "学习率",
+    none: "这个文件夹里还没有训练记录。运行 `commonweight train digits` 会在 runs/ 下生成一个。",
+    findings: "诊断",
+    well: "没有发现问题。",
+    since: (step) => `（自第 ${step} 步）`,
+    apply: "按此建议重新训练",
+    repairing: (name) => `正在训练 ${name}。`,
+    lastLoss: (training, validation) => `最后一次检查：训练 ${training}，验证 ${validation}。`,
+    gradients: "各层梯度的大小",
+    powers: "以 10 的幂表示。各线相距很远，说明有的层在学，有的层没有。",
+    updates: "各层更新的大小",
+    updatesSaid: "更新与权重之比，以 10 的幂表示：通常在 −4 与 −1 之间。",
+    spread: "权重的分布",
+    spreadSaid: (layer) => `${layer} 的权重随步数的变化：中位数、中间一半、中间九成。`,
+    rateSaid: (rate) => `最后一次检查：${rate}。`,
   },
   share: {
     connections: "把这一层看成连接",
@@ -103,5 +153,6 @@ export const zhHans: Words = {
     sample: "测试数字",
     class: "类别",
   },
+  map: map.hans,
   audit: audit.hans,
 };

@@ -1,6 +1,7 @@
 // 頁面上的話，繁體中文。
 
 import { audit } from "./audit";
+import { map } from "./map";
 import type { Words } from "./en";
 
 export const zhHant: Words = {
@@ -58,17 +59,66 @@ export const zhHant: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷積核邊長", period: "週期", values: "碼本中的值", maps: "特徵圖數",
     head: "分類層看到", rule: "更新規則", rate: "學習率", batch: "批次大小", seed: "隨機種子",
-    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
+    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", rows: "單元列數", columns: "單元行數", grid: "網格", start: "起點", learning: "學習方式", radius: "起始半徑", passes: "遍數",
+    file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
   },
   options: {
+    spirals: "雙螺旋", circles: "同心圓", xor: "互斥或", moons: "月牙", painted: "自己畫的點", digits: "手寫數字 8×8",
+    "mnist-5k": "MNIST，5000 張", "fashion-mnist": "Fashion-MNIST", mlp: "多層感知器", cnn: "卷積網路",
     conv: "卷積", tiled: "平鋪卷積", local: "局部連接，不共享", dense: "全連接，不共享",
     circulant: "循環矩陣", symmetric: "對稱矩陣", codebook: "碼本", single: "只有一個權重",
-    largest: "每張圖中最大的單元", all: "每張圖的全部單元", yes: "是", no: "否",
+    largest: "每張圖中最大的單元", all: "每張圖的全部單元", iris: "鳶尾花", hexagons: "六邊形", squares: "正方形", random: "隨機", components: "沿主成分", batch: "全部樣本一起", online: "逐個樣本",
+    yes: "是", no: "否",
   },
   ladder: {
     title: "階梯",
     full: "全連接", connections: "這裡的連接", weights: "共享後的權重", control: "不共享的對照的權重",
     uses: (least, most) => (least === most ? `每個權重被使用 ${least} 次` : `每個權重被使用 ${least} 到 ${most} 次`),
+  },
+  play: {
+    network: "網路",
+    networkHelp: "一條線是一個權重：橙色為正，藍色虛線為負，粗細是大小。單元裡的圖是它在平面上的激勵，或它在圖像裡尋找的東西。方向鍵：左右換層，上下換權重。",
+    networkSaid: (weights) => `共 ${weights} 個權重。指向一條線，讀出它的權重。`,
+    weightSaid: (layer, from, to, weight) => `${layer}：從 ${from} 到 ${to}，權重 ${weight}。`,
+    layer: "層", from: "從", to: "到", weight: "權重", unit: "單元",
+    plane: "網路怎樣劃分平面",
+    planeSaid: (share) => `驗證點中 ${share} 回答正確。`,
+    planeHelp: "底色是回答的類別，越有把握越深；線是決策邊界。實心是訓練點，空心是測試點；圓是類別 0，方是類別 1。",
+    paintHelp: "點擊即加上一個所選類別的點。",
+    brush: "畫點", classOf: (name) => `類別 ${name}`, class: "類別",
+    kernels: "第一層在找什麼",
+    kernelsSaid: (count) => `第一層的 ${count} 個單元：+ 處亮則單元升高，− 處亮則降低。`,
+    space: "最後一個隱藏層的空間",
+    spaceSaid: (share) => `最後一層所看到的測試點，畫在保留 ${share} 變異數的平面上。`,
+    spaceHelp: "學習把空間彎曲，直到一條直線能分開各類；網格是一同彎曲的輸入平面。",
+    confusion: "答對與答錯",
+    confusionSaid: (share) => `驗證樣本中 ${share} 回答正確。橫列是真實類別，直行是回答，單位 %。`,
+    answers: "回答", truth: "真實",
+    sample: "測試樣本",
+    sampleSaid: (truth, answer) => `真實類別：${truth}。網路答：${answer}。`,
+    pair: (training, validation) => `訓練 ${training}，驗證 ${validation}`,
+    rewind: "退回 100 步",
+    unitsOf: (layer) => `第 ${layer} 層的單元數`,
+    fewerLayers: "減一層", moreLayers: "加一層",
+  },
+  running: {
+    run: "訓練記錄", beside: "並排比較", nothing: "無", look: "重新讀取",
+    state: "狀態", states: { finished: "已完成", "goes on": "進行中", interrupted: "已中斷" },
+    net: "網路", seconds: "訓練秒數", layer: "層", rate: "學習率",
+    none: "這個資料夾裡還沒有訓練記錄。執行 `commonweight train digits` 會在 runs/ 下產生一個。",
+    findings: "診斷",
+    well: "沒有發現問題。",
+    since: (step) => `（自第 ${step} 步）`,
+    apply: "按此建議重新訓練",
+    repairing: (name) => `正在訓練 ${name}。`,
+    lastLoss: (training, validation) => `最後一次檢查：訓練 ${training}，驗證 ${validation}。`,
+    gradients: "各層梯度的大小",
+    powers: "以 10 的冪表示。各線相距很遠，說明有的層在學，有的層沒有。",
+    updates: "各層更新的大小",
+    updatesSaid: "更新與權重之比，以 10 的冪表示：通常在 −4 與 −1 之間。",
+    spread: "權重的分布",
+    spreadSaid: (layer) => `${layer} 的權重隨步數的變化：中位數、中間一半、中間九成。`,
+    rateSaid: (rate) => `最後一次檢查：${rate}。`,
   },
   share: {
     connections: "把這一層看成連接",
@@ -103,5 +153,6 @@ export const zhHant: Words = {
     sample: "測試數字",
     class: "類別",
   },
+  map: map.hant,
   audit: audit.hant,
 };

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = {"share": "share", "audit": "auditing"}
+VIEWS = {"play": "play", "share": "share", "run": "running", "map": "mapping", "audit": "auditing"}
 """The views that there are, in the order of the page's navigation, and the module of each."""
 
-WITH_SUBJECT = frozenset({"audit"})
-"""Those that are opened for something, such as a run or an uploaded file."""
+WITH_SUBJECT = frozenset({"play", "run", "audit"})
+"""Those that are opened for something, such as a file of data, a run or an uploaded file."""
 
 
 class Session(Protocol):

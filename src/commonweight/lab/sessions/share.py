@@ -18,6 +18,7 @@ from commonweight import data
 from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.sessions.rules import make_optimizer
 from commonweight.lab.sessions.share_code import program
 from commonweight.lab.sessions.share_net import (
     CANVAS,
@@ -26,12 +27,11 @@ from commonweight.lab.sessions.share_net import (
     UNITS,
     ShareNet,
     ShareSettings,
-    make_optimizer,
     make_pattern,
     place,
     untied,
 )
-from commonweight.lab.settings import changed
+from commonweight.lab.settings import changed, index_of
 
 PLACES = CANVAS - OBJECT + 1
 MOST_USERS = 2048
@@ -75,18 +75,18 @@ class ShareSession:
         if action == "restart":
             self._restart()
         elif action == "map":
-            self.map = _index(given, "map", self.settings.maps)
+            self.map = index_of(given, "map", self.settings.maps)
             self._choose(self._liveliest())
         elif action == "weight":
-            users = tied.tiemap.users(_index(given, "weight", tied.tiemap.n_weights))
+            users = tied.tiemap.users(index_of(given, "weight", tied.tiemap.n_weights))
             here = users[users[:, 0] // UNITS == self.map]
             row = (here if len(here) else users)[len(here if len(here) else users) // 2]
             self.map = int(row[0]) // UNITS
             self._choose((int(row[0]), int(row[1])))
         elif action == "connection":
-            self._choose((_index(given, "out", tied.tiemap.n_out), _index(given, "inp", UNITS)))
+            self._choose((index_of(given, "out", tied.tiemap.n_out), index_of(given, "inp", UNITS)))
         elif action == "sample":
-            self.sample = _index(given, "sample", len(self.data.test))
+            self.sample = index_of(given, "sample", len(self.data.test))
         else:
             raise LabError(f"Here one can restart, or choose a map, weight, connection or sample; got {action[:40]!r}.")
 
@@ -219,7 +219,7 @@ class ShareSession:
         self._renew()
 
     def _optimise(self) -> None:
-        self.optimizers = [make_optimizer(net, self.settings) for net in self.nets]
+        self.optimizers = [make_optimizer(net, self.settings.rule, self.settings.rate) for net in self.nets]
 
     def _renew(self) -> None:
         """What is known of nets that are new."""
@@ -294,14 +294,6 @@ class ShareSession:
             self.next_place = (self.next_place + 1) % PLACES**2
         if places == PLACES**2:
             self.shifted_at = self.step
-
-
-def _index(given: Mapping[str, Any], name: str, count: int) -> int:
-    """A whole number below a count."""
-    value = given.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < count:
-        raise LabError(f"{name} is a whole number from 0 to {count - 1}; got {repr(value)[:40]}.")
-    return value
 
 
 SESSION = ShareSession

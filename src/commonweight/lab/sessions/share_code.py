@@ -2,6 +2,7 @@
 
 import re
 
+from commonweight.lab.sessions.rules import written
 from commonweight.lab.sessions.share_net import WINDOWED, ShareSettings
 
 _PROGRAM = '''import numpy as np
@@ -46,7 +47,7 @@ control = tied.with_pattern({control})  # the same start, a weight for each conn
 print(tied.layer.weight.numel(), "weights, tied;", control.layer.weight.numel(), "weights, untied")
 
 nets = (tied, control)
-optimizers = [torch.optim.{rule} for net in nets]
+optimizers = [{rule} for net in nets]
 batches = len(digits.train) // {batch}
 for step in range({steps}):
     order = np.random.default_rng([{seed}, step // batches]).permutation(len(digits.train))
@@ -60,13 +61,6 @@ for step in range({steps}):
 right = [(net(x[digits.validation]).argmax(1) == digits.y[digits.validation]).float().mean() for net in nets]
 print(f"validation accuracy: tied {{right[0]:.4f}}, untied {{right[1]:.4f}}")
 '''
-
-_RULES = {
-    "adam": "Adam(net.parameters(), lr={rate})",
-    "rmsprop": "RMSprop(net.parameters(), lr={rate})",
-    "sgd": "SGD(net.parameters(), lr={rate})",
-    "momentum": "SGD(net.parameters(), lr={rate}, momentum=0.9)",
-}
 
 
 def program(settings: ShareSettings, notation: str, steps: int) -> str:
@@ -93,7 +87,7 @@ def program(settings: ShareSettings, notation: str, steps: int) -> str:
         head_words="the largest answer of each map" if largest else "all units of all maps",
         make=make,
         control=control,
-        rule=_RULES[settings.rule].format(rate=settings.rate),
+        rule=written(settings.rule, settings.rate),
         batch=settings.batch,
         seed=settings.seed,
         steps=max(steps, 1),

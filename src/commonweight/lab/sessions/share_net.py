@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight import Tied, codebook, patterns
+from commonweight.lab.sessions.rules import RULES
 from commonweight.lab.settings import choice, real, whole
 from commonweight.patterns import Pattern
 
@@ -18,7 +19,6 @@ UNITS = CANVAS**2
 MARGIN = (CANVAS - OBJECT) // 2
 PATTERNS = ("conv", "tiled", "local", "dense", "circulant", "symmetric", "codebook", "single")
 WINDOWED = ("conv", "tiled", "local")
-RULES = ("adam", "sgd", "momentum", "rmsprop")
 
 
 @dataclass(frozen=True)
@@ -128,14 +128,3 @@ def place(images: Tensor, down: int = MARGIN, right: int = MARGIN) -> Tensor:
     canvas = images.new_zeros(len(images), 1, CANVAS, CANVAS)
     canvas[:, :, down : down + OBJECT, right : right + OBJECT] = 2 * images
     return canvas
-
-
-def make_optimizer(net: nn.Module, settings: ShareSettings) -> torch.optim.Optimizer:
-    """The update rule of the settings, from torch."""
-    momentum = 0.9 if settings.rule == "momentum" else 0.0
-    match settings.rule:
-        case "adam":
-            return torch.optim.Adam(net.parameters(), lr=settings.rate)
-        case "rmsprop":
-            return torch.optim.RMSprop(net.parameters(), lr=settings.rate)
-    return torch.optim.SGD(net.parameters(), lr=settings.rate, momentum=momentum)

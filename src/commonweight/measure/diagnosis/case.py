@@ -13,6 +13,7 @@ STANDARD_ERRORS = 2.0
 LEAST_MARGIN = 0.02
 WELL_LEARNED = 0.98
 HALVED = 0.5
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class Case:
     def has_rate(self) -> bool:
         """Whether a learning rate decides the steps, as far as is known."""
         return self.evidence.rate > 0 or not self.evidence.optimizer
+
+    @property
+    def early(self) -> bool:
+        """Whether training goes on and is not half done: it may still come to what it does not reach yet."""
+        return not self.evidence.ended and self.progress < HALF
 
     @cached_property
     def finite(self) -> bool:
@@ -88,9 +94,11 @@ class Case:
 
     @cached_property
     def lags(self) -> bool:
-        """Whether the net does worse than the plain methods, by more than chance allows."""
+        """Whether the net does worse than the plain methods, by more than chance allows; not told of an early stage."""
         if not self.finite:
             return True
+        if self.early:
+            return False
         if math.isfinite(self.best) and math.isfinite(self.reference):
             return self.best < self.reference - self.margin
         return not self.drop < HALVED
@@ -98,7 +106,7 @@ class Case:
     @cached_property
     def suffers(self) -> bool:
         """The gate of most rules: the net lags behind the plain methods, or has not learned its own training part."""
-        return self.lags or (math.isfinite(self.trained) and self.trained < self._well_learned)
+        return self.lags or (not self.early and math.isfinite(self.trained) and self.trained < self._well_learned)
 
     @cached_property
     def excels(self) -> bool:

@@ -116,6 +116,7 @@ class Evidence:
         steps: optimiser steps planned; 0 where unknown.
         start: the record of the first step, whose layers are as the net began; None before it.
         nonfinite: the first tensor with a value that is not finite, such as "output of hidden2"; empty while all are.
+        ended: whether training is over.
         recalls: share of the validation samples of each class that the best weights answer rightly; empty till the end.
     """
 
@@ -128,6 +129,7 @@ class Evidence:
     steps: int = 0
     start: Record | None = None
     nonfinite: str = ""
+    ended: bool = False
     recalls: tuple[float, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:

@@ -10,6 +10,8 @@ OFFSET, SPREAD, SIZES = 10.0, 100.0, (0.05, 20.0)
 RARE = 0.25
 RECALL_GAP = 0.15
 SHUFFLED = 0.15
+BY_CHANCE = 2.5
+"""Standard errors by which the best of the plain methods may lie above chance."""
 NOISY = 0.9
 NOISE_GAP = 0.04
 
@@ -72,15 +74,18 @@ def class_imbalance(case: Case) -> list[Finding]:
 
 
 def shuffled_labels(case: Case) -> list[Finding]:
-    """Neighbours agree on the label no more often than by chance: the labels do not belong to the inputs."""
+    """Neighbours agree on the label hardly more often than by chance, and so do the plain methods."""
     data = case.evidence.data
-    if data is None or not case.suffers or math.isnan(data.neighbours):
+    if data is None or case.excels or math.isnan(data.neighbours):
         return []
-    base = max(data.counts) / data.n_train if data.counts else 0.0
-    reached = max(data.neighbours, data.reference) - base
-    if not reached < SHUFFLED * (1 - base):
+    if data.counts and min(data.counts) < RARE * max(data.counts):
+        return []  # the most frequent class is a good guess then, and neighbours can hardly do better
+    chance = max(data.counts) / data.n_train if data.counts else 0.0
+    limit = chance + SHUFFLED * (1 - chance)
+    luck = BY_CHANCE * math.sqrt(chance * (1 - chance) / data.n_validation)
+    if not (data.neighbours < limit and data.reference < max(limit, chance + luck)):
         return []
-    return [Finding("shuffled_labels", "", reached + base, base + SHUFFLED * (1 - base), 0, Advice("check_labels"))]
+    return [Finding("shuffled_labels", "", data.neighbours, limit, 0, Advice("check_labels"))]
 
 
 def label_noise(case: Case) -> list[Finding]:

@@ -9,7 +9,7 @@ from commonweight.measure.records import Record
 VANISHING = 1e-3
 EXPLODING = 1e3
 DEAD = 0.7
-SATURATED = 0.5
+SATURATED = 0.85
 
 
 def not_finite(case: Case) -> list[Finding]:
@@ -22,7 +22,7 @@ def not_finite(case: Case) -> list[Finding]:
 
 
 def exploding_gradient(case: Case) -> list[Finding]:
-    """Gradients of the first layers far larger than they may be, or losses far above where they began."""
+    """The gradient of a layer is far larger than it may be, while learning suffers."""
     start = case.evidence.start
     largest = max((layer.gradient_norm for record in _with_start(case) for layer in record.layers), default=0.0)
     if not case.suffers or not largest > EXPLODING:
@@ -30,7 +30,7 @@ def exploding_gradient(case: Case) -> list[Finding]:
     where = next(layer.name for r in _with_start(case) for layer in r.layers if layer.gradient_norm == largest)
     first = start is not None and any(layer.gradient_norm > EXPLODING for layer in start.layers)
     since = 0 if first else case.since(lambda r: any(layer.gradient_norm > EXPLODING for layer in r.layers))
-    advice = Advice("initialise", {"rule": "he"}) if first else Advice("lower_rate", {"factor": 0.1})
+    advice = Advice("initialise", {"rule": "xavier-uniform"}) if first else Advice("lower_rate", {"factor": 0.1})
     return [Finding("exploding_gradient", where, largest, EXPLODING, since, advice)]
 
 
@@ -53,13 +53,13 @@ def vanishing_gradient(case: Case) -> list[Finding]:
 
 
 def dead_units(case: Case) -> list[Finding]:
-    """Most units of a layer give the same for every sample, from early on."""
-    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "he"}))
+    """Most units that feed a layer put out 0 for every sample."""
+    return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def saturation(case: Case) -> list[Finding]:
     """Most values of a layer are at the ends of their range, where slopes are near 0."""
-    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "he"}))
+    return _units(case, "saturation", "saturated_fraction", SATURATED, Advice("initialise", {"rule": "xavier-uniform"}))
 
 
 def _units(case: Case, code: str, measure: str, threshold: float, advice: Advice) -> list[Finding]:

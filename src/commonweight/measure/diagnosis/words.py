@@ -56,9 +56,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "{layer} 對大小為 {value} 的批做正規化：其均值沒有意義，也與測試時不同。",
     ),
     "shuffled_labels": (
-        "Labels do not follow from inputs: neighbours and plain methods score {value}, hardly better than chance.",
-        "标签与输入无关：近邻和简单方法的得分为 {value}，几乎等于随机。",
-        "標籤與輸入無關：近鄰和簡單方法的得分為 {value}，幾乎等於隨機。",
+        "Labels do not follow from inputs: neighbours foretell them with {value}, hardly better than chance.",
+        "标签与输入无关：由近邻预测的得分为 {value}，几乎等于随机。",
+        "標籤與輸入無關：由近鄰預測的得分為 {value}，幾乎等於隨機。",
     ),
     "unnormalised_input": (
         "The inputs are not normalised: offset, spread or size is {value}, where {threshold} is the limit.",
@@ -66,10 +66,10 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "輸入沒有正規化：偏移、離散程度或大小為 {value}，界限為 {threshold}。",
     ),
     "unequal_start": (
-        "Before the first step the outputs of {layer} differ by {value} from sample to sample (limit {threshold}): the "
-        "weights begin too large or too small.",
-        "第一步之前，{layer} 的输出在样本之间相差 {value}，界限为 {threshold}：初始权重太大或太小。",
-        "第一步之前，{layer} 的輸出在樣本之間相差 {value}，界限為 {threshold}：初始權重太大或太小。",
+        "The weights of {layer} begin too large or too small: the signal of the samples grows {value} times in it "
+        "(limit {threshold}).",
+        "{layer} 的初始权重太大或太小：样本的信号在其中放大 {value} 倍（界限 {threshold}）。",
+        "{layer} 的初始權重太大或太小：樣本的訊號在其中放大 {value} 倍（界限 {threshold}）。",
     ),
     "frozen_layer": (
         "No step moves the weights of {layer}.",
@@ -88,9 +88,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起，{layer} 的輸入有 {value} 處於取值範圍的兩端：那裡的斜率接近 0。",
     ),
     "dead_units": (
-        "A share of {value} of the units that feed {layer} is the same for every sample since step {since}.",
-        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都相同。",
-        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都相同。",
+        "A share of {value} of the units that feed {layer} puts out 0 for every sample since step {since}.",
+        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都输出 0。",
+        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都輸出 0。",
     ),
     "vanishing_gradient": (
         "The gradient vanishes on its way to {layer}: {value} of that of the last layer.",
@@ -163,9 +163,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起訓練損失停滯，尚未達到可達到的水準。",
     ),
     "underfit": (
-        "The net underfits: even on its training part it scores {value}, where plain methods reach {threshold}.",
-        "欠拟合：在训练集上得分也只有 {value}，而简单方法可达 {threshold}。",
-        "欠擬合：在訓練集上得分也只有 {value}，而簡單方法可達 {threshold}。",
+        "The net underfits: even on its training part it scores {value} (limit {threshold}), far below plain methods.",
+        "欠拟合：在训练集上得分也只有 {value}，低于 {threshold}，远不如简单方法。",
+        "欠擬合：在訓練集上得分也只有 {value}，低於 {threshold}，遠不如簡單方法。",
     ),
 }
 
@@ -231,12 +231,12 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "讓梯度通過：用 ReLU 代替 sigmoid，權重按扇入縮放，不要截斷梯度。",
     ),
     "lower_rate": (
-        "Lower the learning rate to {factor} of it.",
+        "Lower the learning rate: multiply it by {factor}.",
         "把学习率降到原来的 {factor}。",
         "把學習率降到原來的 {factor}。",
     ),
     "raise_rate": (
-        "Raise the learning rate to {factor} times of it.",
+        "Raise the learning rate: multiply it by {factor}.",
         "把学习率提高到原来的 {factor} 倍。",
         "把學習率提高到原來的 {factor} 倍。",
     ),
@@ -288,15 +288,26 @@ def say(finding: Finding, language: str = "en") -> str:
     >>> say(Finding("frozen_layer", "conv1", 0.0, 0.0, 0, Advice("unfreeze")))
     'No step moves the weights of conv1. Let it learn: requires_grad_(True), and hand it to the optimiser.'
     """
-    if language not in LANGUAGES:
-        raise TrainError(f"The diagnosis speaks {', '.join(LANGUAGES)}; got {language!r}.")
-    place = LANGUAGES.index(language)
+    return f"{found(finding, language)}{' ' if language == 'en' else ''}{advised(finding, language)}"
+
+
+def found(finding: Finding, language: str = "en") -> str:
+    """What was found, as a sentence."""
     layer = finding.layer
     if finding.code == "wrong_loss" and layer:
         layer = f" ({layer})" if language == "en" else f"（{layer}）"
-    told = FINDINGS[finding.code][place].format(
-        layer=layer, value=f"{finding.value:.3g}", threshold=f"{finding.threshold:.3g}", since=finding.since
-    )
+    value, threshold = f"{finding.value:.3g}", f"{finding.threshold:.3g}"
+    words = FINDINGS[finding.code][_place(language)]
+    return words.format(layer=layer, value=value, threshold=threshold, since=finding.since)
+
+
+def advised(finding: Finding, language: str = "en") -> str:
+    """What to do about it, as a sentence."""
     parameters = {key: f"{v:g}" if isinstance(v, float) else v for key, v in finding.advice.parameters.items()}
-    advised = ADVICE[finding.advice.code][place].format(**parameters)
-    return f"{told}{' ' if language == 'en' else ''}{advised}"
+    return ADVICE[finding.advice.code][_place(language)].format(**parameters)
+
+
+def _place(language: str) -> int:
+    if language not in LANGUAGES:
+        raise TrainError(f"The diagnosis speaks {', '.join(LANGUAGES)}; got {language!r}.")
+    return LANGUAGES.index(language)

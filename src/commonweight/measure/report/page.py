@@ -22,6 +22,7 @@ from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.report.outcome import outcome
 from commonweight.measure.report.plane import plane
 from commonweight.measure.report.views import views
+from commonweight.measure.report.wrong import wrong
 
 STYLE = Path(__file__).with_name("style.css")
 
@@ -32,8 +33,19 @@ _ENDED = {
     "rule": "the net's own learning rule had come to its end",
 }
 
-OPTIONS = ("epochs", "goal", "optimizer", "lr", "batch_size", "precision", "device", "label_smoothing", "patience")
-RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
+OPTIONS = (
+    "epochs",
+    "goal",
+    "optimizer",
+    "lr",
+    "batch_size",
+    "precision",
+    "device",
+    "init",
+    "label_smoothing",
+    "patience",
+)
+RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment", "soft_sharing")
 """Settings that are options of `commonweight train` under the same name; of the second kind, 0 and nothing say no."""
 
 
@@ -89,6 +101,7 @@ def _sections(
     through, order = through_the_net(model, answers, data)
     on_plane = data.task == "classification" and data.in_shape == (2,)
     found = {
+        "wrong": wrong(description, records),
         "learning": learning(records, data),
         "outcome": outcome(answers, data, description["results"]["test"]),
         "plane": plane(answers, model, data) if on_plane else None,
@@ -103,6 +116,7 @@ def _sections(
 
 
 _CALLED = {
+    "wrong": "Diagnosis",
     "learning": "Learning",
     "outcome": "Test",
     "plane": "The plane",

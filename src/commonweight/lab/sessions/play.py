@@ -1,0 +1,223 @@
+"""Play: a small network that one builds, steers and watches while it learns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from commonweight import nets
+from commonweight.errors import LabError
+from commonweight.lab.curves import Curves
+from commonweight.lab.frames import Frame
+from commonweight.lab.sessions import play_look as look
+from commonweight.lab.sessions.play_code import program
+from commonweight.lab.sessions.play_data import MOST_SAMPLES, SETS, first_points, read
+from commonweight.lab.sessions.rules import RULES, make_optimizer
+from commonweight.lab.settings import changed, choice, index_of, points, real, sizes, whole
+
+CHECK_STEPS = 20
+MOST_REWOUND = 20_000
+SHOWN = 400
+"""Points of a part that are drawn."""
+
+
+@dataclass(frozen=True)
+class PlaySettings:
+    """What can be set.
+
+    Attributes:
+        data: a set by name, or painted points.
+        net: a perceptron of some layers, or a small convolutional net for images.
+        hidden, activation: of the perceptron.
+        rule, rate, decay, batch: of the updates.
+        seed: of the first weights, the split, the drawn points and the order of samples.
+        points: (x, y, class) of painted points.
+    """
+
+    data: str = choice("spirals", SETS)
+    net: str = choice("mlp", ("mlp", "cnn"))
+    hidden: tuple[int, ...] = sizes((8, 8), 1, 32, 4)
+    activation: str = choice("tanh", ("tanh", "relu", "leaky_relu", "sigmoid", "step"))
+    rule: str = choice("adam", RULES)
+    rate: float = real(0.01, 1e-5, 10.0)
+    decay: float = real(0.0, 0.0, 1.0)
+    batch: int = whole(32, 1, 256)
+    seed: int = whole(0, 0, 9999)
+    points: tuple[tuple[float, float, int], ...] = points(500)
+
+
+class PlaySession:
+    """The network and its data; what is shown of them is in `play_look`."""
+
+    def __init__(self, folder: Path, subject: str) -> None:
+        self.folder, self.subject = folder, subject
+        self.settings = PlaySettings()
+        self.sample, self.step, self.epoch = 0, 0, -1
+        self.curves = Curves(4, CHECK_STEPS)
+        self.axes: Tensor | None = None
+        self.confusion: Tensor | None = None
+        self._load()
+        self._restart()
+
+    def change(self, given: Mapping[str, Any]) -> None:
+        """Take new settings: a net of another build begins anew, the rest goes on."""
+        old, new = self.settings, changed(self.settings, given)
+        differing = {name for name in given if getattr(new, name) != getattr(old, name)}
+        self.settings = new
+        try:
+            if differing & {"data", "seed", "points"}:
+                self._load()
+            if differing & {"data", "net", "hidden", "activation", "seed"}:
+                self._restart()
+        except Exception:
+            self.settings = old
+            self._load()
+            raise
+        if differing & {"rule", "rate", "decay"}:
+            self._optimise()
+
+    def act(self, action: str, given: Mapping[str, Any]) -> None:
+        """`restart`, `rewind` to a step, or look at another test `sample`."""
+        if action == "restart":
+            self._restart()
+        elif action == "rewind":
+            steps = index_of(given, "step", min(self.step, MOST_REWOUND) + 1)
+            self._restart()
+            for _ in range(steps):
+                self.advance()
+        elif action == "sample":
+            self.sample = index_of(given, "sample", len(self.test))
+        else:
+            raise LabError(f"Here one can restart, rewind, or choose a sample; got {action[:40]!r}.")
+
+    def facts(self) -> dict[str, Any]:
+        """The data, and the sizes of the layers."""
+        data = self.data
+        return {
+            "name": data.name,
+            "kind": "plane" if data.in_shape == (2,) else "image" if data.is_image else "table",
+            "in_shape": list(data.in_shape),
+            "classes": list(data.classes),
+            "features": list(data.features[:2]),
+            "sizes": [len(data.train), len(data.validation), len(data.test)],
+            "weights": sum(weight.numel() for weight in self.net.parameters()),
+            "points": [list(point) for point in self.settings.points or first_points()],
+            "batches_per_epoch": len(self.train) // self.batch,
+        }
+
+    def code(self) -> str:
+        """The program of these settings, from the start."""
+        return program(self.settings, str(self.subject), len(self.train), self.step or 200)
+
+    def advance(self) -> bool:
+        """One batch."""
+        epoch, batch = divmod(self.step, len(self.train) // self.batch)
+        if epoch != self.epoch:
+            order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
+            self.epoch, self.order = epoch, torch.from_numpy(order)
+        chosen = self.order[batch * self.batch :][: self.batch]
+        self.net.train()
+        self.optimizer.zero_grad()
+        loss = F.cross_entropy(self.net(self.train[chosen]), self.labels[chosen])
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.loss = float(loss.detach())
+        self.step += 1
+        if self.curves.due(self.step):
+            self._check()
+        if not np.isfinite(self.loss):
+            raise LabError(f"The loss became {self.loss} at step {self.step}: lower the learning rate, then restart.")
+        return True
+
+    def structure(self) -> Frame:
+        """The points of the plane, normalised, with their classes: (n, 3)."""
+        arrays = {}
+        if self.data.in_shape == (2,):
+            arrays["train"] = look.with_classes(self.train[:SHOWN], self.labels[:SHOWN])
+            arrays["test"] = look.with_classes(self.test[:SHOWN], self.test_labels[:SHOWN])
+            arrays["mean"], arrays["scale"] = self.data.normalisation.mean, self.data.normalisation.scale
+        return Frame("structure", self.step, {"reach": self.reach}, arrays)
+
+    @torch.no_grad()
+    def live(self) -> Frame:
+        """Weights, what each unit makes of the inputs, the bent space, and the curves."""
+        self.net.eval()
+        arrays: dict[str, Any] = {"curves": self.curves.table()}
+        values: dict[str, Any] = {"loss": self.loss, "scores": self.scores}
+        if isinstance(self.net, nn.Sequential) and self.settings.net == "mlp":
+            layers, weights = look.weights(self.net)
+            arrays |= weights
+            values["layers"] = layers
+        if self.data.in_shape == (2,):
+            arrays |= look.plane_pictures(self.net, self.reach)
+        elif self.data.is_image:
+            arrays |= look.kernels(self.net, self.data.in_shape)
+            image = self.test[self.sample : self.sample + 1]
+            arrays["image"] = self.data.x[self.data.test[self.sample]].mean(0)
+            arrays["answer"] = self.net(image).softmax(1)[0]
+            values |= {"sample": self.sample, "label": int(self.test_labels[self.sample])}
+        space, share, self.axes = look.bent(self.net, self.test[:SHOWN], self.reach, self.axes)
+        arrays |= space
+        arrays["space_classes"] = self.test_labels[:SHOWN]
+        values["share"] = share
+        if self.confusion is not None:
+            arrays["confusion"] = self.confusion
+        return Frame("live", self.step, values, {name: np.asarray(array) for name, array in arrays.items()})
+
+    def _load(self) -> None:
+        """The data of the settings, normalised."""
+        settings = self.settings
+        self.data = data = read(settings.data, settings.points, settings.seed, self.folder, self.subject)
+        parts = data.train[:MOST_SAMPLES], data.validation[:MOST_SAMPLES], data.test[:MOST_SAMPLES]
+        self.train, self.validation, self.test = (data.normalisation.apply(data.x[part]) for part in parts)
+        self.labels, self.validation_labels, self.test_labels = (data.y[part] for part in parts)
+        self.reach = float(1.12 * self.train.abs().max()) if data.in_shape == (2,) else 0.0
+        self.epoch, self.sample = -1, min(self.sample, len(self.test) - 1)
+
+    @property
+    def batch(self) -> int:
+        """Samples of a batch: those of the settings, or all where there are fewer."""
+        return min(self.settings.batch, len(self.train))
+
+    def _restart(self) -> None:
+        """The first weights of the seed."""
+        settings = self.settings
+        mlp = {"hidden": list(settings.hidden), "activation": settings.activation}
+        structure = mlp if settings.net == "mlp" else {"width": 8}
+        shape = self.data.in_shape
+        self.net = nets.build(settings.net, shape, self.data.n_outputs, seed=settings.seed, structure=structure)
+        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_STEPS if self.reach else 3 * CHECK_STEPS)
+        self.axes = None
+        self._optimise()
+        with torch.no_grad():
+            self.loss = float(F.cross_entropy(self.net.eval()(self.train[:SHOWN]), self.labels[:SHOWN]))
+        self._check()
+
+    def _optimise(self) -> None:
+        settings = self.settings
+        self.optimizer = make_optimizer(self.net, settings.rule, settings.rate, settings.decay)
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Loss and accuracy on the training and the validation part, as a point of the curves."""
+        self.net.eval()
+        part = slice(0, SHOWN)
+        pairs = ((self.train, self.labels), (self.validation, self.validation_labels))
+        answers = [(self.net(x[part]), y[part]) for x, y in pairs]
+        losses = [float(F.cross_entropy(outputs, y)) for outputs, y in answers]
+        scores = [float((outputs.argmax(1) == y).float().mean()) for outputs, y in answers]
+        self.scores = [*losses, *scores]
+        self.curves.add(self.step, self.scores)
+        self.confusion = None
+        if self.data.in_shape != (2,):
+            n, (outputs, y) = len(self.data.classes), answers[1]
+            pairs_of = torch.bincount(y * n + outputs.argmax(1), minlength=n * n).reshape(n, n).float()
+            self.confusion = pairs_of / pairs_of.sum(1, keepdim=True).clamp_min(1)
+
+
+SESSION = PlaySession

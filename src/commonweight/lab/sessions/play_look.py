@@ -1,0 +1,95 @@
+"""What the view Play shows of a network: arrays, computed anew for each frame."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from commonweight.measure.space import principal_plane
+
+BOUNDARY, PICTURE, LATTICE = 48, 20, 13
+"""Points along a side of the decision regions, of a unit's picture, and of the lattice that shows how space is bent."""
+
+MOST_UNITS = 16
+"""Units of a layer that are drawn."""
+
+
+def with_classes(points: Tensor, labels: Tensor) -> Tensor:
+    """Points (n, 2) with their classes as a third column."""
+    return torch.cat([points, labels[:, None].float()], 1)
+
+
+def square(side: int, reach: float) -> Tensor:
+    """A grid of the square from -reach to reach, row by row from top to bottom: (side², 2)."""
+    along = torch.linspace(-reach, reach, side)
+    return torch.stack([along.expand(side, side), along.flip(0)[:, None].expand(side, side)], 2).reshape(-1, 2)
+
+
+def weights(net: nn.Sequential) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """The layers of a perceptron with their sizes, and their weights (O, I) and biases."""
+    layers = [(name, layer) for name, layer in net.named_children() if isinstance(layer, nn.Linear)]
+    told = [{"name": name, "inputs": layer.in_features, "outputs": layer.out_features} for name, layer in layers]
+    arrays = {}
+    for name, layer in layers:
+        arrays[f"{name}.weight"] = layer.weight[:, : max(MOST_UNITS, 64)]
+        arrays[f"{name}.bias"] = layer.bias
+    return told, arrays
+
+
+def plane_pictures(net: nn.Module, reach: float) -> dict[str, Tensor]:
+    """The probability of class 1 over the plane, and each hidden unit's activation over it."""
+    pictures = {"boundary": net(square(BOUNDARY, reach)).softmax(1)[:, 1].reshape(BOUNDARY, BOUNDARY)}
+    x = square(PICTURE, reach)
+    for name, layer in net.named_children():
+        x = layer(x)
+        if name.endswith("_state"):
+            pictures[f"{name.removesuffix('_state')}.picture"] = x[:, :MOST_UNITS].T
+    return pictures
+
+
+def kernels(net: nn.Module, in_shape: Sequence[int]) -> dict[str, Tensor]:
+    """What the units of the first layer look for, averaged over channels: (units, height, width)."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            return {"kernels": layer.weight.mean(1)}
+        if isinstance(layer, nn.Linear):
+            return {"kernels": layer.weight.reshape(-1, *in_shape).mean(1)}
+    return {}
+
+
+def bent(
+    net: nn.Module, x: Tensor, reach: float, axes: Tensor | None
+) -> tuple[dict[str, Tensor], float, Tensor | None]:
+    """Samples as the last layer is handed them, in their principal plane; for the plane also a lattice of inputs.
+
+    Args:
+        axes: of the frame before, by which the new ones are turned, so that the picture does not jump.
+
+    Returns:
+        The arrays, the share of the variance that the plane holds, and its axes.
+    """
+    body = list(net.children())[:-1]
+    seen = _through(body, x).flatten(1)
+    origin, found, points, share = principal_plane(seen)
+    if axes is not None and axes.shape == found.shape:
+        turned = _turned(found, axes)
+        points, found = (seen - origin) @ turned.T, turned
+    arrays = {"space": points}
+    if reach:
+        lattice = _through(body, square(LATTICE, reach)).flatten(1)
+        arrays["lattice"] = ((lattice - origin) @ found.T).reshape(LATTICE, LATTICE, 2)
+    return arrays, share, found
+
+
+def _turned(axes: Tensor, before: Tensor) -> Tensor:
+    """The same plane with its axes turned as near as can be to those before (orthogonal Procrustes)."""
+    left, _, right = torch.linalg.svd(before @ axes.T)
+    turned: Tensor = left @ right @ axes
+    return turned
+
+
+def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x

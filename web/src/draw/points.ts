@@ -1,0 +1,29 @@
+// Points of classes, each class by its colour and its shape; test points hollow.
+
+import type { Rect } from "./box";
+import { css, type Palette } from "./palette";
+
+/** Draw one mark; the classes have ten colours, and disc, square, triangle and diamond in turn. */
+export function drawMark(
+  ctx: CanvasRenderingContext2D, x: number, y: number, label: number, size: number, hollow: boolean, palette: Palette,
+): void {
+  const colour = css(palette.classes[label % palette.classes.length]);
+  ctx.beginPath();
+  if (label % 4 === 0) ctx.arc(x, y, size, 0, 7);
+  else if (label % 4 === 1) ctx.rect(x - size * 0.9, y - size * 0.9, size * 1.8, size * 1.8);
+  else {
+    const corners = label % 4 === 2 ? [[0, -1.2], [1.1, 0.9], [-1.1, 0.9]] : [[0, -1.3], [1.3, 0], [0, 1.3], [-1.3, 0]];
+    corners.forEach(([dx, dy], k) => (k === 0 ? ctx.moveTo(x + dx * size, y + dy * size) : ctx.lineTo(x + dx * size, y + dy * size)));
+    ctx.closePath();
+  }
+  ctx.lineWidth = hollow ? 1.6 : 0.8;
+  ctx.fillStyle = hollow ? palette.page : colour;
+  ctx.strokeStyle = hollow ? colour : palette.page;
+  ctx.fill();
+  ctx.stroke();
+}
+
+/** From coordinates in a square of ±reach to pixels of a rectangle; up is up. */
+export function toPixel(rect: Rect, reach: number, x: number, y: number): [number, number] {
+  return [rect.x + ((x / reach + 1) / 2) * rect.width, rect.y + ((1 - y / reach) / 2) * rect.height];
+}
