@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
 import { startLab } from "./lab.mjs";
+import { map } from "./map.mjs";
 
 const SCREENSHOTS = new URL("../screenshots/", import.meta.url).pathname;
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -106,6 +107,7 @@ try {
   await walk(browser, lab.address, "en-narrow", narrow);
   await keyboard(browser, lab.address);
   await alone(browser, lab.address, audit);
+  await alone(browser, lab.address, map);
 } finally {
   await browser.close();
   await lab.end();

@@ -1,6 +1,7 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
 import { audit } from "./audit";
+import { map } from "./map";
 
 export const en = {
   name: "English",
@@ -59,14 +60,16 @@ export const en = {
     pattern: "Pattern", kernel: "Kernel side", period: "Period", values: "Values in the codebook", maps: "Maps",
     head: "The classes see", rule: "Update rule", rate: "Learning rate", batch: "Batch size", seed: "Seed",
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
-    points: "Points", file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
+    points: "Points", rows: "Rows of units", columns: "Columns of units", grid: "Grid", start: "Start", learning: "Learning", radius: "Radius at first", passes: "Passes",
+    file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
     spirals: "spirals", circles: "circles", xor: "xor", moons: "moons", painted: "my own points", digits: "digits 8×8",
     "mnist-5k": "MNIST, 5,000", "fashion-mnist": "Fashion-MNIST", mlp: "perceptron", cnn: "convolutional",
     conv: "convolution", tiled: "tiled convolution", local: "local, nothing shared", dense: "dense, nothing shared",
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
-    largest: "the largest unit of each map", all: "all units of each map", yes: "yes", no: "no",
+    largest: "the largest unit of each map", all: "all units of each map", iris: "iris", hexagons: "hexagons", squares: "squares", random: "at random", components: "along the principal components", batch: "all samples at once", online: "one after the other",
+    yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
     title: "The ladder",
@@ -135,6 +138,7 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  map: map.en,
   audit: audit.en,
 };
 

@@ -1,6 +1,7 @@
 // 页面上的话，简体中文。
 
 import { audit } from "./audit";
+import { map } from "./map";
 import type { Words } from "./en";
 
 export const zhHans: Words = {
@@ -58,14 +59,16 @@ export const zhHans: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷积核边长", period: "周期", values: "码本中的值", maps: "特征图数",
     head: "分类层看到", rule: "更新规则", rate: "学习率", batch: "批大小", seed: "随机种子",
-    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", file: "检查点", against: "应当等于", suggest: "查找更多共享",
+    data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", rows: "单元行数", columns: "单元列数", grid: "网格", start: "起点", learning: "学习方式", radius: "起始半径", passes: "遍数",
+    file: "检查点", against: "应当等于", suggest: "查找更多共享",
   },
   options: {
     spirals: "双螺旋", circles: "同心圆", xor: "异或", moons: "月牙", painted: "自己画的点", digits: "手写数字 8×8",
     "mnist-5k": "MNIST，5000 张", "fashion-mnist": "Fashion-MNIST", mlp: "多层感知机", cnn: "卷积网络",
     conv: "卷积", tiled: "平铺卷积", local: "局部连接，不共享", dense: "全连接，不共享",
     circulant: "循环矩阵", symmetric: "对称矩阵", codebook: "码本", single: "只有一个权重",
-    largest: "每张图中最大的单元", all: "每张图的全部单元", yes: "是", no: "否",
+    largest: "每张图中最大的单元", all: "每张图的全部单元", iris: "鸢尾花", hexagons: "六边形", squares: "正方形", random: "随机", components: "沿主成分", batch: "全部样本一起", online: "逐个样本",
+    yes: "是", no: "否",
   },
   ladder: {
     title: "阶梯",
@@ -131,5 +134,6 @@ export const zhHans: Words = {
     sample: "测试数字",
     class: "类别",
   },
+  map: map.hans,
   audit: audit.hans,
 };

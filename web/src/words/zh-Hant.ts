@@ -1,6 +1,7 @@
 // 頁面上的話，繁體中文。
 
 import { audit } from "./audit";
+import { map } from "./map";
 import type { Words } from "./en";
 
 export const zhHant: Words = {
@@ -58,14 +59,16 @@ export const zhHant: Words = {
   labels: {
     pattern: "共享方式", kernel: "卷積核邊長", period: "週期", values: "碼本中的值", maps: "特徵圖數",
     head: "分類層看到", rule: "更新規則", rate: "學習率", batch: "批次大小", seed: "隨機種子",
-    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
+    data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", rows: "單元列數", columns: "單元行數", grid: "網格", start: "起點", learning: "學習方式", radius: "起始半徑", passes: "遍數",
+    file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
   },
   options: {
     spirals: "雙螺旋", circles: "同心圓", xor: "互斥或", moons: "月牙", painted: "自己畫的點", digits: "手寫數字 8×8",
     "mnist-5k": "MNIST，5000 張", "fashion-mnist": "Fashion-MNIST", mlp: "多層感知器", cnn: "卷積網路",
     conv: "卷積", tiled: "平鋪卷積", local: "局部連接，不共享", dense: "全連接，不共享",
     circulant: "循環矩陣", symmetric: "對稱矩陣", codebook: "碼本", single: "只有一個權重",
-    largest: "每張圖中最大的單元", all: "每張圖的全部單元", yes: "是", no: "否",
+    largest: "每張圖中最大的單元", all: "每張圖的全部單元", iris: "鳶尾花", hexagons: "六邊形", squares: "正方形", random: "隨機", components: "沿主成分", batch: "全部樣本一起", online: "逐個樣本",
+    yes: "是", no: "否",
   },
   ladder: {
     title: "階梯",
@@ -131,5 +134,6 @@ export const zhHant: Words = {
     sample: "測試數字",
     class: "類別",
   },
+  map: map.hant,
   audit: audit.hant,
 };
