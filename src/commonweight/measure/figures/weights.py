@@ -29,7 +29,8 @@ def draw_distributions(model: nn.Module, records: Sequence[Record], path: Path, 
             counts, edges = np.histogram(finite, bins=41, range=(-reach, reach))
             middle = (edges[1:] + edges[:-1]) / 2
             above.bar(middle, counts, np.diff(edges), color=[BLUE if m < 0 else ORANGE for m in middle])
-            quiet(above, layer_name(name), f"{len(values):,} weights, deviation {number(float(values.std(correction=0)), 2)}")
+            deviation = number(float(values.std(correction=0)), 2)
+            quiet(above, layer_name(name), f"{len(values):,} weights, deviation {deviation}")
             above.set_yticks([])
             _draw_quantiles(below, name, records)
         grid[1, 0].set_ylabel("weights, 5 to 95 %", fontsize=8, color=SOFT)
