@@ -103,10 +103,10 @@ def run() -> Result:
     heads = [f"first {share:.0%} hold" for share in KEPT[:-1]] + [f"cost of {share:.0%}" for share in KEPT[1:4]]
     rows = [["net", *heads], *usual.rows("default"), *adam.rows("adam")]
     verdict = (
-        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training), and nets that "
-        f"keep only these lose {lost:.1f} points; with half of them they lose {usual.lost(half):.1f}. Trained by Adam, "
-        f"it holds {adam.held(adam.after):.0%} and they lose {adam.lost():.1f} and {adam.lost(half):.1f}. How few may be "
-        f"kept depends on the layer and on how it was trained, and is known from the score, not from the variance."
+        f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training), and nets "
+        f"that keep only these lose {lost:.1f} points; with half of them they lose {usual.lost(half):.1f}. Trained by "
+        f"Adam, it holds {adam.held(adam.after):.0%} and they lose {adam.lost():.1f} and {adam.lost(half):.1f}. How few "
+        f"may be kept depends on the layer and on how it was trained, and is known from the score, not the variance."
     )
     numbers = {
         "share of variance in the first quarter": quarter,
