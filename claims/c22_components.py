@@ -105,7 +105,7 @@ def run() -> Result:
     verdict = (
         f"A quarter of the components holds {quarter:.0%} of the variance ({before:.0%} before training), and nets "
         f"that keep only these lose {lost:.1f} points; with half of them they lose {usual.lost(half):.1f}. Trained by "
-        f"Adam, it holds {adam.held(adam.after):.0%} and they lose {adam.lost():.1f} and {adam.lost(half):.1f}. How few "
+        f"Adam, it holds {adam.held(adam.after):.0%} and they lose {adam.lost():.1f}, {adam.lost(half):.1f}. How few "
         f"may be kept depends on the layer and on how it was trained, and is known from the score, not the variance."
     )
     numbers = {
