@@ -6,13 +6,15 @@ import type { State } from "../talk/messages";
 import Audit from "./Audit.svelte";
 import Map from "./Map.svelte";
 import Play from "./Play.svelte";
+import Run from "./Run.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "play" | "share" | "map" | "audit";
+export type ViewName = "play" | "share" | "run" | "map" | "audit";
 
 export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = {
   play: Play,
   share: Share,
+  run: Run,
   map: Map,
   audit: Audit,
 };
