@@ -59,7 +59,7 @@ def plain_loop(settings: dict[str, Any], seconds: float) -> tuple[float, float]:
         loss = F.cross_entropy(net(x[chosen]), y[chosen])
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     net.train()
     while step < CHECKED_STEPS:

@@ -5,7 +5,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
-import { startLab } from "./lab.mjs";
+import { startLab, trainRun } from "./lab.mjs";
 import { map } from "./map.mjs";
 
 const SCREENSHOTS = new URL("../screenshots/", import.meta.url).pathname;
@@ -145,7 +145,8 @@ async function replay(browser, address) {
 }
 
 await mkdir(SCREENSHOTS, { recursive: true });
-const lab = await startLab();
+const lab = await startLab(await trainRun());
+lab.address = lab.address.split("#")[0];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 try {
   const [wide, narrow] = [{ viewport: { width: 1280, height: 800 } }, { viewport: { width: 390, height: 844 } }];
