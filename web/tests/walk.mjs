@@ -4,6 +4,7 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
+import { inside } from "./inside.mjs";
 import { startLab } from "./lab.mjs";
 import { map } from "./map.mjs";
 
@@ -108,6 +109,7 @@ try {
   await keyboard(browser, lab.address);
   await alone(browser, lab.address, audit);
   await alone(browser, lab.address, map);
+  await alone(browser, lab.address, inside);
 } finally {
   await browser.close();
   await lab.end();

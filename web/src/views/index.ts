@@ -4,15 +4,17 @@ import type { Component } from "svelte";
 import type { Lab } from "../talk/lab.svelte";
 import type { State } from "../talk/messages";
 import Audit from "./Audit.svelte";
+import Inside from "./Inside.svelte";
 import Map from "./Map.svelte";
 import Play from "./Play.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "play" | "share" | "map" | "audit";
+export type ViewName = "play" | "share" | "inside" | "map" | "audit";
 
 export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = {
   play: Play,
   share: Share,
+  inside: Inside,
   map: Map,
   audit: Audit,
 };
