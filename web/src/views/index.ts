@@ -7,14 +7,16 @@ import Audit from "./Audit.svelte";
 import Inside from "./Inside.svelte";
 import Map from "./Map.svelte";
 import Play from "./Play.svelte";
+import Run from "./Run.svelte";
 import Share from "./Share.svelte";
 
-export type ViewName = "play" | "share" | "inside" | "map" | "audit";
+export type ViewName = "play" | "share" | "inside" | "run" | "map" | "audit";
 
 export const VIEWS: Readonly<Record<ViewName, Component<{ lab: Lab; told: State }>>> = {
   play: Play,
   share: Share,
   inside: Inside,
+  run: Run,
   map: Map,
   audit: Audit,
 };

@@ -12,10 +12,17 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = {"play": "play", "share": "share", "inside": "inside", "map": "mapping", "audit": "auditing"}
+VIEWS = {
+    "play": "play",
+    "share": "share",
+    "inside": "inside",
+    "run": "running",
+    "map": "mapping",
+    "audit": "auditing",
+}
 """The views that there are, in the order of the page's navigation, and the module of each."""
 
-WITH_SUBJECT = frozenset({"play", "audit"})
+WITH_SUBJECT = frozenset({"play", "run", "audit"})
 """Those that are opened for something, such as a file of data, a run or an uploaded file."""
 
 

@@ -1,0 +1,146 @@
+"""Run: any run folder, live or finished, with another beside it; what is wrong with it, and its advice followed."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from commonweight.errors import CommonweightError, LabError
+from commonweight.lab.frames import Frame
+from commonweight.lab.sessions.running_folder import Shown, require_name, runs_in, shown
+from commonweight.lab.sessions.running_repair import Repair
+from commonweight.lab.settings import changed, index_of, text
+
+SECONDS = 1.0
+"""Between two looks at the folders."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What can be set.
+
+    Attributes:
+        run: the name of a run folder; empty for the newest.
+        beside: that of another to compare with; empty for none.
+    """
+
+    run: str = text(200)
+    beside: str = text(200)
+
+
+class RunSession:
+    """Looks at run folders; `advance` looks again, so that a run that goes on is followed."""
+
+    def __init__(self, folder: Path, subject: str) -> None:
+        self.folder = folder
+        self.settings = RunSettings(run=require_name(folder, subject) if subject else "")
+        self.runs: list[dict[str, Any]] = []
+        self.seen: list[Shown] = []
+        self.looked = 0.0
+        self.repair: Repair | None = None
+        self._look()
+
+    @property
+    def step(self) -> int:
+        """The last step of the run that is shown."""
+        return int(self.seen[0].curves[-1, 0]) if self.seen and len(self.seen[0].curves) else 0
+
+    def change(self, given: Mapping[str, Any]) -> None:
+        """Show other runs."""
+        new = changed(self.settings, given)
+        for name in (new.run, new.beside):
+            if name:
+                require_name(self.folder, name)
+        self.settings = new
+        self._look()
+
+    def act(self, action: str, given: Mapping[str, Any]) -> None:
+        """`look` again; `apply` the advice of a finding: train anew, in a folder of its own, and show both runs."""
+        if action == "look":
+            self._look()
+        elif action == "apply":
+            self._apply(given)
+        else:
+            raise LabError(f"Here one can look again, or apply the advice of a finding; got {action[:40]!r}.")
+
+    def facts(self) -> dict[str, Any]:
+        """Where the runs are."""
+        return {"folder": self.folder.name}
+
+    def code(self) -> str:
+        """The records and the diagnosis of the run, in Python."""
+        name = self.seen[0].name if self.seen else "RUN"
+        return _PROGRAM.format(folder=str(self.folder / name))
+
+    def advance(self) -> bool:
+        """Look again, once a second at most; False when nothing more will come."""
+        if self.repair is not None and self.repair.ended:
+            repair, self.repair = self.repair, None
+            self._look()
+            if repair.error:
+                raise LabError(repair.error)
+        now = time.monotonic()
+        if now - self.looked >= SECONDS:
+            self._look()
+        return self.repair is not None or any(run.goes_on for run in self.seen)
+
+    def structure(self) -> Frame | None:
+        """Nothing: all of it can change."""
+        return None
+
+    def live(self) -> Frame:
+        """The list of runs, and of those that are shown: facts, findings, curves, layers."""
+        values: dict[str, Any] = {"runs": self.runs, "shown": [run.told for run in self.seen]}
+        values["repairing"] = None if self.repair is None else self.repair.name
+        arrays: dict[str, Any] = {}
+        for place, run in enumerate(self.seen):
+            arrays |= {f"curves{place}": run.curves, f"layers{place}": run.layers, f"quantiles{place}": run.quantiles}
+        return Frame("live", self.step, values, {name: np.asarray(array) for name, array in arrays.items()})
+
+    def _look(self) -> None:
+        """Read the list of runs and those that are shown."""
+        self.looked = time.monotonic()
+        self.runs = runs_in(self.folder)
+        names = [self.settings.run or (self.runs[0]["name"] if self.runs else ""), self.settings.beside]
+        self.seen = [shown(self.folder / name) for name in dict.fromkeys(filter(None, names))]
+
+    def _apply(self, given: Mapping[str, Any]) -> None:
+        """Begin a training as a finding of the run advises.
+
+        Raises:
+            LabError: one is under way already, or no program can follow the advice.
+        """
+        if self.repair is not None:
+            raise LabError(f"{self.repair.name} is being trained: wait for its end, or stop the worker.")
+        if not self.seen:
+            raise LabError("There is no run here whose advice could be followed.")
+        findings = self.seen[0].findings
+        if not findings:
+            raise LabError(f"Nothing is wrong with {self.seen[0].name}: there is no advice to follow.")
+        finding = findings[index_of(given, "finding", len(findings))]
+        try:
+            self.repair = Repair(self.folder, self.seen[0].name, finding)
+        except CommonweightError as error:
+            raise LabError(f"This advice cannot be followed from here: {error}") from error
+        self.settings = RunSettings(run=self.repair.name, beside=self.seen[0].name)
+        self._look()
+
+
+_PROGRAM = """from pathlib import Path
+
+from commonweight.measure.diagnosis.words import say
+from commonweight.measure.records import read_records
+from commonweight.train.run import findings_of
+
+folder = Path({folder!r})
+records = read_records(folder / "records.jsonl")
+last = records[-1]
+print(f"{{len(records)}} checks; at step {{last.step}}: validation loss {{last.validation_loss:.4f}}")
+for finding in findings_of(folder):
+    print(say(finding, "en"))
+"""
+
+SESSION = RunSession

@@ -1,0 +1,137 @@
+"""The view Run: what it shows is what the folder holds; a run that goes on is followed; advice is followed."""
+
+import contextlib
+import io
+import json
+import re
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from commonweight import data, fit, nets
+from commonweight.errors import DivergedError, LabError
+from commonweight.lab.sessions import open_session
+from commonweight.measure.records import read_records
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a run that went well and one whose rate was far too high."""
+    folder = tmp_path_factory.mktemp("runs")
+    iris = data.load("iris")
+    for name, settings in (("well", {"epochs": 12}), ("wild", {"lr": 3000.0, "epochs": 6, "optimizer": "sgd"})):
+        net = nets.build("mlp", iris.in_shape, 3)
+        with contextlib.suppress(DivergedError):
+            fit(net, iris, out=folder / name, progress=False, **settings)
+    return folder
+
+
+@pytest.fixture
+def folder(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def test_a_run_is_shown_as_it_is_in_its_folder(folder):
+    session = open_session("run", folder, "well")
+    session.change({"beside": "wild"})
+    live = session.live()
+    records = read_records(folder / "well" / "records.jsonl")
+    assert [run["name"] for run in live.values["shown"]] == ["well", "wild"]
+    assert np.allclose(live.arrays["curves0"][:, 3], [record.validation_loss for record in records])
+    assert np.allclose(live.arrays["layers0"][-1, 0, 2], records[-1].layers[0].gradient_norm)
+    assert np.allclose(live.arrays["quantiles0"][-1, 0], records[-1].layers[0].weight_quantiles)
+    assert live.values["shown"][0]["layers"] == [layer.name for layer in records[0].layers]
+    assert session.step == records[-1].step
+    live.encode()
+
+
+def test_findings_come_with_words_in_every_language(folder):
+    findings = open_session("run", folder, "wild").live().values["shown"][0]["findings"]
+    assert "rate" in findings[0]["code"] or findings[0]["code"] in ("not_finite", "exploding_gradient")
+    assert set(findings[0]["found"]) == {"en", "zh-Hans", "zh-Hant"}
+
+
+def test_the_code_reads_the_same_run(folder):
+    session = open_session("run", folder, "well")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(compile(session.code(), "shown", "exec"), {})
+    assert f"at step {session.step}:" in said.getvalue()
+
+
+def test_the_newest_run_is_shown_when_none_is_named(folder):
+    (folder / "no-run").mkdir()
+    (folder / "damaged").mkdir()
+    (folder / "damaged" / "run.json").write_text("[]")
+    live = open_session("run", folder).live()
+    assert {run["name"] for run in live.values["runs"]} == {"well", "wild"}
+
+
+def test_a_folder_without_runs_says_so(tmp_path):
+    session = open_session("run", tmp_path / "none")
+    assert session.live().values == {"runs": [], "shown": [], "repairing": None}
+    assert session.advance() is False
+    with pytest.raises(LabError, match="There is no run here whose advice could be followed"):
+        session.act("apply", {"finding": 0})
+
+
+@pytest.mark.parametrize("name", ["../runs/well", "..", "nowhere", "well/..", "/etc"])
+def test_no_run_outside_of_the_folder_is_read(folder, name):
+    with pytest.raises(LabError, match=r"There is no run .* in the folder that this lab may read"):
+        open_session("run", folder, name)
+    with pytest.raises(LabError, match="There is no run"):
+        open_session("run", folder).change({"beside": name})
+
+
+def test_a_run_that_goes_on_is_followed(folder, monkeypatch):
+    monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
+    lines = (folder / "well" / "records.jsonl").read_text().splitlines(keepends=True)
+    description = json.loads((folder / "well" / "run.json").read_text())
+    (folder / "well" / "run.json").write_text(json.dumps(description | {"results": {}}))
+    (folder / "well" / "records.jsonl").write_text("".join(lines[:2]))
+    session = open_session("run", folder, "well")
+    assert len(session.live().arrays["curves0"]) == 2
+    (folder / "well" / "records.jsonl").write_text("".join(lines))
+    assert session.advance() is True
+    assert len(session.live().arrays["curves0"]) == len(lines)
+    (folder / "well" / "run.json").write_text(json.dumps(description))
+    assert session.advance() is False
+
+
+def test_advice_is_followed_in_a_folder_of_its_own(folder, monkeypatch):
+    monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
+    session = open_session("run", folder, "wild")
+    codes = [finding.advice.code for finding in session.seen[0].findings]
+    session.act("apply", {"finding": codes.index("lower_rate")})
+    with pytest.raises(LabError, match="wild-lower-rate is being trained: wait for its end"):
+        session.act("apply", {"finding": 0})
+    until = time.monotonic() + 60
+    while session.advance() and session.repair and time.monotonic() < until:
+        time.sleep(0.05)
+    repaired, before = session.seen
+    assert (repaired.name, before.name) == ("wild-lower-rate", "wild")
+    assert repaired.told["repaired"] == ["lower_rate"]
+    assert repaired.told["results"]["test"]["accuracy"] > 0.6
+
+
+def test_advice_that_cannot_be_followed(folder):
+    session = open_session("run", folder, "wild")
+    with pytest.raises(LabError, match=r"finding is a whole number from 0 to \d+; got 99"):
+        session.act("apply", {"finding": 99})
+    with pytest.raises(LabError, match="one can look again, or apply the advice of a finding; got 'dance'"):
+        session.act("dance", {})
+    description = json.loads((folder / "wild" / "run.json").read_text())
+    description["data"]["source"] = "/etc/passwd"
+    (folder / "wild" / "run.json").write_text(json.dumps(description))
+    with pytest.raises(LabError, match=re.escape("cannot be followed from here: its data has no name here")):
+        session.act("apply", {"finding": 0})
+
+
+def test_nothing_wrong_means_nothing_to_follow(folder):
+    session = open_session("run", folder, "well")
+    session.seen[0].findings.clear()
+    with pytest.raises(LabError, match="Nothing is wrong with well: there is no advice to follow"):
+        session.act("apply", {"finding": 0})
