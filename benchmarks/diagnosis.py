@@ -24,6 +24,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "diagnosis.md"
 MARK = "<!-- results: written by `make diagnosis` -->\n"
 BY_NAME = {fault.name: fault for fault in FAULTS}
 POINT = 0.01
+SECOND = "second evaluation"
 Cell = tuple[str, str]
 TARGETS = {"recall": 0.95, "named first": 0.85, "false alarms": 0.02, "repaired": 0.90}
 
@@ -55,7 +56,7 @@ class Usual:
 
 
 def harmful(outcome: Outcome, usual: Usual) -> bool:
-    limit = max(POINT, 2 * usual.deviations[outcome.cell])
+    limit = max(POINT, 2 * usual.deviations.get(outcome.cell, 0.0))
     return BY_NAME[outcome.fault].always or usual.loss(outcome, outcome.score) > limit
 
 
@@ -159,7 +160,8 @@ def missed(outcomes: Sequence[Outcome]) -> list[str]:
 def wanted(half: str) -> list[tuple[Cell, str, int]]:
     cells = cells_of(half)
     faulty = [(cell, fault.name, 1) for fault in FAULTS for cell in cells]
-    return [(cell, HEALTHY, seed) for seed in SEEDS for cell in cells] + faulty
+    seeds = SEEDS if half != SECOND else SEEDS[:8]
+    return [(cell, HEALTHY, seed) for seed in seeds for cell in cells] + faulty
 
 
 def main() -> None:
@@ -167,28 +169,30 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop training new runs after so long")
     minutes = parser.parse_args().minutes
     torch.set_num_threads(1)
-    for half in ("tuning", "evaluation"):
-        if not run_missing(half, wanted(half), 60 * minutes, repair=half == "evaluation"):
+    for half in ("tuning", "evaluation", SECOND):
+        if not run_missing(half, wanted(half), 60 * minutes, repair=half != "tuning"):
             raise SystemExit(f"Not all runs of the {half} half are there yet; run this again.")
-    tuning, evaluation = stored("tuning"), stored("evaluation")
-    n = sum(outcome.fault == HEALTHY for outcome in (*tuning, *evaluation))
-    faulty = len(tuning) + len(evaluation) - n
-    seconds = sum(outcome.seconds for outcome in (*tuning, *evaluation))
+    parts = {half: stored(half) for half in (SECOND, "evaluation", "tuning")}
+    every = [outcome for outcomes in parts.values() for outcome in outcomes]
+    n = sum(outcome.fault == HEALTHY for outcome in every)
+    faulty, seconds = len(every) - n, sum(outcome.seconds for outcome in every)
+    last = parts[SECOND]
     lines = [
         f"Written by `python benchmarks/diagnosis.py` on {setting()}: {n} healthy and {faulty} faulty runs, "
         f"{seconds / 60:.0f} minutes of processor time without repairs.",
         "",
-        *summary("evaluation", evaluation),
-        *summary("tuning", tuning),
-        "Fault by fault, evaluation half:",
+        "With the rules of now. Only the second evaluation judges them: the other parts took part in making them.",
         "",
-        *by_fault(evaluation),
-        "Beside other tools, evaluation half:",
+        *[line for half, outcomes in parts.items() for line in summary(half, outcomes)],
+        "Fault by fault, second evaluation:",
         "",
-        *beside(evaluation),
-        "Everything that went wrong in the evaluation half:",
+        *by_fault(last),
+        "Beside other tools, on the runs of both evaluations:",
         "",
-        *missed(evaluation),
+        *beside([*last, *parts["evaluation"]]),
+        "Everything that went wrong in the second evaluation:",
+        "",
+        *missed(last),
         "",
     ]
     text = "\n".join(lines)

@@ -17,7 +17,7 @@ from commonweight.errors import DataError
 
 NAMES = ["digits", "iris", "wine", "breast-cancer", "diabetes"]
 NAMES += ["xor", "circles", "spirals", "moons", "mnist-5k", "fashion-mnist"]
-NAMES += ["building", "abelone", "gunpoint", "basic-motions", "orl-faces"]
+NAMES += ["building", "abelone", "kin32fm", "gunpoint", "basic-motions", "orl-faces"]
 AVAILABLE = {entry.name: entry.available for entry in data.entries()}
 
 
@@ -117,6 +117,7 @@ def test_what_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch):
         "fashion-mnist",
         "building",
         "abelone",
+        "kin32fm",
         "gunpoint",
         "basic-motions",
         "orl-faces",

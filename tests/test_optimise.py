@@ -296,15 +296,30 @@ def test_bayesian_regularisation_of_a_linear_net_is_bayesian_ridge():
     assert rule.state[model.weight]["decay"] == pytest.approx(2 * ridge.lambda_ / (ridge.alpha_ * 40), rel=1e-3)
 
 
+def classes(model, learnable):
+    objective = problem(model, "softmax", n=60)
+    if learnable:
+        objective.targets = objective.inputs[:, :3].argmax(1)
+        objective.targets[::6] = 0
+    return objective
+
+
 def test_bayesian_regularisation_keeps_a_classifier_from_certainty():
     model, loose = small(6, 3), small(6, 3)
-    _, rule = run_rule("lm-bayes", model, problem(model, "softmax", n=60), 150)
-    run_rule("lm", loose, problem(loose, "softmax", n=60), 60)
+    _, rule = run_rule("lm-bayes", model, classes(model, True), 60)
+    run_rule("lm", loose, classes(loose, True), 60)
     sizes = [sum((weight**2).sum().item() for weight in one.parameters()) for one in (model, loose)]
     assert sizes[0] < sizes[1] / 10
     state = rule.state[model[0].weight]
-    assert 0 < state["determined"] < 53
-    assert state["decay"] == pytest.approx(state["determined"] / (60 * sizes[0]), rel=0.05)
+    assert 5 < state["determined"] < 53
+    assert state["decay"] == pytest.approx(state["determined"] / (60 * sizes[0]), rel=0.01)
+
+
+def test_of_noise_bayesian_regularisation_makes_nothing():
+    model = small(6, 3)
+    values, rule = run_rule("lm-bayes", model, classes(model, False), 60)
+    assert values[-1] == pytest.approx(np.log(3), rel=1e-3)
+    assert np.isfinite(rule.state[model[0].weight]["decay"])
 
 
 # --- through fit ---
@@ -344,6 +359,13 @@ def test_images_are_learned_too(name):
     net = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.Tanh(), nn.Flatten(), nn.Linear(18, 10))
     run = fit(net, few, optimizer=name, epochs=8, out=None, progress=False)
     assert run.records[0].metric < run.records[-1].metric > 0.9
+
+
+def test_a_goal_that_is_not_reached_is_said(iris):
+    run = fit(nn.Linear(4, 3), iris, optimizer="newton", epochs=2, goal="accuracy>=0.999", out=None, progress=False)
+    assert run.results["stopped"] == "epochs"
+    assert "2 epochs in" in run.summary()
+    assert "(all epochs done; the goal accuracy>=0.999 was not reached)" in run.summary()
 
 
 # --- what does not fit ---

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import commonweight as cw
 from commonweight import data, nets
 from commonweight.data import Normalisation
-from commonweight.errors import DivergedError
+from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.diagnosis import Advice
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
@@ -157,7 +157,9 @@ def test_the_way_of_gradients_is_cleared():
     changed = followed("clear_the_way", start(model, lr=9.0, optimizer="adam"), cut=["2"])
     assert isinstance(changed.model[1], nn.ReLU)
     assert isinstance(changed.model[2], nn.Identity)
-    assert changed.settings == {"lr": DEFAULT_RATE["adam"], "optimizer": "adam", "init": "xavier-uniform", "net": None}
+    assert changed.settings["lr"] == DEFAULT_RATE["adam"]
+    assert changed.settings["init"] == "he"
+    assert changed.settings["net"] is None
 
 
 def test_nets_by_name_become_wider_and_narrower():
@@ -197,3 +199,8 @@ def test_what_cannot_be_repaired_ends_as_without_repair():
     x[IRIS.train[0]] = float("nan")
     with pytest.raises(DivergedError, match="the first tensor that is not finite is inputs"):
         fit_repaired(mlp(), replace(IRIS, x=x), epochs=5, out=None, progress=False)
+
+
+def test_a_net_that_cannot_learn_at_all_is_refused():
+    with pytest.raises(TrainError, match=r"None of the 6 parameters of the net learns: let some"):
+        fit(mlp().requires_grad_(False), IRIS, epochs=1, out=None, progress=False)

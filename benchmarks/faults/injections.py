@@ -345,7 +345,7 @@ FAULTS = (
     Fault("wrong sign of the loss", ("wrong_loss",), wrong_sign),
     Fault("outputs squashed", ("wrong_loss",), squashed, MLPS, quantities),
     Fault("no activation", ("missing_activation",), no_activation, ("mlp", "tanh", "deep", "plain", "lenet5")),
-    Fault("hidden layers frozen", ("frozen_layer",), frozen),
+    Fault("hidden layers frozen", ("frozen_layer",), frozen, ("mlp", "tanh", "deep", "plain", "cnn", "gru")),
     Fault("gradient cut off", ("vanishing_gradient", "frozen_layer"), cut_off, ("mlp", "tanh", "deep", "cnn", "plain")),
     Fault("tie broken", ("broken_tie",), broken_tie, ("tanh", "deep"), always=True),
     Fault("batch norm over 2 samples", ("small_batch_norm",), tiny_batches, ("cnn",)),

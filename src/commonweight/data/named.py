@@ -294,6 +294,14 @@ _SETS: dict[str, _Set] = {
         partial(_find_fann, "abelone"),
         "apt install libfann-doc",
     ),
+    "kin32fm": _Set(
+        "4,096 postures of a robot arm, 32 measurements; target: distance from a goal; official test part of 2,048",
+        "regression",
+        "libfann-doc (Debian)",
+        partial(_fann, "kin32fm"),
+        partial(_find_fann, "kin32fm"),
+        "apt install libfann-doc",
+    ),
     "gunpoint": _Set(
         "200 series of a hand drawing a gun or pointing, 150 steps; official test part of 150",
         "classification",

@@ -13,8 +13,9 @@ JACOBIAN_BYTES = 1 << 27
 """Of the rows of the Jacobian that are held at once, and of what is made of them."""
 FIRST_DAMPING = 1e-3
 TRIALS = 8
-FIRST_DECAY = 1e-6
-SHARE_OF_DECAY = 0.1
+FIRST_DECAY = 0.01
+TINY = 1e-6
+"""Of a weight that is determined, so that λ stays above 0 and finite where none is."""
 
 
 class LevenbergMarquardt(torch.optim.Optimizer):
@@ -29,9 +30,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
 
     With `bayesian`, L + ½ λ ‖θ‖² is made smaller instead, with the λ that the data make most probable (MacKay 1992;
     Foresee & Hagan 1997): γ = n - λ tr (G + λ I)⁻¹ is the number of weights that the data determine, and
-    λ = 2 γ L / ((N T - γ) ‖θ‖²) for squared errors, or γ / (N ‖θ‖²) for the cross entropy. As long as the net has not
-    learned, L looks like noise and this λ like a strong one; so λ begins near 0, and each step multiplies it by the
-    tenth root of what is missing.
+    λ = 2 γ L / ((N T - γ) ‖θ‖²) for squared errors, or γ / (N ‖θ‖²) for the cross entropy, from 0.01 at first. Where
+    the targets are noise, λ grows and the weights vanish.
 
     The Jacobian is worked out in blocks of samples, of which only G (n, n) is kept; it is solved in float64.
 
@@ -74,8 +74,7 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             return
         if self.bayesian:
             state["determined"] = determined_weights(curvature, decay)
-            probable = probable_decay(objective, new_value, ahead, state["determined"])
-            state["decay"] = decay * (probable / decay) ** SHARE_OF_DECAY
+            state["decay"] = probable_decay(objective, new_value, ahead, state["determined"])
 
 
 def gauss_newton(objective: Objective, jacobian: Jacobian, theta: Tensor) -> tuple[Tensor, Tensor, float]:
@@ -118,12 +117,13 @@ def solve(curvature: Tensor, damping: float, right: Tensor) -> Tensor:
 def determined_weights(curvature: Tensor, decay: float) -> float:
     """γ = n - λ tr H⁻¹, H = G + λ I of shape (n, n): each direction counts as its share g/(g + λ) of the curvature."""
     factor, failed = torch.linalg.cholesky_ex(curvature)
-    return len(curvature) - (0.0 if failed else decay * float(torch.cholesky_inverse(factor).trace()))
+    undetermined = 0.0 if failed else decay * float(torch.cholesky_inverse(factor).trace())
+    return max(len(curvature) - undetermined, TINY)
 
 
 def probable_decay(objective: Objective, value: float, theta: Tensor, determined: float) -> float:
     """The most probable λ where L, θ and the number γ of determined weights are as given; see `LevenbergMarquardt`."""
-    squared = float(theta.double() @ theta.double()) or 1.0
+    squared = max(float(theta.double() @ theta.double()), TINY**2)
     n_values = objective.targets.numel()
     if objective.kind == "squares":
         return 2 * determined * value / (max(n_values - determined, 1.0) * squared)

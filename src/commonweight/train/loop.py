@@ -226,6 +226,7 @@ class Trainer:
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = deepcopy(model).eval()
+        self.averaged, self.averaging = _floats(self.average), _floats(model)
         self.optimizer = make_optimizer(model, settings)
         self.goal = None if settings.goal is None else Goal.parse(settings.goal, data.task)
         self.metric = "accuracy" if data.task == "classification" else "rmse"
@@ -349,7 +350,7 @@ class Trainer:
     def _average(self, step: int) -> None:
         """Move the running average of weights and statistics; it reaches back over a share of the steps so far."""
         share = 1 / max(1.0, (step + 1) * self.settings.average_share)
-        torch._foreach_lerp_(_floats(self.average), _floats(self.model), share)
+        torch._foreach_lerp_(self.averaged, self.averaging, share)
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
         """Whether these are the best scores so far; notes why training stops, if it does."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from commonweight.errors import TrainError
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.flat import Objective
 from commonweight.train.genetic import Genetic
@@ -64,8 +65,16 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
     """The optimiser of the settings; each weight once, however many names it has.
 
     Decay is decoupled (Loshchilov & Hutter 2019) and only for weights with two axes or more.
+
+    Raises:
+        TrainError: a net none of whose weights learns.
     """
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not weights:
+        raise TrainError(
+            f"None of the {sum(1 for _ in model.parameters())} parameters of the net learns: let some, by "
+            f"requires_grad_(True)."
+        )
     if settings.optimizer not in DECAYING:
         return RULES[settings.optimizer](weights, lr=settings.lr)
     groups: list[dict[str, Any]] = [

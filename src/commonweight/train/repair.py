@@ -155,15 +155,15 @@ def follow(advice: Advice, start: Start) -> Start | None:
 
 
 def _lower_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or less where that was too much."""
+    """The usual rate, or less where that was too much, with batches and epochs that go with it."""
     usual, rate = _rates(start)
-    return start.having(lr=min(usual, rate * parameters["factor"]))
+    return start.having(lr=min(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
 
 
 def _raise_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or more where that was too little."""
+    """The usual rate, or more where that was too little, with batches and epochs that go with it."""
     usual, rate = _rates(start)
-    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None)
+    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
 
 
 def _rates(start: Start) -> tuple[float, float]:
@@ -296,7 +296,7 @@ def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
     }
     cut = {name: nn.Identity() for name in parameters.get("cut", ())}
     usual = _lower_rate(start, {"factor": 1.0})
-    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="xavier-uniform")
+    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="he")
 
 
 def _rebuilt(start: Start, model: nn.Module) -> Start:

@@ -15,6 +15,8 @@ SAMPLES = 1000
 LARGEST = 1024
 """Values of a sample up to which ridge regression is tried."""
 NEIGHBOURS = 15
+CANDIDATES = 4
+"""Training samples that are compared with a validation sample, at most."""
 
 
 def data_facts(data: Data) -> DataFacts:
@@ -67,13 +69,16 @@ def leaked(data: Data) -> Tensor:
     """
     line = torch.from_numpy(np.random.default_rng(0).standard_normal(data.x[0].numel(), dtype=np.float32))
     train, validation = (data.x[index].flatten(1) @ line for index in (data.train, data.validation))
-    order = train.argsort()
-    place = torch.searchsorted(train[order], validation - validation.abs() * 1e-6).tolist()
-    found = []
-    for new, first in zip(data.validation.tolist(), place, strict=True):
-        near = data.train[order[first : first + 4]]
-        found.append(bool((data.x[near].flatten(1) == data.x[new].flatten()).all(1).any()))
-    return torch.tensor(found)
+    values, order = train.sort()
+    rounding = 1e-5 * validation.abs().mean()
+    place = torch.searchsorted(values, validation - rounding)
+    found = torch.zeros(len(validation), dtype=torch.bool)
+    for step in range(CANDIDATES):
+        near = (place + step).clamp_max(len(values) - 1)
+        some = (values[near] - validation).abs() <= rounding
+        equal = data.x[data.train[order[near[some]]]] == data.x[data.validation[some]]
+        found[some] |= equal.flatten(1).all(1)
+    return found
 
 
 def contradicting(data: Data, index: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
-GAP = 0.1
-WIDE_GAP = 0.3
+GAP = 0.2
+WIDE_GAP = 0.4
 WEIGHTS_PER_SAMPLE = 30.0
 NARROW = 4
 SHORT = 0.1

@@ -78,6 +78,8 @@ def shuffled_labels(case: Case) -> list[Finding]:
     data = case.evidence.data
     if data is None or case.excels or math.isnan(data.neighbours):
         return []
+    if data.counts and min(data.counts) < RARE * max(data.counts):
+        return []  # the most frequent class is a good guess then, and neighbours can hardly do better
     chance = max(data.counts) / data.n_train if data.counts else 0.0
     limit = chance + SHUFFLED * (1 - chance)
     luck = BY_CHANCE * math.sqrt(chance * (1 - chance) / data.n_validation)

@@ -34,7 +34,7 @@ def _died(case: Case) -> LayerStatistics | None:
 
 
 def rate_too_high(case: Case) -> list[Finding]:
-    """Steps so large that weights grow many times over, or units die, or beside the weights, while learning suffers."""
+    """Steps that are large beside the weights, make them grow many times over, or let units die."""
     sizes = _step_sizes(case)
     largest = max(sizes, default=0.0)
     if not case.finite or not case.suffers or not case.has_rate:

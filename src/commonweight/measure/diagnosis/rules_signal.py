@@ -9,7 +9,7 @@ from commonweight.measure.records import Record
 VANISHING = 1e-3
 EXPLODING = 1e3
 DEAD = 0.7
-SATURATED = 0.5
+SATURATED = 0.85
 
 
 def not_finite(case: Case) -> list[Finding]:
@@ -22,7 +22,7 @@ def not_finite(case: Case) -> list[Finding]:
 
 
 def exploding_gradient(case: Case) -> list[Finding]:
-    """Gradients of the first layers far larger than they may be, or losses far above where they began."""
+    """The gradient of a layer is far larger than it may be, while learning suffers."""
     start = case.evidence.start
     largest = max((layer.gradient_norm for record in _with_start(case) for layer in record.layers), default=0.0)
     if not case.suffers or not largest > EXPLODING:
@@ -53,7 +53,7 @@ def vanishing_gradient(case: Case) -> list[Finding]:
 
 
 def dead_units(case: Case) -> list[Finding]:
-    """Most units of a layer give the same for every sample, from early on."""
+    """Most units that feed a layer put out 0 for every sample."""
     return _units(case, "dead_units", "dead_fraction", DEAD, Advice("initialise", {"rule": "xavier-uniform"}))
 
 

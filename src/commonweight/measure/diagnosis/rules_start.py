@@ -2,9 +2,10 @@
 
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
+from commonweight.measure.diagnosis.rules_signal import DEAD
 
-SIZES = (0.003, 12.0)
-"""Smallest and largest deviation of a layer's outputs from sample to sample, for inputs of deviation 1."""
+GAINS = (0.02, 12.0)
+"""Smallest and largest factor from the deviation of a layer's inputs, from sample to sample, to that of its outputs."""
 
 RESTART = Advice("initialise", {"rule": "xavier-uniform"})
 
@@ -28,17 +29,23 @@ def _begun(case: Case, code: str, layers: tuple[str, ...]) -> list[Finding]:
 
 
 def unequal_start(case: Case) -> list[Finding]:
-    """Before the first step, the outputs of a layer differ far too much or too little from sample to sample."""
+    """Before the first step, the signal of the samples becomes far larger or smaller in one layer."""
     start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
-    if start is None or model is None or case.excels or model.zero or model.alike:
+    if start is None or model is None or case.excels or model.zero or model.alike or model.frozen:
         return []
-    size = data.size if data and data.size > 0 else 1.0
-    signals = [signal / size for signal in model.signals]
-    named = list(zip(signals, (layer.name for layer in start.layers), strict=True))
-    if any(signal > SIZES[1] for signal in signals):
-        largest, name = max(named)
-        return [Finding("unequal_start", name, largest, SIZES[1], 0, RESTART)]
-    if any(0 < signal < SIZES[0] for signal in signals):
-        smallest, name = min(pair for pair in named if pair[0] > 0)
-        return [Finding("unequal_start", name, smallest, SIZES[0], 0, RESTART)]
+    if any(layer.dead_fraction > DEAD for layer in start.layers):
+        return []  # behind dead units nothing differs
+    before = data.size if data and data.size > 0 else 1.0
+    gains = []
+    for layer, signal in zip(start.layers, model.signals, strict=True):
+        if signal > 0:
+            gains.append((signal / before, layer.name))
+            before = signal
+    if not gains:
+        return []
+    (smallest, weak), (largest, strong) = min(gains), max(gains)
+    if largest > GAINS[1]:
+        return [Finding("unequal_start", strong, largest, GAINS[1], 0, RESTART)]
+    if smallest < GAINS[0]:
+        return [Finding("unequal_start", weak, smallest, GAINS[0], 0, RESTART)]
     return []

@@ -66,10 +66,10 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "輸入沒有正規化：偏移、離散程度或大小為 {value}，界限為 {threshold}。",
     ),
     "unequal_start": (
-        "Before the first step the outputs of {layer} differ by {value} from sample to sample (limit {threshold}): the "
-        "weights begin too large or too small.",
-        "第一步之前，{layer} 的输出在样本之间相差 {value}，界限为 {threshold}：初始权重太大或太小。",
-        "第一步之前，{layer} 的輸出在樣本之間相差 {value}，界限為 {threshold}：初始權重太大或太小。",
+        "The weights of {layer} begin too large or too small: the signal of the samples grows {value} times in it "
+        "(limit {threshold}).",
+        "{layer} 的初始权重太大或太小：样本的信号在其中放大 {value} 倍（界限 {threshold}）。",
+        "{layer} 的初始權重太大或太小：樣本的訊號在其中放大 {value} 倍（界限 {threshold}）。",
     ),
     "frozen_layer": (
         "No step moves the weights of {layer}.",
@@ -88,9 +88,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "自第 {since} 步起，{layer} 的輸入有 {value} 處於取值範圍的兩端：那裡的斜率接近 0。",
     ),
     "dead_units": (
-        "A share of {value} of the units that feed {layer} is the same for every sample since step {since}.",
-        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都相同。",
-        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都相同。",
+        "A share of {value} of the units that feed {layer} puts out 0 for every sample since step {since}.",
+        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都输出 0。",
+        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都輸出 0。",
     ),
     "vanishing_gradient": (
         "The gradient vanishes on its way to {layer}: {value} of that of the last layer.",
