@@ -1,6 +1,7 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
 import { audit } from "./audit";
+import { descend } from "./descend";
 import { inside } from "./inside";
 import { map } from "./map";
 
@@ -63,6 +64,7 @@ export const en = {
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
     points: "Points", rows: "Rows of units", columns: "Columns of units", grid: "Grid", start: "Start", learning: "Learning", radius: "Radius at first", passes: "Passes",
     stride: "Stride", padding: "Padding", pooling: "Pooling",
+    problem: "Problem", momentum: "Momentum",
     file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
@@ -72,6 +74,7 @@ export const en = {
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
     largest: "the largest unit of each map", all: "all units of each map", iris: "iris", hexagons: "hexagons", squares: "squares", random: "at random", components: "along the principal components", batch: "all samples at once", online: "one after the other",
     max: "the largest", average: "the mean",
+    line: "a line", chain: "two weights in a chain", neuron: "one neuron",
     yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
@@ -160,6 +163,7 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  descend: descend.en,
   inside: inside.en,
   map: map.en,
   audit: audit.en,

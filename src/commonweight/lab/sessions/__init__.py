@@ -16,6 +16,7 @@ VIEWS = {
     "play": "play",
     "share": "share",
     "inside": "inside",
+    "descend": "descend",
     "run": "running",
     "map": "mapping",
     "audit": "auditing",
