@@ -6,12 +6,12 @@ import { bandOf, shareAt, surfaceRect, toSurface } from "./descent";
 const plane = { middle: [1, -2], reach: [2, 4] };
 
 it("a place goes to pixels and back", () => {
-  const rect = surfaceRect({ width: 452, height: 336 });
-  expect(rect).toEqual({ x: 44, y: 6, width: 400, height: 300 });
-  expect(toSurface(rect, plane, 1, -2)).toEqual([244, 156]);
-  expect(toSurface(rect, plane, -1, 2)).toEqual([44, 6]);
-  expect(shareAt(rect, 244, 156)).toEqual([0, 0]);
-  expect(shareAt(rect, 444, 6)).toEqual([1, 1]);
+  const rect = surfaceRect({ width: 460, height: 336 });
+  expect(rect).toEqual({ x: 52, y: 6, width: 400, height: 300 });
+  expect(toSurface(rect, plane, 1, -2)).toEqual([252, 156]);
+  expect(toSurface(rect, plane, -1, 2)).toEqual([52, 6]);
+  expect(shareAt(rect, 252, 156)).toEqual([0, 0]);
+  expect(shareAt(rect, 452, 6)).toEqual([1, 1]);
   expect(shareAt(rect, 20, 100)).toBeNull();
 });
 

@@ -21,7 +21,7 @@ const BANDS = 16;
 export const DASHES: readonly (readonly number[])[] = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 2]];
 
 export function surfaceRect(box: Box): Rect {
-  return { x: 44, y: 6, width: box.width - 52, height: box.height - 36 };
+  return { x: 52, y: 6, width: box.width - 60, height: box.height - 36 };
 }
 
 /** Which band a loss is in: bands are narrow near the bottom, wide high up. */

@@ -104,8 +104,9 @@ class DescendSession:
 
     def structure(self) -> Frame:
         """The loss over the plane."""
-        arrays = {"surface": self.surface.loss.numpy(), "along": self.surface.along, "up": self.surface.up}
-        return Frame("structure", self.step, {"lowest": float(self.surface.loss.min())}, arrays)
+        arrays = {"surface": self.surface.loss, "along": self.surface.along, "up": self.surface.up}
+        numbers = {name: array.numpy() for name, array in arrays.items()}
+        return Frame("structure", self.step, {"lowest": float(self.surface.loss.min())}, numbers)
 
     def live(self) -> Frame:
         """Where each rule is, on which path it came, and its loss over all samples."""
