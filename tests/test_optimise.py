@@ -361,6 +361,13 @@ def test_images_are_learned_too(name):
     assert run.records[0].metric < run.records[-1].metric > 0.9
 
 
+def test_a_goal_that_is_not_reached_is_said(iris):
+    run = fit(nn.Linear(4, 3), iris, optimizer="newton", epochs=2, goal="accuracy>=0.999", out=None, progress=False)
+    assert run.results["stopped"] == "epochs"
+    assert "2 epochs in" in run.summary()
+    assert "(all epochs done; the goal accuracy>=0.999 was not reached)" in run.summary()
+
+
 # --- what does not fit ---
 
 

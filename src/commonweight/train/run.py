@@ -100,7 +100,9 @@ class Run:
             chosen = f"held back {n_validation:,}"
         else:
             why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
-            lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]})"]
+            goal = self.description["settings"].get("goal")
+            missed = f"; the goal {goal} was not reached" if goal and stopped != "goal" else ""
+            lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
         lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")
         if self.folder is not None:
