@@ -4,8 +4,8 @@
 
 Weights near a μ are drawn to it, the more the narrower the distribution is; and the distributions move, narrow down and
 gain or lose share by the gradient of the same cost. With τ = 1 this is the logarithm of a posterior: N losses, and what
-is believed of the weights. In the end each weight is the μ of the distribution that most probably made it, and the
-layers have codebooks (`commonweight.compress`).
+is believed of the weights. In the end weights are in groups, and the nearest codebooks, one for each tensor, have a
+value for each group: the layers become those of `commonweight.compress`, values and codes.
 
 Sources: Nowlan & Hinton 1992, "Simplifying neural networks by soft weight-sharing"; Ullrich, Meeds, Welling 2017
 (arXiv:1702.04008), who compress trained nets by it. Deviations: each weight tensor has a mixture of its own, since
@@ -90,6 +90,9 @@ def soft_share(
         lr: largest learning rate of the weights.
         strength: τ.
         seed: of the order of samples.
+
+    Returns:
+        What becoming codebooks cost and saved; its errors say how far the weights were from being in groups.
 
     Raises:
         CompressError: k out of range.
