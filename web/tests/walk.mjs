@@ -5,6 +5,8 @@ import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
+import { descend } from "./descend.mjs";
+import { inside } from "./inside.mjs";
 import { startLab } from "./lab.mjs";
 import { map } from "./map.mjs";
 
@@ -160,6 +162,7 @@ try {
   for (const [name, settings] of Object.entries(looks)) if (wanted(name)) await walk(browser, lab.address, name, settings);
   if (wanted("keyboard")) await keyboard(browser, lab.address);
   if (wanted("tour")) await tour(browser, lab.address);
+  for (const checks of [audit, map, inside, descend]) if (wanted(checks.name)) await alone(browser, lab.address, checks);
   if (wanted("replay")) await replay(browser, lab.address);
 } finally {
   await browser.close();

@@ -1,6 +1,8 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
 import { audit } from "./audit";
+import { descend } from "./descend";
+import { inside } from "./inside";
 import { map } from "./map";
 
 export const en = {
@@ -73,6 +75,8 @@ export const en = {
     head: "The classes see", rule: "Update rule", rate: "Learning rate", batch: "Batch size", seed: "Seed",
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
     points: "Points", rows: "Rows of units", columns: "Columns of units", grid: "Grid", start: "Start", learning: "Learning", radius: "Radius at first", passes: "Passes",
+    stride: "Stride", padding: "Padding", pooling: "Pooling",
+    problem: "Problem", momentum: "Momentum",
     file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
@@ -81,6 +85,8 @@ export const en = {
     conv: "convolution", tiled: "tiled convolution", local: "local, nothing shared", dense: "dense, nothing shared",
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
     largest: "the largest unit of each map", all: "all units of each map", iris: "iris", hexagons: "hexagons", squares: "squares", random: "at random", components: "along the principal components", batch: "all samples at once", online: "one after the other",
+    max: "the largest", average: "the mean",
+    line: "a line", chain: "two weights in a chain", neuron: "one neuron",
     yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
@@ -169,6 +175,8 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  descend: descend.en,
+  inside: inside.en,
   map: map.en,
   audit: audit.en,
 };

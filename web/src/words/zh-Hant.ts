@@ -1,6 +1,8 @@
 // 頁面上的話，繁體中文。
 
 import { audit } from "./audit";
+import { descend } from "./descend";
+import { inside } from "./inside";
 import { map } from "./map";
 import type { Words } from "./en";
 
@@ -72,6 +74,8 @@ export const zhHant: Words = {
     pattern: "共享方式", kernel: "卷積核邊長", period: "週期", values: "碼本中的值", maps: "特徵圖數",
     head: "分類層看到", rule: "更新規則", rate: "學習率", batch: "批次大小", seed: "隨機種子",
     data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", rows: "單元列數", columns: "單元行數", grid: "網格", start: "起點", learning: "學習方式", radius: "起始半徑", passes: "遍數",
+    stride: "步幅", padding: "填充", pooling: "池化",
+    problem: "問題", momentum: "動量",
     file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
   },
   options: {
@@ -80,6 +84,8 @@ export const zhHant: Words = {
     conv: "卷積", tiled: "平鋪卷積", local: "局部連接，不共享", dense: "全連接，不共享",
     circulant: "循環矩陣", symmetric: "對稱矩陣", codebook: "碼本", single: "只有一個權重",
     largest: "每張圖中最大的單元", all: "每張圖的全部單元", iris: "鳶尾花", hexagons: "六邊形", squares: "正方形", random: "隨機", components: "沿主成分", batch: "全部樣本一起", online: "逐個樣本",
+    max: "取最大", average: "取平均",
+    line: "一條直線", chain: "相連的兩個權重", neuron: "一個神經元",
     yes: "是", no: "否",
   },
   ladder: {
@@ -165,6 +171,8 @@ export const zhHant: Words = {
     sample: "測試數字",
     class: "類別",
   },
+  descend: descend.hant,
+  inside: inside.hant,
   map: map.hant,
   audit: audit.hant,
 };
