@@ -199,7 +199,6 @@ def main() -> None:
     write_result("diagnosis", "# Is the diagnosis right?\n\nThe design is in docs/diagnosis.md.\n\n" + text)
     head = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
     PAGE.write_text(f"{head}{MARK}\n## Results\n\n{text}", encoding="utf-8")
-    print(text)
 
 
 if __name__ == "__main__":

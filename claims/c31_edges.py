@@ -29,7 +29,7 @@ from commonweight.measure.selectivity import class_selectivity, orientation
 SEEDS = range(5)
 SETS = ("mnist-5k", "fashion-mnist")
 LAYERS = {"conv1": "first convolution", "conv2": "second convolution", "hidden": "hidden layer", "output": "output"}
-EPOCHS = 6
+EPOCHS = 4
 
 
 def samples(name: str, seed: int) -> Data:

@@ -453,3 +453,12 @@ def test_batches_of_one_that_batch_normalisation_cannot_take_are_refused():
 def test_every_rule_is_on_the_page():
     page = (Path(__file__).parents[1] / "docs" / "diagnosis.md").read_text(encoding="utf-8")
     assert all(f"| `{rule.__name__}` | {rule.__doc__.split(chr(10))[0]}" in page for rule in RULES)
+
+
+def test_a_run_in_half_precision_is_diagnosed_too():
+    digits = data.load("digits")
+    run = fit(nets.build("cnn", digits.in_shape, 10), digits, epochs=1, precision="bfloat16", out=None, progress=False)
+    assert len(run.description["evidence"]["recalls"]) == 10
+    given = {"optimizer": "sgd", "lr": 1e30, "precision": "bfloat16", "out": None, "progress": False}
+    with pytest.raises(DivergedError, match="first tensor that is not finite"):
+        fit(nets.build("cnn", digits.in_shape, 10), digits, epochs=4, **given)

@@ -6,7 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import nn
 
-from commonweight import data, fit, nets
+from commonweight import compress, data, fit, nets
 from commonweight.errors import DataError
 from commonweight.measure.features import answers, favourites, handed, layers, middle, receptive_field, strongest
 from commonweight.measure.figures.features import draw_filters, draw_maps, draw_units
@@ -37,6 +37,9 @@ def test_layers_are_those_with_weights_in_the_order_of_computation(digits, cnn):
     assert layers(cnn, digits) == ["conv1", "conv2", "conv3", "output"]
     lenet = nets.build("lenet5", digits.in_shape, 10)
     assert layers(lenet, digits) == ["c1", "s2", "c3", "s4", "c5", "f6"]
+    packed = nets.build("mlp", (1, 8, 8), 10)
+    compress.share(packed, 4)
+    assert layers(packed, digits) == ["hidden1", "hidden2", "output"]
     with pytest.raises(DataError, match=r"iris, samples of shape \(4,\), does not fit this net"):
         layers(cnn, data.load("iris"))
 

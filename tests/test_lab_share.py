@@ -120,3 +120,16 @@ def test_each_setting_restarts_or_goes_on(session):
     session.change({"maps": 3})
     assert session.step == 0
     assert session.live().values["map"] == 2
+
+
+def test_nets_that_share_between_layers_are_graphs_of_real_passes(session):
+    """Uses as the architecture says: both branches, both directions, every time step, three of four layers."""
+    shared = {
+        graph["name"]: {m["name"]: sum(calls for _, calls in m["uses"]) for m in graph["matrices"]}
+        for graph in session.facts()["graphs"]
+    }
+    assert shared["siamese"] == {"left.0.weight": 2, "left.2.weight": 2}
+    assert shared["autoencoder"] == {"encoder.weight": 2}
+    assert shared["recurrent"] == {"cell.weight_ih_l0": 5, "cell.weight_hh_l0": 5, "output.weight": 1}
+    assert shared["deep"] == {"hidden1.weight": 1, "hidden2.weight": 3, "output.weight": 1}
+    assert "decoder.weight = encoder.weight.T" in session.facts()["graphs"][1]["equations"][0]

@@ -546,3 +546,8 @@ def test_a_file_that_cannot_be_used(tmp_path, text, sentence):
 def test_a_specification_that_cannot_be_read(spec, sentence):
     with pytest.raises(NetError, match=sentence):
         nets.build(spec, (4,), 3)
+
+
+def test_sizes_that_no_machine_has_are_one_line():
+    with pytest.raises(NetError, match=r"^mlp cannot be built with {'hidden': \[10{19}\]}: [^\n]*$"):
+        nets.build("mlp", (4,), 3, structure={"hidden": [10**19]})

@@ -108,6 +108,18 @@ def test_labels_that_contradict_their_neighbours_are_left_out():
     assert len(kept.train) > 0.8 * len(IRIS.train)
 
 
+def test_labels_that_contradict_each_other_everywhere_are_for_a_person():
+    shuffled = IRIS.y[torch.randperm(len(IRIS.y), generator=torch.Generator().manual_seed(0))]
+    assert followed("clean_labels", start(of=replace(IRIS, y=shuffled))) is None
+
+
+def test_fewer_samples_make_a_smaller_batch():
+    y = IRIS.y.clone()
+    y[IRIS.train[:5]] = (y[IRIS.train[:5]] + 1) % 3
+    changed = followed("clean_labels", start(of=replace(IRIS, y=y), batch_size=len(IRIS.train)))
+    assert changed.settings["batch_size"] == len(changed.data.train) < len(IRIS.train)
+
+
 def test_a_softmax_and_a_last_activation_are_taken_out():
     model = mlp()
     model.add_module("softmax", nn.Softmax(1))

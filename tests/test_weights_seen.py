@@ -151,3 +151,11 @@ def test_figures_are_drawn_with_and_without_records(trained, tmp_path):
     kept = list(cost_of_dropping(run.model, iris))
     draw_components(spectra(run.model), kept, tmp_path / "components.png", "Components", "accuracy")
     assert (tmp_path / "components.png").stat().st_size > 1000
+
+
+def test_a_net_of_a_single_weight_is_drawn_too(tmp_path):
+    net = Tied(patterns.single(4, 3), bias="none")
+    draw_distributions(net, [], tmp_path / "one.png", "One weight")
+    draw_components(spectra(net), [], tmp_path / "none.png", "No matrix", "accuracy")
+    assert spectra(net) == []
+    assert (tmp_path / "one.png").stat().st_size > 1000

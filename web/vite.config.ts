@@ -5,5 +5,5 @@ import { defineConfig } from "vite";
 export default defineConfig({
   base: "./",
   plugins: [svelte()],
-  build: { outDir: "../src/commonweight/lab/static", emptyOutDir: true, assetsInlineLimit: 0, modulePreload: false },
+  build: { outDir: "../src/commonweight/lab/static", emptyOutDir: true, assetsInlineLimit: 0, modulePreload: false, target: "es2022" },
 });

@@ -1,10 +1,13 @@
 // A walk through every view in Debian's Chromium: each language, light and dark, wide and narrow, with a screenshot of each
-// in web/screenshots, and axe-core, which must find nothing. Exits 1 with a sentence for each thing that is wrong.
+// in web/screenshots, and axe-core, which must find nothing. Exits 1 with a sentence for each thing that is wrong. With words
+// such as en-light, keyboard or replay only these parts of the walk are taken.
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
-import { startLab } from "./lab.mjs";
+import { descend } from "./descend.mjs";
+import { inside } from "./inside.mjs";
+import { startLab, trainRun } from "./lab.mjs";
 import { map } from "./map.mjs";
 
 const SCREENSHOTS = new URL("../screenshots/", import.meta.url).pathname;
@@ -25,6 +28,7 @@ async function open(browser, address, settings) {
   const context = await browser.newContext({ bypassCSP: false, ...settings });
   await context.addInitScript(axe);
   const page = await context.newPage();
+  page.setDefaultTimeout(120000);
   page.on("pageerror", (error) => wrong.push(`${settings.locale}: ${error.message}`));
   page.on("console", (message) => {
     if (message.type() === "error") wrong.push(`${settings.locale}: ${message.text()}`);
@@ -42,7 +46,7 @@ async function learn(page, view) {
   if ((await button.count()) === 0) return;
   const before = await page.locator(".steps strong").innerText();
   await button.first().click();
-  await page.waitForFunction((text) => document.querySelector(".steps strong")?.textContent !== text, before, { timeout: 30000 });
+  await page.waitForFunction((text) => document.querySelector(".steps strong")?.textContent !== text, before, { timeout: 120000 });
   await page.waitForTimeout(1500);
   await button.first().click();
   await page.waitForTimeout(700);
@@ -58,7 +62,7 @@ async function walk(browser, address, name, settings) {
   if (views.length === 0) views.push(...names);
   for (const view of names) {
     await page.locator(`nav a[href="#${view}"]`).click();
-    await page.waitForSelector(`.view.${view}`, { timeout: 60000 });
+    await page.waitForSelector(`.view.${view}`, { timeout: 120000 });
     if (name === "en-light") await learn(page, view);
     await page.waitForTimeout(400);
     await check(page, `${view} ${name}`);
@@ -76,7 +80,7 @@ async function keyboard(browser, address) {
   const reading = page.locator(".reading").first();
   const before = await reading.innerText();
   await page.keyboard.press("ArrowRight");
-  await page.waitForFunction((text) => document.querySelector(".reading").textContent !== text, before, { timeout: 20000 })
+  await page.waitForFunction((text) => document.querySelector(".reading").textContent !== text, before, { timeout: 120000 })
     .catch(() => wrong.push("share: the arrow keys do not choose another weight"));
   await page.getByRole("button", { name: /Python/ }).press("Enter");
   await page.waitForSelector("dialog[open] pre");
@@ -94,24 +98,77 @@ async function alone(browser, address, checks) {
   await page.context().close();
 }
 
+/** The tour leads through five steps, each with a frame around what it is about. */
+async function tour(browser, address) {
+  const page = await open(browser, address, { locale: "zh-CN", viewport: { width: 1280, height: 800 } });
+  await page.waitForSelector(".view.play");
+  await page.locator("header.top button", { hasText: "导览" }).click();
+  for (let step = 1; step <= 5; step++) {
+    await page.waitForSelector(".toured");
+    await page.waitForTimeout(300);
+    await check(page, `tour ${step}`);
+    if (step === 3) await page.screenshot({ path: `${SCREENSHOTS}tour.png` });
+    if (step < 5) await page.locator(".tour button.primary").click();
+    await page.waitForTimeout(300);
+  }
+  await page.keyboard.press("Escape");
+  if ((await page.locator(".tour").count()) > 0) wrong.push("the tour does not end at Escape");
+  await page.context().close();
+}
+
+/** A recording is one file that plays without the lab and asks the network for nothing. */
+async function replay(browser, address) {
+  const page = await open(browser, `${address}#share?maps=2`, { locale: "en-US", viewport: { width: 1280, height: 800 }, acceptDownloads: true });
+  await page.waitForSelector(".view.share");
+  await page.locator("button.primary").first().click();
+  await page.waitForTimeout(1500);
+  await page.locator("button.primary").first().click();
+  await page.locator(".controls select").first().selectOption("local");
+  await page.waitForTimeout(1000);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: /replay/i }).click();
+  const file = `${SCREENSHOTS}replay.html`;
+  await (await saved).saveAs(file);
+  await page.context().close();
+  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, locale: "en-US" });
+  await context.addInitScript(axe);
+  const player = await context.newPage();
+  const asked = [];
+  player.on("request", (request) => asked.push(request.url()));
+  player.on("pageerror", (error) => wrong.push(`replay: ${error.message}`));
+  await player.goto(`file://${file}`);
+  await player.waitForSelector(".replay input", { timeout: 120000 }).catch(() => wrong.push("replay: nothing is played"));
+  await player.waitForTimeout(800);
+  await player.screenshot({ path: `${SCREENSHOTS}replay.png`, fullPage: true });
+  await check(player, "replay");
+  const others = asked.filter((url) => !url.startsWith("file:") && !url.startsWith("data:") && !url.startsWith("blob:"));
+  if (others.length > 0) wrong.push(`replay: asks for ${others.join(", ")}`);
+  await context.close();
+}
+
 await mkdir(SCREENSHOTS, { recursive: true });
-const lab = await startLab();
+const lab = await startLab(await trainRun());
+lab.address = lab.address.split("#")[0];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 try {
-  const wide = { viewport: { width: 1280, height: 800 } };
-  await walk(browser, lab.address, "en-light", { ...wide, locale: "en-US", colorScheme: "light" });
-  await walk(browser, lab.address, "en-dark", { ...wide, locale: "en-US", colorScheme: "dark" });
-  await walk(browser, lab.address, "zh-Hans-light", { ...wide, locale: "zh-CN", colorScheme: "light" });
-  await walk(browser, lab.address, "zh-Hant-dark", { ...wide, locale: "zh-TW", colorScheme: "dark" });
-  const narrow = { viewport: { width: 390, height: 844 }, locale: "en-US", reducedMotion: "reduce" };
-  await walk(browser, lab.address, "en-narrow", narrow);
-  await keyboard(browser, lab.address);
-  await alone(browser, lab.address, audit);
-  await alone(browser, lab.address, map);
+  const [wide, narrow] = [{ viewport: { width: 1280, height: 800 } }, { viewport: { width: 390, height: 844 } }];
+  const looks = {
+    "en-light": { ...wide, locale: "en-US", colorScheme: "light" },
+    "en-dark": { ...wide, locale: "en-US", colorScheme: "dark" },
+    "zh-Hans-light": { ...wide, locale: "zh-CN", colorScheme: "light" },
+    "zh-Hant-dark": { ...wide, locale: "zh-TW", colorScheme: "dark" },
+    "en-narrow": { ...narrow, locale: "en-US", reducedMotion: "reduce" },
+  };
+  const wanted = (part) => process.argv.length < 3 || process.argv.includes(part);
+  for (const [name, settings] of Object.entries(looks)) if (wanted(name)) await walk(browser, lab.address, name, settings);
+  if (wanted("keyboard")) await keyboard(browser, lab.address);
+  if (wanted("tour")) await tour(browser, lab.address);
+  for (const checks of [audit, map, inside, descend]) if (wanted(checks.name)) await alone(browser, lab.address, checks);
+  if (wanted("replay")) await replay(browser, lab.address);
 } finally {
   await browser.close();
   await lab.end();
 }
 for (const line of wrong) console.error(line);
 console.log(`walked through ${views.length} views: ${wrong.length === 0 ? "all well" : `${wrong.length} things are wrong`}`);
-process.exit(wrong.length === 0 && views.length > 0 ? 0 : 1);
+process.exit(wrong.length === 0 && process.argv.length + views.length > 2 ? 0 : 1);

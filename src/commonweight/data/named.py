@@ -58,7 +58,7 @@ def entries() -> list[Entry]:
     """All named data sets, the default first.
 
     >>> [entry.name for entry in entries() if entry.task == "regression"]
-    ['diabetes', 'building', 'abelone']
+    ['diabetes', 'building', 'abelone', 'kin32fm']
     """
     return [
         Entry(name, one.summary, one.task, one.source, one.find is None or one.find() is not None, one.install)

@@ -41,17 +41,19 @@ def layers(model: nn.Module, data: Data) -> list[str]:
     Raises:
         DataError: the data is not of the shape that the net takes.
     """
-    weighted = [
-        name
-        for name, module in model.named_modules()
-        if any(weight.ndim > 1 or hasattr(module, "pattern") for weight in module.parameters(recurse=False))
-    ]
+    weighted = [name for name, module in model.named_modules() if _is_weighted(module)]
     try:
         with observing(model):
             answers = _answers(model, weighted, data.normalisation.apply(data.x[data.train[:2]]))
     except RuntimeError as error:
         raise DataError(f"{data.name}, samples of shape {data.in_shape}, does not fit this net ({error}).") from error
     return [name for name, answer in answers.items() if answer.ndim > 1 and len(answer) == 2]
+
+
+def _is_weighted(module: nn.Module) -> bool:
+    """Whether it has weights of its own that make sums; those of a compressed layer lie in a module inside it."""
+    own = any(weight.ndim > 1 or hasattr(module, "pattern") for weight in module.parameters(recurse=False))
+    return own or isinstance(module, nn.Linear | nn.modules.conv._ConvNd)
 
 
 def answers(model: nn.Module, layer: str, x: Tensor) -> Tensor:

@@ -95,7 +95,8 @@ def build(
         except (TypeError, ValueError, OverflowError, RuntimeError) as error:
             if not given:
                 raise
-            raise NetError(f"{name} cannot be built with {given}: {error}") from error
+            told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
+            raise NetError(f"{name} cannot be built with {given}: {told}") from error
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
     net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net

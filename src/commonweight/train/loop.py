@@ -386,7 +386,8 @@ class Trainer:
         """
         if math.isfinite(record.loss):
             return
-        tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
+        with self._precision():
+            tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
         self._write_check(record, is_best=False)
         self._keep(nonfinite=tensor, ended=True)
         raise DivergedError(
@@ -447,7 +448,9 @@ class Trainer:
             "connections": census.connections,
         }
         self.run.census = census
-        self._keep(recalls=recalls(self.model, self.validation, self.data), ended=True)
+        with self._precision():
+            found = recalls(self.model, self.validation, self.data)
+        self._keep(recalls=found, ended=True)
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,

@@ -232,11 +232,15 @@ def _balance(start: Start, parameters: Mapping[str, Any]) -> Start:
     return replace(start, data=replace(data, train=torch.cat(pieces).sort().values))
 
 
-def _clean_labels(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """Leave out samples whose label is not that of most of their neighbours (Wilson 1972)."""
+def _clean_labels(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """Leave out samples whose label is not that of most of their neighbours (Wilson 1972), unless that are most."""
     data = start.data
     parts = {name: getattr(data, name)[~contradicting(data, getattr(data, name))] for name in ("train", "validation")}
-    return replace(start, data=replace(data, **parts))
+    if any(2 * len(part) < len(getattr(data, name)) for name, part in parts.items()):
+        return None
+    size = min(len(parts["train"]), start.settings.get("batch_size") or 0)
+    changed = replace(start, data=replace(data, **parts))
+    return changed.having(batch_size=size) if start.settings.get("batch_size") else changed
 
 
 # -- net --

@@ -2,6 +2,7 @@
 
 import { decodeFrame, type Frame } from "./frame";
 import type { Asked, Settings, State, Told } from "./messages";
+import { Recording, type Moment } from "./recording";
 
 export interface Note {
   readonly key: number;
@@ -20,6 +21,10 @@ export class Lab {
   connected = $state(false);
   notes = $state.raw<readonly Note[]>([]);
   viewer = 0;
+  /** The recording that is played instead of a server, and where it is. */
+  replay = $state.raw<readonly Moment[] | null>(null);
+  at = $state(0);
+  readonly recording = new Recording();
 
   private socket: WebSocket | null = null;
   private opened: Asked | null = null;
@@ -29,13 +34,33 @@ export class Lab {
   private retry = 500;
   private readonly calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-  constructor(private readonly address: string) {
-    this.connect();
+  constructor(private readonly address: string, recorded: readonly Moment[] | null) {
+    if (recorded) this.play(recorded);
+    else this.connect();
+  }
+
+  /** Show one moment of the recording. */
+  seek(place: number): void {
+    if (!this.replay) return;
+    this.at = Math.min(Math.max(place, 0), this.replay.length - 1);
+    const { frame, state, structure } = this.replay[this.at];
+    this.state = { ...(JSON.parse(state) as State), running: false };
+    this.structure = structure ? decodeFrame(structure) : null;
+    this.live = decodeFrame(frame);
+  }
+
+  private play(recorded: readonly Moment[]): void {
+    this.replay = recorded;
+    this.connected = true;
+    this.seek(0);
+    this.views = this.state ? [this.state.view] : [];
   }
 
   open(view: string, subject: string, settings: Settings | null): void {
+    if (this.replay) return;
     this.opened = { type: "open", view, subject, settings };
     this.state = this.live = this.structure = null;
+    this.recording.clear();
     this.ask(this.opened);
   }
 
@@ -70,8 +95,8 @@ export class Lab {
       if (this.opened) this.ask(this.opened);
     };
     socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {
-      if (typeof event.data === "string") this.hear(JSON.parse(event.data) as Told);
-      else this.show(decodeFrame(event.data));
+      if (typeof event.data === "string") this.hear(JSON.parse(event.data) as Told, event.data);
+      else this.receive(event.data);
     };
     socket.onclose = () => {
       if (this.connected) this.note("gone", "");
@@ -82,11 +107,19 @@ export class Lab {
     this.socket = socket;
   }
 
-  private hear(told: Told): void {
+  private receive(buffer: ArrayBuffer): void {
+    const frame = decodeFrame(buffer);
+    if (frame.kind === "structure") this.recording.keepStructure(buffer);
+    else this.recording.keepFrame(buffer);
+    this.show(frame);
+  }
+
+  private hear(told: Told, text: string): void {
     if (told.type === "hello") {
       this.viewer = told.viewer;
       this.views = told.views;
     } else if (told.type === "state") {
+      this.recording.keepState(text);
       this.state = told;
       if (this.opened?.type === "open") this.opened = { ...this.opened, settings: null };
     } else if (told.type === "refused") this.note("refused", told.text);

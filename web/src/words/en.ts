@@ -1,6 +1,8 @@
 // What the page says, in English. The type of this dictionary is the type of all: a missing word fails the build.
 
 import { audit } from "./audit";
+import { descend } from "./descend";
+import { inside } from "./inside";
 import { map } from "./map";
 
 export const en = {
@@ -19,15 +21,27 @@ export const en = {
   },
   navigation: "Views",
   language: "Language",
-  toLight: "Light colours",
-  toDark: "Dark colours",
+  toLight: "Light",
+  toDark: "Dark",
   tour: "Tour",
   python: "Show me the Python",
   pythonIntro: "This program takes the same steps to the same numbers.",
   copy: "Copy",
   copied: "Copied",
   close: "Close",
-  link: "Copy a link to this state",
+  link: "Copy link",
+  replay: "Save a replay",
+  recording: "A recording.",
+  recordingHelp: "Nothing is computed here; point at the figures, open their tables, and move through the steps.",
+  tourStep: (step: string, all: string) => `${step} of ${all}.`,
+  back: "Back", onward: "On", endTour: "End the tour",
+  tourSteps: [
+    "Press Run: a small network begins to learn which points belong together. Press again to pause it, or choose how many steps a second it takes.",
+    "Every line is a weight, every box a unit with a picture of what it answers. Add a layer or take one away, and watch the boundary follow.",
+    "Now a layer that shares. One weight is chosen; the lines are all the places that use it, and each adds its part to the gradient. Below, the bars and their sum: that sum moves the weight, for all of them.",
+    "Press Run, then change the pattern while it learns: local shares nothing, a codebook shares all over. The ladder counts the weights that are left.",
+    "This is what sharing buys: the digit was always in the middle, yet the sharing net knows it elsewhere too. The untied twin had the same connections, the same start and the same batches.",
+  ] as readonly string[],
   png: "PNG",
   pngOf: (title: string) => `Save “${title}” as a PNG`,
   table: "Table",
@@ -61,6 +75,8 @@ export const en = {
     head: "The classes see", rule: "Update rule", rate: "Learning rate", batch: "Batch size", seed: "Seed",
     data: "Data", hidden: "Hidden layers", activation: "Activation", decay: "Weight decay", noise: "Noise", net: "Network",
     points: "Points", rows: "Rows of units", columns: "Columns of units", grid: "Grid", start: "Start", learning: "Learning", radius: "Radius at first", passes: "Passes",
+    stride: "Stride", padding: "Padding", pooling: "Pooling",
+    problem: "Problem", momentum: "Momentum",
     file: "Checkpoint", against: "Should equal", suggest: "Look for more ties",
   } as Record<string, string>,
   options: {
@@ -69,12 +85,14 @@ export const en = {
     conv: "convolution", tiled: "tiled convolution", local: "local, nothing shared", dense: "dense, nothing shared",
     circulant: "circulant", symmetric: "symmetric", codebook: "codebook", single: "one single weight",
     largest: "the largest unit of each map", all: "all units of each map", iris: "iris", hexagons: "hexagons", squares: "squares", random: "at random", components: "along the principal components", batch: "all samples at once", online: "one after the other",
+    max: "the largest", average: "the mean",
+    line: "a line", chain: "two weights in a chain", neuron: "one neuron",
     yes: "yes", no: "no",
   } as Record<string, string>,
   ladder: {
     title: "The ladder",
     full: "fully connected", connections: "connected here", weights: "weights, shared", control: "weights, untied twin",
-    uses: (least: string, most: string) => (least === most ? `each weight is used ${least} times` : `each weight is used ${least} to ${most} times`),
+    uses: (least: string, most: string) => (least === most ? `each weight is used ${least === "1" ? "once" : `${least} times`}` : `each weight is used ${least} to ${most} times`),
   },
   play: {
     network: "The network",
@@ -125,12 +143,15 @@ export const en = {
     connections: "The layer as connections",
     connectionsHelp: "Left: the input, 12×12 units. Right: one map of outputs. The lines are the users of the chosen weight, as thick as the gradient each of them adds; dashed where it is negative. Point at an output unit to see the window it looks through.",
     connectionsSaid: (weight: string, users: string, map: string, here: string) =>
-      `Weight ${weight} has ${users} users, ${here} of them in map ${map}.`,
+      `Weight ${weight} has ${users} ${users === "1" ? "user" : "users"}, ${here} of them in map ${map}.`,
     windowSaid: (row: string, column: string, n: string) => `The output unit in row ${row}, column ${column} looks at ${n} inputs.`,
     keys: "Arrow keys move the window; Enter chooses the weight in its middle; Escape shows the users again.",
     map: "Map",
     of: (k: string, n: string) => `${k} of ${n}`,
     previous: "Previous", next: "Next",
+    graphsTitle: "Layers that share with each other",
+    graphs: { siamese: "Siamese: two networks, one set of weights.", autoencoder: "Tied autoencoder: the decoder is the encoder, transposed.", recurrent: "Recurrent: one cell, used at every time step.", deep: "Shared over depth: three layers are one." } as Record<string, string>,
+    usedBy: (name: string, weights: string, times: string) => `${name}, ${weights} weights, is used ${times} times.`,
     matrix: "Tied weights, as a matrix",
     control: "The untied twin, as a matrix",
     matrixHelp: "Rows are output units, columns input units. Orange is positive, blue negative. Click a connection to choose its weight; arrow keys walk.",
@@ -139,7 +160,7 @@ export const en = {
     byValue: "Colour: value", byGroup: "Colour: who shares",
     users: "What each user adds to the gradient",
     usersSaid: (n: string, sum: string, gradient: string, moved: string) =>
-      `${n} users add up to ${sum}; autograd says ${gradient}. The last step moved the weight by ${moved}.`,
+      `${n} ${n === "1" ? "user adds" : "users add"} up to ${sum}; autograd says ${gradient}. The last step moved the weight by ${moved}.`,
     shownUsers: (shown: string) => `The ${shown} that pull hardest are drawn.`,
     controlSaid: (value: string, gradient: string) =>
       `In the untied twin, the chosen connection has a weight of its own: ${value}, with a gradient of ${gradient}.`,
@@ -157,6 +178,8 @@ export const en = {
     sample: "Test digit",
     class: "class",
   },
+  descend: descend.en,
+  inside: inside.en,
   map: map.en,
   audit: audit.en,
 };

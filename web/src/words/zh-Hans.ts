@@ -1,6 +1,8 @@
 // 页面上的话，简体中文。
 
 import { audit } from "./audit";
+import { descend } from "./descend";
+import { inside } from "./inside";
 import { map } from "./map";
 import type { Words } from "./en";
 
@@ -29,6 +31,18 @@ export const zhHans: Words = {
   copied: "已复制",
   close: "关闭",
   link: "复制此状态的链接",
+  replay: "保存回放",
+  recording: "这是一段录像。",
+  recordingHelp: "这里不作任何计算；可以指向图形、打开表格，也可以前后移动步数。",
+  tourStep: (step, all) => `第 ${step} 步，共 ${all} 步。`,
+  back: "上一步", onward: "下一步", endTour: "结束导览",
+  tourSteps: [
+    "按“运行”：一个小网络开始学习哪些点属于一类。再按一次暂停，也可以选择每秒走几步。",
+    "每条线是一个权重，每个方块是一个单元，里面画着它的回答。加一层或减一层，看边界怎样变化。",
+    "现在是共享权重的一层。选中了一个权重；线是所有使用它的地方，每处都给梯度加上一份。下面是这些份和它们的合计：合计移动这个权重，对所有使用者都一样。",
+    "按“运行”，在学习中改变共享方式：局部连接什么也不共享，码本到处共享。阶梯数出还剩多少权重。",
+    "这就是共享带来的好处：训练时数字总在中间，共享的网络在别处也认得它。不共享的对照有同样的连接、同样的起点和同样的批次。",
+  ],
   png: "PNG",
   pngOf: (title) => `把“${title}”存为 PNG`,
   table: "表格",
@@ -60,6 +74,8 @@ export const zhHans: Words = {
     pattern: "共享方式", kernel: "卷积核边长", period: "周期", values: "码本中的值", maps: "特征图数",
     head: "分类层看到", rule: "更新规则", rate: "学习率", batch: "批大小", seed: "随机种子",
     data: "数据", hidden: "隐藏层", activation: "激活函数", decay: "权重衰减", noise: "噪声", net: "网络", points: "点", rows: "单元行数", columns: "单元列数", grid: "网格", start: "起点", learning: "学习方式", radius: "起始半径", passes: "遍数",
+    stride: "步幅", padding: "填充", pooling: "池化",
+    problem: "问题", momentum: "动量",
     file: "检查点", against: "应当等于", suggest: "查找更多共享",
   },
   options: {
@@ -68,6 +84,8 @@ export const zhHans: Words = {
     conv: "卷积", tiled: "平铺卷积", local: "局部连接，不共享", dense: "全连接，不共享",
     circulant: "循环矩阵", symmetric: "对称矩阵", codebook: "码本", single: "只有一个权重",
     largest: "每张图中最大的单元", all: "每张图的全部单元", iris: "鸢尾花", hexagons: "六边形", squares: "正方形", random: "随机", components: "沿主成分", batch: "全部样本一起", online: "逐个样本",
+    max: "取最大", average: "取平均",
+    line: "一条直线", chain: "相连的两个权重", neuron: "一个神经元",
     yes: "是", no: "否",
   },
   ladder: {
@@ -129,6 +147,9 @@ export const zhHans: Words = {
     map: "特征图",
     of: (k, n) => `第 ${k} 张，共 ${n} 张`,
     previous: "上一个", next: "下一个",
+    graphsTitle: "层与层之间的共享",
+    graphs: { siamese: "孪生网络：两个网络，一套权重。", autoencoder: "权重共享的自编码器：解码器是编码器的转置。", recurrent: "循环网络：一个单元，每个时间步都用它。", deep: "沿深度共享：三层是同一层。" },
+    usedBy: (name, weights, times) => `${name} 有 ${weights} 个权重，被使用 ${times} 次。`,
     matrix: "共享的权重，写成矩阵",
     control: "不共享的对照，写成矩阵",
     matrixHelp: "行是输出单元，列是输入单元。橙色为正，蓝色为负。点击一个连接即选择它的权重；方向键可逐格移动。",
@@ -153,6 +174,8 @@ export const zhHans: Words = {
     sample: "测试数字",
     class: "类别",
   },
+  descend: descend.hans,
+  inside: inside.hans,
   map: map.hans,
   audit: audit.hans,
 };

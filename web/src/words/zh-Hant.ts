@@ -1,6 +1,8 @@
 // 頁面上的話，繁體中文。
 
 import { audit } from "./audit";
+import { descend } from "./descend";
+import { inside } from "./inside";
 import { map } from "./map";
 import type { Words } from "./en";
 
@@ -29,6 +31,18 @@ export const zhHant: Words = {
   copied: "已複製",
   close: "關閉",
   link: "複製此狀態的連結",
+  replay: "儲存回放",
+  recording: "這是一段錄影。",
+  recordingHelp: "這裡不作任何計算；可以指向圖形、打開表格，也可以前後移動步數。",
+  tourStep: (step, all) => `第 ${step} 步，共 ${all} 步。`,
+  back: "上一步", onward: "下一步", endTour: "結束導覽",
+  tourSteps: [
+    "按「執行」：一個小網路開始學習哪些點屬於一類。再按一次暫停，也可以選擇每秒走幾步。",
+    "每條線是一個權重，每個方塊是一個單元，裡面畫著它的回答。加一層或減一層，看邊界怎樣變化。",
+    "現在是共享權重的一層。選中了一個權重；線是所有使用它的地方，每處都給梯度加上一份。下面是這些份和它們的合計：合計移動這個權重，對所有使用者都一樣。",
+    "按「執行」，在學習中改變共享方式：局部連接什麼也不共享，碼本到處共享。階梯數出還剩多少權重。",
+    "這就是共享帶來的好處：訓練時數字總在中間，共享的網路在別處也認得它。不共享的對照有同樣的連接、同樣的起點和同樣的批次。",
+  ],
   png: "PNG",
   pngOf: (title) => `把「${title}」存為 PNG`,
   table: "表格",
@@ -60,6 +74,8 @@ export const zhHant: Words = {
     pattern: "共享方式", kernel: "卷積核邊長", period: "週期", values: "碼本中的值", maps: "特徵圖數",
     head: "分類層看到", rule: "更新規則", rate: "學習率", batch: "批次大小", seed: "隨機種子",
     data: "資料", hidden: "隱藏層", activation: "激勵函數", decay: "權重衰減", noise: "雜訊", net: "網路", points: "點", rows: "單元列數", columns: "單元行數", grid: "網格", start: "起點", learning: "學習方式", radius: "起始半徑", passes: "遍數",
+    stride: "步幅", padding: "填充", pooling: "池化",
+    problem: "問題", momentum: "動量",
     file: "檢查點", against: "應當等於", suggest: "尋找更多共享",
   },
   options: {
@@ -68,6 +84,8 @@ export const zhHant: Words = {
     conv: "卷積", tiled: "平鋪卷積", local: "局部連接，不共享", dense: "全連接，不共享",
     circulant: "循環矩陣", symmetric: "對稱矩陣", codebook: "碼本", single: "只有一個權重",
     largest: "每張圖中最大的單元", all: "每張圖的全部單元", iris: "鳶尾花", hexagons: "六邊形", squares: "正方形", random: "隨機", components: "沿主成分", batch: "全部樣本一起", online: "逐個樣本",
+    max: "取最大", average: "取平均",
+    line: "一條直線", chain: "相連的兩個權重", neuron: "一個神經元",
     yes: "是", no: "否",
   },
   ladder: {
@@ -129,6 +147,9 @@ export const zhHant: Words = {
     map: "特徵圖",
     of: (k, n) => `第 ${k} 張，共 ${n} 張`,
     previous: "上一個", next: "下一個",
+    graphsTitle: "層與層之間的共享",
+    graphs: { siamese: "孿生網路：兩個網路，一套權重。", autoencoder: "權重共享的自編碼器：解碼器是編碼器的轉置。", recurrent: "循環網路：一個單元，每個時間步都用它。", deep: "沿深度共享：三層是同一層。" },
+    usedBy: (name, weights, times) => `${name} 有 ${weights} 個權重，被使用 ${times} 次。`,
     matrix: "共享的權重，寫成矩陣",
     control: "不共享的對照，寫成矩陣",
     matrixHelp: "橫列是輸出單元，直行是輸入單元。橙色為正，藍色為負。點擊一個連接即選擇它的權重；方向鍵可逐格移動。",
@@ -153,6 +174,8 @@ export const zhHant: Words = {
     sample: "測試數字",
     class: "類別",
   },
+  descend: descend.hant,
+  inside: inside.hant,
   map: map.hant,
   audit: audit.hant,
 };

@@ -12,7 +12,15 @@ from typing import Any, Protocol
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
 
-VIEWS = {"play": "play", "share": "share", "run": "running", "map": "mapping", "audit": "auditing"}
+VIEWS = {
+    "play": "play",
+    "share": "share",
+    "inside": "inside",
+    "descend": "descend",
+    "run": "running",
+    "map": "mapping",
+    "audit": "auditing",
+}
 """The views that there are, in the order of the page's navigation, and the module of each."""
 
 WITH_SUBJECT = frozenset({"play", "run", "audit"})

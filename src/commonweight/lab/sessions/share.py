@@ -20,6 +20,7 @@ from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
 from commonweight.lab.sessions.rules import make_optimizer
 from commonweight.lab.sessions.share_code import program
+from commonweight.lab.sessions.share_graphs import graphs
 from commonweight.lab.sessions.share_net import (
     CANVAS,
     MARGIN,
@@ -105,6 +106,7 @@ class ShareSession:
             "margin": MARGIN,
             "test_samples": len(self.data.test),
             "batches_per_epoch": self.batches,
+            "graphs": graphs(),
         }
 
     def code(self) -> str:

@@ -29,7 +29,8 @@ def draw_distributions(model: nn.Module, records: Sequence[Record], path: Path, 
             counts, edges = np.histogram(finite, bins=41, range=(-reach, reach))
             middle = (edges[1:] + edges[:-1]) / 2
             above.bar(middle, counts, np.diff(edges), color=[BLUE if m < 0 else ORANGE for m in middle])
-            quiet(above, layer_name(name), f"{len(values):,} weights, deviation {number(float(values.std()), 2)}")
+            deviation = number(float(values.std(correction=0)), 2)
+            quiet(above, layer_name(name), f"{len(values):,} weights, deviation {deviation}")
             above.set_yticks([])
             _draw_quantiles(below, name, records)
         grid[1, 0].set_ylabel("weights, 5 to 95 %", fontsize=8, color=SOFT)
@@ -66,4 +67,5 @@ def draw_components(found: Sequence[Spectrum], kept: Sequence[Kept], path: Path,
         quiet(singular, "Singular values, over the largest", "place, as a share of the rank")
         quiet(variance, "Variance that the first components hold", "components kept, as a share of all")
         quiet(cost, f"Test {score} when one layer keeps only these", "components kept, as a share of all")
-        variance.legend(fontsize=7, frameon=False, labelcolor=SOFT)
+        if shown:
+            variance.legend(fontsize=7, frameon=False, labelcolor=SOFT)

@@ -1,0 +1,136 @@
+// A loss surface seen from above, in bands between contour lines, and the paths that update rules took down it.
+
+import type { Box, Rect } from "./box";
+import { blend, css, type Palette } from "./palette";
+import { drawPicture } from "./picture";
+import { drawMark } from "./points";
+
+export interface Descent {
+  readonly surface: ArrayLike<number>;
+  readonly side: number;
+  readonly middle: readonly number[];
+  readonly reach: readonly number[];
+  readonly paths: ArrayLike<number>;
+  readonly points: number;
+  readonly rules: number;
+  readonly start: readonly number[];
+  readonly shown: readonly boolean[];
+}
+
+const BANDS = 16;
+export const DASHES: readonly (readonly number[])[] = [[], [8, 4], [2, 3], [10, 3, 2, 3], [5, 2]];
+
+export function surfaceRect(box: Box): Rect {
+  return { x: 52, y: 6, width: box.width - 60, height: box.height - 36 };
+}
+
+/** Which band a loss is in: bands are narrow near the bottom, wide high up. */
+export function bandOf(loss: number, low: number, high: number): number {
+  const share = Math.sqrt((loss - low) / (high - low || 1));
+  return Math.min(Math.floor(share * BANDS), BANDS - 1);
+}
+
+/** From weights to pixels: a to the right, b upwards. */
+export function toSurface(rect: Rect, descent: Pick<Descent, "middle" | "reach">, a: number, b: number): [number, number] {
+  const share = (value: number, k: number) => (value - descent.middle[k]) / descent.reach[k];
+  return [rect.x + ((share(a, 0) + 1) / 2) * rect.width, rect.y + ((1 - share(b, 1)) / 2) * rect.height];
+}
+
+/** From pixels to shares from -1 to 1 across the surface; null outside. */
+export function shareAt(rect: Rect, x: number, y: number): [number, number] | null {
+  const across = (2 * (x - rect.x)) / rect.width - 1;
+  const up = 1 - (2 * (y - rect.y)) / rect.height;
+  return Math.abs(across) <= 1 && Math.abs(up) <= 1 ? [across, up] : null;
+}
+
+export function drawDescent(ctx: CanvasRenderingContext2D, box: Box, descent: Descent, palette: Palette): void {
+  const { surface, side } = descent;
+  if (surface.length < side * side) return;
+  const rect = surfaceRect(box);
+  let [low, high] = [Infinity, -Infinity];
+  for (let k = 0; k < surface.length; k++) [low, high] = [Math.min(low, surface[k]), Math.max(high, surface[k])];
+  // Row 0 of the surface is the lowest b, and pictures begin at the top.
+  const flipped = Array.from({ length: side * side }, (_, k) => surface[(side - 1 - Math.floor(k / side)) * side + (k % side)]);
+  drawPicture(ctx, rect, flipped, side, side, (loss) =>
+    blend(palette.zero, [110, 122, 140], 0.12 + (0.75 * bandOf(loss, low, high)) / BANDS),
+  );
+  drawContours(ctx, rect, flipped, side, low, high, palette);
+  drawAxes(ctx, rect, descent, palette);
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(rect.x, rect.y, rect.width, rect.height);
+  ctx.clip();
+  for (let rule = 0; rule < descent.rules; rule++) if (descent.shown[rule]) drawPath(ctx, rect, descent, rule, palette);
+  drawStart(ctx, toSurface(rect, descent, descent.start[0], descent.start[1]), palette);
+  ctx.restore();
+}
+
+function drawContours(
+  ctx: CanvasRenderingContext2D, rect: Rect, values: readonly number[], side: number, low: number, high: number,
+  palette: Palette,
+): void {
+  const [w, h] = [rect.width / side, rect.height / side];
+  ctx.strokeStyle = palette.grid;
+  ctx.lineWidth = 1;
+  ctx.beginPath();
+  for (let k = 0; k < side * side; k++) {
+    const [row, column] = [Math.floor(k / side), k % side];
+    const band = bandOf(values[k], low, high);
+    const [x, y] = [rect.x + (column + 1) * w, rect.y + (row + 1) * h];
+    if (column + 1 < side && band !== bandOf(values[k + 1], low, high)) {
+      ctx.moveTo(x, y - h);
+      ctx.lineTo(x, y);
+    }
+    if (row + 1 < side && band !== bandOf(values[k + side], low, high)) {
+      ctx.moveTo(x - w, y);
+      ctx.lineTo(x, y);
+    }
+  }
+  ctx.stroke();
+}
+
+function drawAxes(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, palette: Palette): void {
+  ctx.strokeStyle = palette.faint;
+  ctx.lineWidth = 1;
+  ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
+  ctx.fillStyle = palette.ink;
+  ctx.font = "12px system-ui, sans-serif";
+  const bottom = rect.y + rect.height;
+  for (const share of [-1, 0, 1]) {
+    const [a, b] = [0, 1].map((k) => Number((descent.middle[k] + share * descent.reach[k]).toFixed(2)));
+    ctx.textAlign = share < 0 ? "left" : share > 0 ? "right" : "center";
+    ctx.fillText(`${share === 0 ? "a = " : ""}${a}`.replace("-", "−"), rect.x + ((share + 1) / 2) * rect.width, bottom + 16);
+    ctx.textAlign = "right";
+    const y = rect.y + ((1 - share) / 2) * rect.height;
+    ctx.fillText(`${share === 0 ? "b = " : ""}${b}`.replace("-", "−"), rect.x - 5, y + (share > 0 ? 10 : share < 0 ? 0 : 4));
+  }
+  ctx.textAlign = "left";
+}
+
+function drawPath(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, rule: number, palette: Palette): void {
+  const first = 2 * descent.points * rule;
+  ctx.strokeStyle = css(palette.classes[rule]);
+  ctx.lineWidth = 2.2;
+  ctx.setLineDash([...DASHES[rule]]);
+  ctx.beginPath();
+  let last: [number, number] = [0, 0];
+  for (let k = 0; k < descent.points; k++) {
+    last = toSurface(rect, descent, descent.paths[first + 2 * k], descent.paths[first + 2 * k + 1]);
+    if (k === 0) ctx.moveTo(...last);
+    else ctx.lineTo(...last);
+  }
+  ctx.stroke();
+  ctx.setLineDash([]);
+  drawMark(ctx, last[0], last[1], rule, 6.5, false, palette);
+}
+
+function drawStart(ctx: CanvasRenderingContext2D, [x, y]: readonly [number, number], palette: Palette): void {
+  ctx.strokeStyle = palette.accent;
+  ctx.lineWidth = 2.5;
+  ctx.beginPath();
+  ctx.moveTo(x - 8, y);
+  ctx.lineTo(x + 8, y);
+  ctx.moveTo(x, y - 8);
+  ctx.lineTo(x, y + 8);
+  ctx.stroke();
+}

@@ -1,0 +1,21 @@
+// The view Descend in a browser: sliders, keys and clicks set the race anew, a step moves the rules.
+
+export async function descend(page, address, wrong) {
+  await page.goto(`${address}#descend?problem=chain`);
+  await page.waitForSelector(".view.descend canvas");
+  const follows = (pattern, what) =>
+    page.waitForFunction((text) => new RegExp(text).test(location.hash), pattern, { timeout: 30000 }).catch(() => wrong.push(`descend: ${what}`));
+  await page.locator('input[type="range"]').nth(1).focus();
+  await page.keyboard.press("ArrowLeft");
+  await follows("momentum=0\\.8", "a key does not move the slider of the momentum");
+  const race = page.locator('[role="application"]').first();
+  await race.focus();
+  await page.keyboard.press("ArrowRight");
+  await follows("start_a=-0\\.65", "an arrow key does not move the start");
+  await race.click();
+  await follows("start_a=-?0\\.0", "a click does not move the start");
+  const before = await page.locator("td").first().innerText();
+  await page.getByRole("button", { name: "One step" }).click();
+  await page.waitForFunction((text) => document.querySelector("td").innerText !== text, before, { timeout: 30000 })
+    .catch(() => wrong.push("descend: a step moves nothing"));
+}
