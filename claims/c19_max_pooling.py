@@ -113,6 +113,7 @@ def draw(found: dict[tuple[str, str], list[float]]) -> Figure:
         for column, way in enumerate(WAYS):
             axes.plot([column] * len(SEEDS), found[task, way], "o", color="black", alpha=0.5, markersize=4)
             axes.plot([column - 0.3, column + 0.3], [np.mean(found[task, way])] * 2, color="tab:red")
-        axes.set(title=title, xticks=range(len(WAYS)), xticklabels=WAYS)
+        axes.set_title(title)
+        axes.set_xticks(range(len(WAYS)), WAYS, fontsize=8)
     figure.axes[0].set_ylabel("test accuracy")
     return figure

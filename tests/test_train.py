@@ -291,6 +291,13 @@ def test_no_run_is_one_sentence(tmp_path):
         Run.load(tmp_path / "none")
 
 
+def test_a_run_in_bfloat16_ends_with_its_scores():
+    digits = data.load("digits")
+    model = nets.build("cnn", digits.in_shape, digits.n_outputs)
+    run = fit(model, digits, epochs=2, precision="bfloat16", out=None, progress=False)
+    assert run.results["test"]["accuracy"] > 0.5
+
+
 # --- interruptions ---
 
 

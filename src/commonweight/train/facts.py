@@ -70,7 +70,7 @@ def recalls(model: nn.Module, part: Part, data: Data) -> tuple[float, ...]:
     """The share of the samples of each class that a net in evaluation mode answers rightly; empty for regression."""
     if data.task != "classification":
         return ()
-    right = torch.cat([model(x).argmax(1) for x in torch.split(part.inputs, 1000)]) == part.targets
+    right = torch.cat([model(x.float()).argmax(1) for x in torch.split(part.inputs, 1000)]) == part.targets
     sizes = torch.bincount(part.targets, minlength=data.n_outputs).clamp_min(1)
     return tuple((torch.bincount(part.targets[right], minlength=data.n_outputs) / sizes).tolist())
 
