@@ -41,7 +41,7 @@ class Page:
     def ask(self, **message):
         self.socket.send_text(json.dumps(message))
 
-    def hear(self, kind, holds=lambda told: True, seconds=60):
+    def hear(self, kind, holds=lambda told: True, seconds=240):
         """The next message of a type (or the next "live" or "structure" frame) for which something holds."""
 
         def give_up(*_):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +25,8 @@ from commonweight.lab.sessions import Session, open_session
 from commonweight.lab.settings import described
 
 MOST_STEPS_AT_ONCE = 1000
+NEEDED = ("commonweight.lab.sessions.play", "commonweight.lab.sessions.share", "sklearn.datasets", "torch._dynamo")
+"""What the first views load, and what torch loads for its first optimiser."""
 
 
 class Worker:
@@ -143,8 +146,8 @@ def main() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import torch
 
-    import commonweight.nets.mlp  # noqa: F401  # what every session needs is loaded before one is opened
-
+    for name in NEEDED:  # before a view is opened, so that it opens at once
+        import_module(name)
     torch.set_num_threads(1)
     commands: queue.Queue[bytes | None] = queue.Queue()
 
