@@ -287,7 +287,11 @@ def predict(
     loaded = Run.load(run, net=net)
     about = loaded.description["data"]
     names, inputs = read_inputs(
-        files, like=tuple(about["in_shape"]), features=tuple(about["features"]), target=about["target"] or None
+        files,
+        like=tuple(about["in_shape"]),
+        features=tuple(about["features"]),
+        target=about["target"] or None,
+        missing=loaded.normalisation.mean,
     )
     with torch.no_grad():
         answers = _answers(loaded, inputs)

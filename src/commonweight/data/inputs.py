@@ -7,13 +7,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from commonweight.data import images, tables
+from commonweight.data import columns, images, tables
 from commonweight.data.reading import readable, require_memory
 from commonweight.errors import DataError
 
 
 def read_inputs(
-    paths: Sequence[str | Path], like: tuple[int, ...], features: Sequence[str] = (), target: str | None = None
+    paths: Sequence[str | Path],
+    like: tuple[int, ...],
+    features: Sequence[str] = (),
+    target: str | None = None,
+    missing: Tensor | None = None,
 ) -> tuple[list[str], Tensor]:
     """Read pictures (one sample each) or tables (one sample a row); values are raw, as in `Data.x`.
 
@@ -26,19 +30,21 @@ def read_inputs(
         like: the shape of one sample, (C, H, W), (C, L) or (F,).
         features: the names of the F columns, empty when they have none.
         target: the name of the target column, which the file may hold or not.
+        missing: shape (F,), what stands for a missing value where some were missing in training: `normalisation.mean`.
 
     Returns:
         a name for each sample (the path, for tables with the line: "new.csv:3"), and float32 of shape (N, *like).
 
     Raises:
-        DataError: a file that cannot be read, a picture of another size, missing columns, text, missing values.
+        DataError: a file that cannot be read, a picture of another size, missing columns, text or missing values where
+            there were none.
     """
     if not paths:
         raise DataError("there is nothing to predict: no files were given; give pictures or tables")
     files = [Path(path) for path in paths]
     if len(like) == 3:
         return _read_pictures(files, like)
-    sample_names, rows = _read_rows(files, math.prod(like), features, target)
+    sample_names, rows = _read_rows(files, math.prod(like), features, target, missing)
     return sample_names, rows.reshape(-1, *like)
 
 
@@ -66,7 +72,7 @@ def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str],
 
 
 def _read_rows(
-    paths: list[Path], n_features: int, features: Sequence[str], target: str | None
+    paths: list[Path], n_features: int, features: Sequence[str], target: str | None, missing: Tensor | None
 ) -> tuple[list[str], Tensor]:
     names: list[str] = []
     parts: list[Tensor] = []
@@ -78,19 +84,19 @@ def _read_rows(
             )
         with readable(path):
             table = tables.read_table(path, features)
-        parts.append(table.features(_columns(table, n_features, features, target)))
+        parts.append(columns.read(table, _names(table, n_features, features, target), missing))
         names += [f"{path}:{line}" for line in table.lines or range(1, len(table.numbers) + 1)]
     return names, torch.cat(parts)
 
 
-def _columns(table: tables.Table, n_features: int, features: Sequence[str], target: str | None) -> list[int]:
-    """Which columns of the table the network takes, in its order."""
+def _names(table: tables.Table, n_features: int, features: Sequence[str], target: str | None) -> Sequence[str]:
+    """Which features the network takes from the table, in its order."""
     if features and (table.has_header or set(features) <= set(table.names)):
-        return [table.column(name) for name in features]
-    columns = [index for index, name in enumerate(table.names) if name != target]
-    if len(columns) != n_features:
+        return features
+    names = [name for name in table.names if name != target]
+    if len(names) != n_features:
         raise DataError(
-            f"'{table.source}' has {len(columns)} columns without the target, but the network takes {n_features}"
+            f"'{table.source}' has {len(names)} columns without the target, but the network takes {n_features}"
             f"{': ' + ', '.join(features) if features else ''}; give these columns alone, or add a header"
         )
-    return columns
+    return names
