@@ -21,7 +21,7 @@ def read_inputs(
 ) -> tuple[list[str], Tensor]:
     """Read pictures (one sample each) or tables (one sample a row); values are raw, as in `Data.x`.
 
-    Pictures are converted to the channels that the network takes, but never resized. Columns are found by the names in
+    Pictures are brought to the channels and the size that the network takes. Columns are found by the names in
     `features`, in any order, and all others are ignored; where the file has no header or `features` is empty, they are
     taken in their order, without the target. A series is a row of C·L numbers, channel after channel.
 
@@ -36,7 +36,7 @@ def read_inputs(
         a name for each sample (the path, for tables with the line: "new.csv:3"), and float32 of shape (N, *like).
 
     Raises:
-        DataError: a file that cannot be read, a picture of another size, missing columns, text or missing values where
+        DataError: a file that cannot be read, missing columns, text or missing values where
             there were none.
     """
     if not paths:
@@ -60,14 +60,8 @@ def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str],
             raise DataError(
                 f"'{path}' is a table, but the network takes pictures of {width} x {height} pixels; give such"
             )
-        _, found_height, found_width = images.header(path)
-        if (found_height, found_width) != (height, width):
-            raise DataError(
-                f"'{path}' is {found_width} x {found_height} pixels (width x height), but the network takes"
-                f" {width} x {height}; scale or crop it"
-            )
     return [str(path) for path in paths], torch.stack(
-        [torch.from_numpy(images.read_image(path, channels)) for path in paths]
+        [torch.from_numpy(images.read_image(path, channels, (height, width))) for path in paths]
     )
 
 
