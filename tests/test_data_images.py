@@ -102,9 +102,9 @@ def test_large_pictures_are_scaled_down(tmp_path):
     for path in folder.glob("*/*.png"):
         Image.fromarray(values).save(path)
     loaded = data.load(folder)
-    assert loaded.in_shape == (1, 128, 109)
+    assert loaded.in_shape == (1, 96, 82)
     assert abs(float(loaded.x[0].mean()) - 0.5) < 1e-3
-    assert "pictures of 256 x 300 are scaled to 109 x 128 pixels" in loaded.notes[0]
+    assert "pictures of 256 x 300 are scaled to 82 x 96 pixels" in loaded.notes[0]
 
 
 def test_every_cut_is_noticed(tmp_path):

@@ -20,7 +20,7 @@ from commonweight.errors import DataError
 MAX_PIXELS = 2**24
 """The largest picture that is decoded, in pixels: 4096 x 4096."""
 
-MAX_SIDE = 128
+MAX_SIDE = 96
 """Pictures of a folder are scaled down to so many pixels a side: more costs much time on a CPU and seldom helps."""
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
