@@ -274,7 +274,9 @@ def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    files: Annotated[list[Path], typer.Argument(help="Image files, or CSV files with a row for each sample.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Images or folders of them, or tables with a row for each sample.")
+    ],
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:

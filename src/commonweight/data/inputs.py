@@ -26,7 +26,7 @@ def read_inputs(
     taken in their order, without the target. A series is a row of C·L numbers, channel after channel.
 
     Args:
-        paths: at least one file.
+        paths: at least one file; a folder stands for all pictures below it, by name.
         like: the shape of one sample, (C, H, W), (C, L) or (F,).
         features: the names of the F columns, empty when they have none.
         target: the name of the target column, which the file may hold or not.
@@ -43,9 +43,19 @@ def read_inputs(
         raise DataError("there is nothing to predict: no files were given; give pictures or tables")
     files = [Path(path) for path in paths]
     if len(like) == 3:
-        return _read_pictures(files, like)
+        return _read_pictures([file for path in files for file in _pictures(path)], like)
     sample_names, rows = _read_rows(files, math.prod(like), features, target, missing)
     return sample_names, rows.reshape(-1, *like)
+
+
+def _pictures(path: Path) -> list[Path]:
+    """The file itself, or the pictures below a folder."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if images.is_image(file))
+    if not found:
+        raise DataError(f"'{path}' is a folder without pictures ({', '.join(images.SUFFIXES)}); give one with some")
+    return found
 
 
 def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str], Tensor]:
