@@ -274,9 +274,7 @@ def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    files: Annotated[
-        list[Path], typer.Argument(help="Images or folders of them, or tables with a row for each sample.")
-    ],
+    files: Annotated[list[Path], typer.Argument(help="Images, folders of them, or tables of samples.")],
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:
