@@ -254,7 +254,7 @@ class Trainer:
             initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
         order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
         first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
-        start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
+        start = check_start(self.model, (inputs[first].float(), targets[first]), loss=self.loss)
         self.run.description["start"] = list(start.findings)
 
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
