@@ -38,10 +38,12 @@ class Way:
         places = torch.arange(self.size).view(-1, len(self.given))
         return torch.cat([places[:, :-1].flatten(), places[:, -1]]) if self.has_bias else places.flatten()
 
-    def jacobian(self) -> Tensor:
-        """∂z/∂(W, b) of shape (B, C, weights)."""
-        four = self.back.permute(2, 0, 1)[..., None] * self.given.T[:, None, None, :]
-        return four.flatten(2)[..., self.order()]
+    def jacobian(self) -> list[Tensor]:
+        """∂z/∂W of shape (B, C, O I), and ∂z/∂b of shape (B, C, O) if there is a bias."""
+        back_BCO = self.back.permute(2, 0, 1)
+        given_IB = self.given[:-1] if self.has_bias else self.given
+        of_weight = (back_BCO[..., None] * given_IB.T[:, None, None, :]).flatten(2)
+        return [of_weight, back_BCO] if self.has_bias else [of_weight]
 
 
 class Jacobian:
@@ -69,7 +71,7 @@ class Jacobian:
     def __call__(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         found = self.ways(theta, x)
         if found is not None:
-            return torch.cat([way.jacobian() for way in found[0]], 2), found[1]
+            return torch.cat([part for way in found[0] for part in way.jacobian()], 2), found[1]
         if x.shape not in self.traced:
 
             def one(theta: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:

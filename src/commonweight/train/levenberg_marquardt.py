@@ -117,7 +117,7 @@ def gauss_newton(objective: Objective, jacobian: Jacobian, theta: Tensor) -> tup
 def _of_outputs(
     objective: Objective, outputs_BC: Tensor, targets: Tensor
 ) -> tuple[float, Tensor, Tensor | None, float]:
-    """The mean loss of a block, its gradient by the outputs, p where there is a softmax, and the scale of its curvature.
+    """The mean loss of a block, its gradient by the outputs, p where a softmax is, and the scale of its curvature.
 
     ∂²L/∂z² is scale · I for squares, and scale · (diag(p) - p pᵀ) for the cross entropy.
     """
@@ -130,7 +130,7 @@ def _of_outputs(
 
 
 def _weighted(derivatives: Tensor, p: Tensor | None, axis: int) -> Tensor:
-    """A with Aᵀ A = Dᵀ (diag(p) - p pᵀ) D for the derivatives D of outputs that lie along an axis: √p_c (d_c - Σ p d)."""
+    """A with Aᵀ A = Dᵀ (diag(p) - p pᵀ) D for the derivatives D of outputs along an axis: √p_c (d_c - Σ p d)."""
     if p is None:
         return derivatives
     return p.sqrt() * (derivatives - (p * derivatives).sum(axis, keepdim=True))
