@@ -203,7 +203,7 @@ def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: boo
         finally:
             if display:
                 display.close()
-        trainer.finish()
+        trainer.finish(display)
     return run
 
 
@@ -432,11 +432,11 @@ class Trainer:
         if self.folder is not None:
             write_text(folder / RECORDS, to_lines(self.run.records))
 
-    def finish(self) -> None:
+    def finish(self, display: Display | None = None) -> None:
         """Fill the model with its best weights, score them on the test part, count, and write results and report."""
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
         if self.settings.soft_sharing is not None:
-            self._share(self.settings.soft_sharing)
+            self._share(self.settings.soft_sharing, display)
         test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
         census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
@@ -464,13 +464,14 @@ class Trainer:
             )
             write_description(self.folder, self.run.description)
 
-    def _share(self, k: int) -> None:
+    def _share(self, k: int, display: Display | None) -> None:
         """Go on with the best weights under soft sharing, each process by itself; done once, however interrupted."""
         if self.is_shared and self.run.folder is not None:
             open_shared(self.run.folder / WEIGHTS, self.model)
         else:
             epochs = None if self.objective is not None else self.settings.epochs
-            soft_share(self.model.cpu(), self.data, k, epochs=epochs, seed=self.settings.seed)
+            say = display.say if display else None
+            soft_share(self.model.cpu(), self.data, k, epochs=epochs, seed=self.settings.seed, say=say)
             self.model.eval().to(self.settings.device)
             if self.folder is not None:
                 save_shared(self.model, self.folder / WEIGHTS)

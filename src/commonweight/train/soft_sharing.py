@@ -15,6 +15,7 @@ the most probable one, since a wide distribution may lie around a narrow one.
 """
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,7 @@ def soft_share(
     lr: float = 2e-3,
     strength: float = STRENGTH,
     seed: int = 0,
+    say: Callable[[str], None] | None = None,
 ) -> Report:
     """Train a net under soft weight sharing until its weights are in groups, and make codebooks of these, in place.
 
@@ -90,6 +92,7 @@ def soft_share(
         lr: largest learning rate of the weights.
         strength: τ.
         seed: of the order of samples.
+        say: is handed a line for the user at every tenth of the way.
 
     Returns:
         What becoming codebooks cost and saved; its errors say how far the weights were from being in groups.
@@ -134,6 +137,10 @@ def soft_share(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             falling.step()
+            if say and (step + 1) * 10 // steps > step * 10 // steps:
+                say(f"soft sharing  epoch {(step + 1) / in_epoch:6.2f} of {settings.epochs}  loss {loss.item():.4f}")
+    if say:
+        say(f"soft sharing  the groups become {k} values for each tensor, which are trained on")
     report = share(model, k, per="tensor")
     finetune(model, data, epochs=max(1, settings.epochs // 2), lr=lr, seed=seed)
     return report
