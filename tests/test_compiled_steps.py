@@ -1,7 +1,5 @@
 """Training by the compiled steps against the same training by torch, and what is left to torch."""
 
-import os
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,6 +9,7 @@ from torch import nn
 from commonweight import data, fit, nets
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
+from commonweight.kernels.chains import answers, chain_of
 from commonweight.kernels.native_library import CHOICES, library
 from commonweight.train.compiled_steps import RULES, compiled_steps
 from commonweight.train.loop import Trainer, resume
@@ -167,10 +166,30 @@ def test_large_nets_and_the_setting_off_are_left_to_torch(monkeypatch):
     assert not compiled(nn.Sequential(nn.Linear(6, 3)), samples)
 
 
+@pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
 def test_images_must_be_flattened_by_the_net():
     digits = data.load("digits")
     trainer = trainer_of(nets.build("mlp", digits.in_shape, 10), digits)
     given = (trainer.optimizer, trainer.settings, trainer.train, digits)
-    assert os.environ.get("COMMONWEIGHT_KERNELS") == "off" or BEST == "off" or trainer.compiled is not None
+    assert trainer.compiled is not None
     flat = nn.Sequential(nn.Linear(64, 10))
     assert compiled_steps(flat, flat, *given) is None
+
+
+@pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
+@pytest.mark.parametrize("kernels", HERE)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("n", [1, 7, 16, 255, 256, 257, 600])
+def test_a_population_answers_as_its_nets_one_by_one(kernels, bias, n, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", kernels)
+    model = net([5, 19, 3, 2], (nn.Tanh, nn.ReLU), bias, 0)
+    generator = torch.Generator().manual_seed(1)
+    x, members = (
+        torch.randn(n, 5, generator=generator),
+        [net([5, 19, 3, 2], (nn.Tanh, nn.ReLU), bias, k) for k in range(9)],
+    )
+    rows = torch.stack([torch.cat([weight.detach().flatten() for weight in one.parameters()]) for one in members])
+    with torch.no_grad():
+        expected = torch.stack([one(x) for one in members])
+    torch.testing.assert_close(answers(chain_of(model, x), rows, x), expected, rtol=1e-5, atol=1e-6)
+    assert answers(chain_of(model, x), rows[:0], x).shape == (0, n, 2)

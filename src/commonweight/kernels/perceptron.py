@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from commonweight.kernels.chains import ACTIVATIONS
 from commonweight.kernels.native_library import compiled, instructions
-
-ACTIVATIONS = ("identity", "relu", "tanh", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Layer:
     Attributes:
         weight: shape (outputs, inputs).
         bias: shape (outputs,), or None.
-        activation: f, one of `ACTIVATIONS`; identity of the last layer.
+        activation: f, one of `chains.ACTIVATIONS`; identity of the last layer.
     """
 
     weight: Parameter

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from commonweight.errors import DataError
+from commonweight.kernels.chains import answers, chain_of
 from commonweight.measure.report.observe import observing
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -136,7 +137,16 @@ def surface(
 def evaluate(
     model: nn.Module, loss: Loss, x: Tensor, y: Tensor, centre: Tensor, directions: Tensor, points: Tensor
 ) -> Tensor:
-    """The loss at points (N, 2) of the plane, (N,): many nets at once, or one by one where that is no slower."""
+    """The loss at points (N, 2) of the plane, (N,): many nets at once, or one by one where that is no slower.
+
+    Many at once are the compiled perceptrons (`kernels.chains`) where the net is one, else `vmap`.
+    """
+    chain = chain_of(model, x)
+    if chain:
+        at_once = max(1, AT_ONCE // (len(centre) + len(x) * chain[-1][0].out_features))
+        with torch.no_grad():
+            found = [answers(chain, centre + part @ directions, x) for part in torch.split(points, at_once)]
+            return torch.cat([vmap(loss, (0, None))(outputs, y) for outputs in found])
     if len(centre) * len(x) > PRODUCTS:
         return evaluate_one_by_one(model, loss, x, y, centre, directions, points)
     weights = dict(model.named_parameters())

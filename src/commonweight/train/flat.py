@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from commonweight.kernels.chains import answers, chain_of
+
 BLOCK = 4096
 """Samples that go through the net at once, so that memory does not grow with the data."""
 POPULATION_VALUES = 1 << 24
@@ -123,12 +125,19 @@ class Objective:
 
     @torch.no_grad()
     def values(self, thetas: Tensor) -> Tensor:
-        """L of each row of a population θ (P, n), shape (P,): all nets run as one batch, by `vmap`."""
+        """L of each row of a population θ (P, n), shape (P,): all nets run as one batch, compiled or by `vmap`."""
+        chain = chain_of(self.net.copy, self.inputs[:BLOCK])
 
         def one(theta: Tensor, inputs: Tensor, targets: Tensor) -> Tensor:
             return self.loss(self.net.outputs(theta, inputs), targets)
 
         together = max(1, POPULATION_VALUES // (self.net.n + BLOCK))
         every = vmap(one, in_dims=(0, None, None), chunk_size=together)
-        parts = [share * every(thetas, inputs, targets) for inputs, targets, share in self.blocks()]
+        parts = []
+        for inputs, targets, share in self.blocks():
+            if chain:
+                told = vmap(self.loss, (0, None))(answers(chain, thetas, inputs), targets)
+            else:
+                told = every(thetas, inputs, targets)
+            parts.append(share * told)
         return torch.stack(parts).sum(0)

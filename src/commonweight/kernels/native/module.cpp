@@ -141,6 +141,12 @@ void networks(const std::string& instructions, std::uintptr_t first, std::uintpt
   });
 }
 
+commonweight::PerceptronKernels perceptrons(const std::string& instructions) {
+  if (instructions == "avx512") return commonweight::perceptron_avx512();
+  if (instructions == "avx2") return commonweight::perceptron_avx2();
+  return commonweight::perceptron_portable();
+}
+
 // A row of the table for each layer: inputs, outputs, activation; then of the weight, and of the bias, the addresses of its values,
 // its two moments and its average.
 std::vector<commonweight::Layer> layers_of(const std::int64_t* table, std::ptrdiff_t n_layers, float decay, float l2) {
@@ -179,11 +185,16 @@ std::ptrdiff_t perceptron_steps(const std::string& instructions, std::uintptr_t 
                                          batch,
                                          at<double>(losses),
                                          at<double>(errors)};
-  const auto kernel = instructions == "avx512" ? commonweight::perceptron_avx512()
-                      : instructions == "avx2" ? commonweight::perceptron_avx2()
-                                               : commonweight::perceptron_portable();
   nb::gil_scoped_release release;
-  return kernel(it);
+  return perceptrons(instructions).steps(it);
+}
+
+void perceptron_answers(const std::string& instructions, std::uintptr_t table, std::ptrdiff_t n_layers,
+                        std::ptrdiff_t members, std::ptrdiff_t weights, std::uintptr_t x, std::ptrdiff_t samples,
+                        std::uintptr_t y) {
+  const auto layers = layers_of(at<std::int64_t>(table), n_layers, 0.0f, 0.0f);
+  nb::gil_scoped_release release;
+  perceptrons(instructions).answers({layers.data(), n_layers, members, weights, at<float>(x), samples, at<float>(y)});
 }
 
 }  // namespace
@@ -198,6 +209,7 @@ NB_MODULE(_native, m) {
   m.def("kmeans_float64", &kmeans<double>);
   m.def("networks", &networks);
   m.def("perceptron_steps", &perceptron_steps);
+  m.def("perceptron_answers", &perceptron_answers);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);

@@ -1,5 +1,6 @@
-// Steps of mini-batch descent for a small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L, written out: each
-// step gathers its samples, goes forward and backward, and moves the weights, in float32 and in one thread.
+// A small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L,, in float32 and in one
+// thread: steps of mini-batch descent, each of which gathers its samples, goes forward and backward and moves the weights;
+// and the answers of many such nets to the same samples.
 #pragma once
 
 #include <cstddef>
@@ -48,8 +49,24 @@ struct PerceptronSteps {
 // Takes the steps, and stops after one whose loss is no finite number. Returns how many were taken.
 using PerceptronKernel = std::ptrdiff_t (*)(const PerceptronSteps& it);
 
-PerceptronKernel perceptron_avx512();
-PerceptronKernel perceptron_avx2();
-PerceptronKernel perceptron_portable();
+// A population of such nets, and what each of them answers to the same samples.
+struct PerceptronPopulation {
+  const Layer* layers;  // of the first member; the weights of the next one lie `weights` numbers further
+  std::ptrdiff_t n_layers, members, weights;
+  const float* x;  // (samples, inputs)
+  std::ptrdiff_t samples;
+  float* y;  // (members, samples, outputs), out
+};
+
+using PerceptronAnswers = void (*)(const PerceptronPopulation& it);
+
+struct PerceptronKernels {
+  PerceptronKernel steps;
+  PerceptronAnswers answers;
+};
+
+PerceptronKernels perceptron_avx512();
+PerceptronKernels perceptron_avx2();
+PerceptronKernels perceptron_portable();
 
 }  // namespace commonweight

@@ -1,14 +1,14 @@
-// The steps of a perceptron with AVX-512.
+// Perceptrons with AVX-512.
 #include "perceptron.hpp"
 
 #if defined(__AVX512F__)
 #include "perceptron_lanes.hpp"
 
 namespace commonweight {
-PerceptronKernel perceptron_avx512() { return perceptron_steps; }
+PerceptronKernels perceptron_avx512() { return {perceptron_steps, perceptron_answers}; }
 }  // namespace commonweight
 #else
 namespace commonweight {
-PerceptronKernel perceptron_avx512() { return nullptr; }
+PerceptronKernels perceptron_avx512() { return {nullptr, nullptr}; }
 }  // namespace commonweight
 #endif

@@ -62,6 +62,14 @@ inline void go_back(Activation kind, const float* values, float* gradient, ptrdi
   }
 }
 
+// f(W x + b), the samples of x in `width` columns. The weights lie `offset` numbers after those that the layer names.
+inline void forward(const Layer& layer, ptrdiff_t offset, const float* units, ptrdiff_t width, float* sums) {
+  multiply({layer.weight.value + offset, layer.inputs, 1, units, width, sums, width, layer.inputs}, layer.outputs, width);
+  for (ptrdiff_t o = 0; layer.bias.value && o < layer.outputs; ++o)
+    each(sums + o * width, width, [b = layer.bias.value[offset + o]](float x) { return x + b; });
+  activate(layer.activation, sums, layer.outputs * width);
+}
+
 class Descent {
  public:
   explicit Descent(const PerceptronSteps& steps)
@@ -82,7 +90,7 @@ class Descent {
     for (ptrdiff_t step = 0; step < it.steps; ++step) {
       const std::int64_t* chosen = it.chosen + step * it.batch;
       gather(chosen);
-      for (ptrdiff_t l = 0; l < it.n_layers; ++l) forward(l);
+      for (ptrdiff_t l = 0; l < it.n_layers; ++l) step_forward(l);
       it.classes ? cross_entropy(chosen, step) : squared_error(chosen, step);
       prepare_rule(step);
       for (ptrdiff_t l = it.n_layers - 1; l >= 0; --l) backward(l, static_cast<float>(it.shares[step]));
@@ -103,17 +111,12 @@ class Descent {
   }
 
   // The sums of the last layer stand where its gradient will.
-  void forward(ptrdiff_t l) {
+  void step_forward(ptrdiff_t l) {
     const Layer& layer = it.layers[l];
     const bool last = l == it.n_layers - 1;
     float* sums = last ? outputs() : space(l + 1).units.data();
-    multiply({layer.weight.value, layer.inputs, 1, space(l).units.data(), width, sums, width, layer.inputs}, layer.outputs,
-             width);
-    for (ptrdiff_t o = 0; layer.bias.value && o < layer.outputs; ++o)
-      each(sums + o * width, width, [b = layer.bias.value[o]](float x) { return x + b; });
-    if (last) return;
-    activate(layer.activation, sums, layer.outputs * width);
-    transpose(sums, layer.outputs, it.batch, width, space(l + 1).samples.data(), in_whole_lanes(layer.outputs));
+    forward(layer, 0, space(l).units.data(), width, sums);
+    if (!last) transpose(sums, layer.outputs, it.batch, width, space(l + 1).samples.data(), in_whole_lanes(layer.outputs));
   }
 
   // Outputs z become the gradient (softmax(z) - target) / batch, with (1 - ε) of the target on the class and ε on all. The
@@ -258,6 +261,28 @@ class Descent {
 };
 
 ptrdiff_t perceptron_steps(const PerceptronSteps& it) { return Descent(it).run(); }
+
+// A block of samples goes through one net after the other.
+void perceptron_answers(const PerceptronPopulation& it) {
+  const ptrdiff_t n_in = it.layers[0].inputs, n_out = it.layers[it.n_layers - 1].outputs;
+  const ptrdiff_t block = std::min<ptrdiff_t>(256, it.samples), most = in_whole_lanes(block);
+  ptrdiff_t widest = 1;
+  for (ptrdiff_t l = 0; l < it.n_layers; ++l) widest = std::max(widest, it.layers[l].outputs);
+  std::vector<float> given(static_cast<std::size_t>(n_in * most)), one(static_cast<std::size_t>(widest * most)), other(one);
+  for (ptrdiff_t first = 0; first < it.samples; first += block) {
+    const ptrdiff_t n = std::min(block, it.samples - first), width = in_whole_lanes(n);
+    transpose(it.x + first * n_in, n, n_in, n_in, given.data(), width);
+    for (ptrdiff_t member = 0; member < it.members; ++member) {
+      const float* units = given.data();
+      for (ptrdiff_t l = 0; l < it.n_layers; ++l) {
+        float* sums = l % 2 ? other.data() : one.data();
+        forward(it.layers[l], member * it.weights, units, width, sums);
+        units = sums;
+      }
+      transpose(units, n_out, n, width, it.y + (member * it.samples + first) * n_out, n_out);
+    }
+  }
+}
 
 }  // namespace
 }  // namespace commonweight

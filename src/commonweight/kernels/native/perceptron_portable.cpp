@@ -1,6 +1,6 @@
-// The steps of a perceptron in plain C++, for every processor.
+// Perceptrons in plain C++, for every processor.
 #include "perceptron_lanes.hpp"
 
 namespace commonweight {
-PerceptronKernel perceptron_portable() { return perceptron_steps; }
+PerceptronKernels perceptron_portable() { return {perceptron_steps, perceptron_answers}; }
 }  // namespace commonweight
