@@ -1,7 +1,7 @@
 """What evaluating many points of a loss surface as one batch of nets saves.
 
 What      The loss of a batch of samples at 21 × 21 points of weight space, by `measure.surface.evaluate`: many nets at
-          once by vmap, or one by one where a single net keeps the processor busy.
+          once by the compiled perceptrons or by vmap, or one by one where a single net keeps the processor busy.
 Against   A Python loop that sets the weights of the net for each point and evaluates it. Equal losses are asserted.
 Target    10 times as fast.
 How       One thread, seconds of the processor, so that other programs on it count less; alternating, n repeats after a
@@ -20,6 +20,7 @@ from machine import setting, write_result
 from torch.nn import functional as F
 
 from commonweight import data, nets
+from commonweight.kernels.chains import chain_of
 from commonweight.measure import surface
 
 SIDE, TARGET = 21, 10
@@ -65,7 +66,8 @@ def row(name: str, net: str, structure: dict, n_samples: int, repeats: int) -> s
     ratios = sorted(each / batch for each, batch in seconds)
     micro = [1e6 * median(column) / len(points) for column in zip(*seconds, strict=True)]
     n_weights = sum(weight.numel() for weight in model.parameters())
-    how = "one by one" if n_weights * n_samples > surface.PRODUCTS else "together"
+    how = "one by one" if n_weights * n_samples > surface.PRODUCTS else "vmap"
+    how = "compiled" if chain_of(model, x) else how
     cells = [f"{name}, {net} {structure.get('hidden', '')}", f"{n_weights:,}", f"{n_samples}", how]
     cells += [f"{value:.0f}" for value in micro]
     cells += [

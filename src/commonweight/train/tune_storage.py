@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.storages import RDBStorage
 
+SECONDS_TO_CONNECT = 10
 SECONDS_TO_MAKE_TABLES = 2.0
 RANDOM_TRIALS = 8
 FIRST_TRIALS, FIRST_TENTHS = 5, 2
@@ -91,13 +92,14 @@ def _storage(url: str) -> "RDBStorage":
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-    # Several workers write to one file by turns: each waits for the others.
-    waiting = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else None
+    # Several workers write to one file by turns, so that each waits; a server that is not there would never answer.
+    waiting = {"sqlite": {"timeout": 60}, "postgresql": {"connect_timeout": SECONDS_TO_CONNECT}}
+    given = {"connect_args": waiting.get(url.partition(":")[0].partition("+")[0], {})}
     try:
-        return RDBStorage(url, engine_kwargs=waiting)
+        return RDBStorage(url, engine_kwargs=given)
     except (IntegrityError, ProgrammingError):
         time.sleep(SECONDS_TO_MAKE_TABLES)
-        return RDBStorage(url, engine_kwargs=waiting)
+        return RDBStorage(url, engine_kwargs=given)
 
 
 def _without_password(url: str) -> str:
