@@ -28,7 +28,7 @@ from torch.nn.functional import cross_entropy
 from commonweight import data, fit, nets
 
 EPOCHS, RUNS, BATCHES = (10, 40), 5, (32, 200)
-NOT_MET = """Not met: {:.2f} and {:.2f} times. The steps themselves take a tenth of it; the rest are the checks, each with a
+NOT_MET = """Not met: {:.2f} and {:.2f} times. The steps take a tenth of it; the rest are checks, each with a
 step of torch under observation, the scores of the validation part and a record."""
 
 DIGITS = data.load("digits")
