@@ -136,8 +136,10 @@ def test_a_rule_is_silent_where_learning_does_not_suffer(code):
 
 
 def test_a_run_that_is_not_half_done_is_not_judged_by_its_outcome():
-    assert "underfit" in codes(RECORDS[:5])
+    assert "underfit" in codes(RECORDS)
     assert codes(RECORDS[:4]) == []
+    assert "underfit" not in codes(RECORDS[:9])
+    assert "underfit" in codes(RECORDS[:9], ended=True)
     assert codes(RECORDS[:4], ended=True) == codes(RECORDS[:4], steps=400)
     assert codes(RECORDS[:1], model_zero=("a",)) == ["zero_start"]
 
