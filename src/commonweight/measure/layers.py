@@ -155,7 +155,7 @@ def _quantiles(weights: Tensor) -> Tensor:
 def _flat(module: nn.Module) -> Tensor:
     """A copy of the module's own trainable weights, in one row."""
     own = [p.detach().flatten().float() for p in module.parameters(recurse=False) if p.requires_grad]
-    return torch.cat(own).clone()
+    return torch.cat(own)
 
 
 def _gradient(module: nn.Module) -> Tensor:
@@ -165,7 +165,18 @@ def _gradient(module: nn.Module) -> Tensor:
 
 
 def _named(name: str, row: list[float]) -> LayerStatistics:
-    dead, saturated = row[8:10]
+    mean, std, largest, gradient, ratio, given_mean, given_std, zero, dead, saturated, *quantiles = row
     return LayerStatistics(
-        name, *row[:8], dead_fraction=dead, saturated_fraction=saturated, weight_quantiles=tuple(row[10:])
+        name=name,
+        weight_mean=mean,
+        weight_std=std,
+        weight_max=largest,
+        gradient_norm=gradient,
+        update_ratio=ratio,
+        activation_mean=given_mean,
+        activation_std=given_std,
+        zero_fraction=zero,
+        weight_quantiles=tuple(quantiles),
+        dead_fraction=dead,
+        saturated_fraction=saturated,
     )

@@ -79,9 +79,10 @@ def fit_repaired(
 ) -> Run:
     """Train; while something is wrong that a program can put right, begin again with that put right.
 
-    At most `ROUNDS` times. The run with the better validation score is kept, the later one where they are equal, and its
-    first finding is what is acted on next; after a restart that did not help, the next finding. A restart has a folder of its own. Findings that say the
-    run is not what it should have been (`REPLACING`) are followed whatever the score becomes.
+    At most `ROUNDS` times. The run with the better validation score is kept, the later one where they are equal, and
+    its first finding is what is acted on next; after a restart that did not help, the next finding. A restart has a
+    folder of its own. Findings that say the run is not what it should have been (`REPLACING`) are followed whatever the
+    score becomes.
 
     Args:
         model, data, out, progress, settings: those of `fit`.

@@ -21,7 +21,7 @@ from commonweight.measure.diagnosis.evidence import Evidence
 from commonweight.measure.diagnosis.finding import Advice, Finding
 from commonweight.measure.records import Record
 
-__all__ = ["RULES", "Advice", "Evidence", "Finding", "diagnose"]
+__all__ = ["OPPOSITES", "RULES", "Advice", "Evidence", "Finding", "diagnose"]
 
 RULES: tuple[Rule, ...] = (
     rules_build.broken_tie,
