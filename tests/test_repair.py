@@ -105,7 +105,7 @@ def test_weights_begin_by_a_rule_where_a_layer_cannot_begin_again():
 
     assert followed("initialise", start(Own()), rule="he").settings == {"init": "he"}
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
-    cw.tie(tied, "1.weight = 0.weight")
+    cw.tie(tied, "1.weight = 0.weight", keep="source")
     assert drawn_again(tied, 0) is None
 
 

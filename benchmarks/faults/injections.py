@@ -292,7 +292,7 @@ def dead_columns(setup: Setup) -> Setup:
     of = setup.data
     x = of.x.clone()
     known = torch.cat([of.train, of.validation])
-    x[known[:, None], torch.arange(0, x.shape[1], 2)] = x[known[0], ::2]
+    x[known[:, None], torch.arange(0, x.shape[1], 2)] = x[known[0], ::2].clone()
     return replace(setup, data=replace(of, x=x, normalisation=Normalisation.fit(x, of.y, of.train)))
 
 
