@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from commonweight.errors import FileError, LabError
 from commonweight.lab import uploads
-from commonweight.lab.sessions import audit_files, open_session
+from commonweight.lab.sessions import auditing, folder_files, open_session
 from commonweight.lab.uploads import Uploads
 from commonweight.verdicts import audit
 
@@ -44,20 +44,20 @@ def test_the_checkpoints_of_a_folder_are_listed(session):
 
 
 def test_a_long_list_ends_with_a_word_about_it(folder, monkeypatch):
-    monkeypatch.setattr(audit_files, "MOST_FILES", 1)
-    assert audit_files.checkpoints_in(folder)[1] is False
-    monkeypatch.setattr(audit_files, "MOST_ENTRIES", 0)
-    assert audit_files.checkpoints_in(folder) == ([], False)
+    monkeypatch.setattr(folder_files, "MOST_FILES", 1)
+    assert auditing.checkpoints_in(folder)[1] is False
+    monkeypatch.setattr(folder_files, "MOST_ENTRIES", 0)
+    assert auditing.checkpoints_in(folder) == ([], False)
 
 
 def test_links_are_not_followed_and_a_missing_folder_is_empty(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     save_file({"w": WEIGHT}, elsewhere / "other.safetensors")
     (folder / "link").symlink_to(elsewhere)
-    assert not [name for name in audit_files.checkpoints_in(folder)[0] if "other" in name]
-    assert audit_files.checkpoints_in(folder / "nowhere") == ([], True)
+    assert not [name for name in auditing.checkpoints_in(folder)[0] if "other" in name]
+    assert auditing.checkpoints_in(folder / "nowhere") == ([], True)
     with pytest.raises(FileError, match="does not lie in its folder"):
-        audit_files.checkpoint_at(folder, "link/other.safetensors")
+        folder_files.path_in(folder, "link/other.safetensors")
 
 
 def test_what_is_told_is_the_audit(session, folder):

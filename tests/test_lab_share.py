@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -133,3 +134,22 @@ def test_nets_that_share_between_layers_are_graphs_of_real_passes(session):
     assert shared["recurrent"] == {"cell.weight_ih_l0": 5, "cell.weight_hh_l0": 5, "output.weight": 1}
     assert shared["deep"] == {"hidden1.weight": 1, "hidden2.weight": 3, "output.weight": 1}
     assert "decoder.weight = encoder.weight.T" in session.facts()["graphs"][1]["equations"][0]
+
+
+def test_what_is_looked_at_is_a_setting(session, tmp_path):
+    session.change({"maps": 3, "kernel": 3})
+    session.act("connection", {"out": 200, "inp": 56})
+    session.act("map", {"map": 2})
+    session.act("sample", {"sample": 11})
+    for _ in range(3):
+        session.advance()
+    other = open_session("share", tmp_path)
+    other.change(asdict(session.settings))
+    for _ in range(3):
+        other.advance()
+    session.structure(), other.structure()
+    assert other.live().encode() == session.live().encode()
+    session.change({"pattern": "local"})
+    assert (session.settings.map, session.settings.sample) == (2, 11)
+    session.change({"out": 0, "inp": 143})
+    assert session.settings.inp != 143, "there is no such connection: another one is shown"
