@@ -26,6 +26,11 @@ class Speech {
   private readonly figures = $derived(new Intl.NumberFormat(this.language, { maximumSignificantDigits: 3 }));
   private readonly percents = $derived(new Intl.NumberFormat(this.language, { style: "percent", maximumFractionDigits: 1 }));
 
+  /** Speak the language of a link, without remembering it. */
+  speak(tag: string): void {
+    if (tag in LANGUAGES) this.language = tag as Language;
+  }
+
   choose(language: Language): void {
     this.language = language;
     localStorage.setItem(KEY, language);
