@@ -152,7 +152,7 @@ def test_an_upload_is_alone_in_its_folder_and_the_oldest_goes(kept, monkeypatch)
 
 @pytest.mark.parametrize("name", ["", "x.txt", "../x.pt", "a/b.pt", ".pt", "x\n.pt", "x" * 101 + ".pt", "..\\x.pt"])
 def test_a_name_that_is_no_checkpoints(kept, name):
-    with pytest.raises(LabError, match=r"A checkpoint is a file \.safetensors"):
+    with pytest.raises(LabError, match="A file for the lab has a plain name that ends in safetensors"):
         _take(kept, name, b"1")
 
 
@@ -198,7 +198,7 @@ def test_a_page_uploads_and_audits(folder, tmp_path_factory):
         answer = client.post(f"/{TOKEN}/uploads?name=tied.safetensors", content=body, headers=headers)
         subject = answer.json()["subject"]
         refused = client.post(f"/{TOKEN}/uploads?name=tied.exe", content=body, headers=headers)
-        assert (refused.status_code, "A checkpoint is a file" in refused.json()["text"]) == (400, True)
+        assert (refused.status_code, "A file for the lab" in refused.json()["text"]) == (400, True)
         strange = client.post(f"/{TOKEN}/uploads?name=a.pt", content=b"", headers={**headers, "origin": "http://evil"})
         assert strange.status_code == 403
         with page(client) as one:

@@ -26,8 +26,8 @@ export function drawMatrix(ctx: CanvasRenderingContext2D, box: Box, matrix: Matr
   drawPicture(ctx, rect, values, units, units, (value, place) => {
     const weight = index[place];
     if (weight < 0) return palette.empty;
-    const colour = matrix.by === "group" ? group(weight, palette) : signed(value, limit, palette);
-    return colour;
+    if (matrix.by === "value") return signed(value, limit, palette);
+    return inRhythm(weight, Math.floor(place / units)) ? group(weight, palette) : palette.empty;
   });
   if (chosen) markUsers(ctx, rect, matrix, palette);
   ctx.strokeStyle = palette.grid;
@@ -35,6 +35,14 @@ export function drawMatrix(ctx: CanvasRenderingContext2D, box: Box, matrix: Matr
   ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
   const [row, column] = matrix.anchor;
   if (row >= 0 && column >= 0) outlineCell(ctx, rect, units, units, row, column, palette.accent, 2.5);
+}
+
+const RHYTHMS = ["#", "##-", "#-", "#--", "##--", "###-", "##-#--"];
+
+/** Those who share are told by a rhythm of drawn and empty cells along their rows, too: never by colour alone. */
+export function inRhythm(group: number, row: number): boolean {
+  const rhythm = RHYTHMS[group % RHYTHMS.length];
+  return rhythm[row % rhythm.length] === "#";
 }
 
 function markUsers(ctx: CanvasRenderingContext2D, rect: Rect, matrix: Matrix, palette: Palette): void {

@@ -1,7 +1,7 @@
 // A picture of numbers: one cell for each, coloured, without smoothing.
 
-import type { Rect } from "./box";
-import { css, type Palette, signed } from "./palette";
+import { type Box, fitted, type Rect } from "./box";
+import { css, largest, type Palette, signed } from "./palette";
 
 export type Paint = (value: number, place: number) => readonly [number, number, number];
 
@@ -38,6 +38,17 @@ export function drawSigned(
     if (share < 0.08) continue;
     drawSign(ctx, rect, rows, columns, place, values[place] < 0, css(share > 0.35 ? palette.zero : [128, 128, 128], 0.9));
   }
+}
+
+/** Draw one picture of signed numbers, as large as it fits, in a frame. */
+export function drawOne(
+  ctx: CanvasRenderingContext2D, box: Box, values: ArrayLike<number>, rows: number, columns: number, palette: Palette,
+): void {
+  const rect = fitted({ x: 2, y: 2, width: box.width - 4, height: box.height - 4 }, columns / rows);
+  drawSigned(ctx, rect, values, rows, columns, largest(values), palette);
+  ctx.strokeStyle = palette.faint;
+  ctx.lineWidth = 1;
+  ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
 }
 
 function drawSign(
