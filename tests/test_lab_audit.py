@@ -63,7 +63,11 @@ def test_links_are_not_followed_and_a_missing_folder_is_empty(folder, tmp_path_f
 def test_what_is_told_is_the_audit(session, folder):
     session.change({"file": "runs/model", "suggest": "yes"})
     told, found = session.facts()["audit"], audit(folder / "runs" / "model", suggest=True)
-    assert told["problems"] == found.to_json()["problems"]
+    for problem, entry in zip(found.problems, told["problems"], strict=True):
+        assert (entry["code"], entry["message"]["en"]) == (problem.code, problem.message)
+        assert entry["remedy"]["en"] == problem.remedy
+        assert "由 config.json" in entry["message"]["zh-Hans"]
+        assert "如果它們是一個權重" in entry["remedy"]["zh-Hant"]
     assert told["bytes"], told["bytes_if_tied"] == (found.bytes, found.bytes_if_tied)
     assert [group["verdict"] for group in told["groups"]] == ["diverged"]
     assert told["groups"][0]["intent"] == found.groups[0].intent

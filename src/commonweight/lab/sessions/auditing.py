@@ -11,6 +11,7 @@ from commonweight.lab.sessions.folder_files import found_in, path_in
 from commonweight.lab.settings import changed, choice, text
 from commonweight.lab.uploads import PREFIX
 from commonweight.verdicts import Audit, Group, audit
+from commonweight.verdicts.words import LANGUAGES, translated
 
 MOST_SHOWN = 300
 """Groups, problems and suggestions that are told, each."""
@@ -112,7 +113,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _told(found: Audit) -> dict[str, Any]:
-    """The audit for a page: what `to_json` says, a bounded number of each, with the columns of the report."""
+    """The audit for a page: what `to_json` says, a bounded number of each, columns, and problems in each language."""
     told = found.to_json()
     for kind in ("groups", "problems", "suggestions"):
         entries = told.get(kind, [])
@@ -121,6 +122,9 @@ def _told(found: Audit) -> dict[str, Any]:
     told["groups"] = [
         entry | _columns(group) for entry, group in zip(told["groups"], found.groups[:MOST_SHOWN], strict=True)
     ]
+    for entry, problem in zip(told["problems"], found.problems, strict=False):
+        for part in ("message", "remedy"):
+            entry[part] = {language: translated(getattr(problem, part), language) for language in LANGUAGES}
     searched = found.suggestions is not None
     return told | {"subject": found.subject, "tensors": found.tensors, "notes": list(found.notes), "searched": searched}
 
