@@ -104,6 +104,7 @@ class Run:
             missed = f"; the goal {goal} was not reached" if goal and stopped != "goal" else ""
             lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
+        lines += self.description["data"].get("notes", [])
         lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")
         if self.folder is not None:
             lines.append(f"run: {self.folder}   report: {self.folder / REPORT}")
@@ -221,6 +222,7 @@ def describe(
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "fingerprint": data.fingerprint(),
         "prepare": data.prepare,
+        "notes": list(data.notes),
     }
     versions = {
         "commonweight": commonweight.__version__,
