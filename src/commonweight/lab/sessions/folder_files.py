@@ -3,6 +3,7 @@
 import mimetypes
 import os
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from commonweight.checkpoints.bounded import inside
@@ -10,6 +11,8 @@ from commonweight.errors import LabError
 
 TABLES = (".csv", ".tsv", ".parquet", ".npz")
 MOST_FILES, MOST_ENTRIES, DEEPEST = 200, 5000, 3
+GLANCE = 10
+"""Files of a class folder that are looked at, by their names, to tell whether it holds pictures."""
 
 
 def found_in(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[str], bool]:
@@ -40,12 +43,14 @@ def path_in(folder: Path, name: str) -> Path:
 
 
 def holds_data(path: Path) -> bool:
-    """Whether this is a table, or a folder with a folder of pictures for each class, by the first file of each."""
+    """Whether this is a table, or a folder with a folder of pictures for each class, by the first files of each."""
     if not path.is_dir():
         return path.is_file() and path.suffix.lower() in TABLES
-    classes = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
-    first = (next((file for file in sorted(one.iterdir()) if file.is_file()), None) for one in classes)
-    return len(classes) > 1 and all(file is not None and _is_picture(file) for file in first)
+    try:
+        classes = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
+        return len(classes) > 1 and all(any(map(_is_picture, islice(one.iterdir(), GLANCE))) for one in classes)
+    except OSError:  # it may not be read
+        return False
 
 
 def _is_picture(file: Path) -> bool:
