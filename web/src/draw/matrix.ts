@@ -1,7 +1,7 @@
 // The matrix of a layer: rows are output units, columns input units; the users of the chosen weight are marked.
 
 import { type Box, fitted, type Rect } from "./box";
-import { css, group, largest, type Palette, signed } from "./palette";
+import { css, group, hatched, largest, type Palette } from "./palette";
 import { drawPicture, outlineCell } from "./picture";
 
 export interface Matrix {
@@ -26,7 +26,7 @@ export function drawMatrix(ctx: CanvasRenderingContext2D, box: Box, matrix: Matr
   drawPicture(ctx, rect, values, units, units, (value, place) => {
     const weight = index[place];
     if (weight < 0) return palette.empty;
-    if (matrix.by === "value") return signed(value, limit, palette);
+    if (matrix.by === "value") return hatched(value, limit, Math.floor(place / units), palette);
     return inRhythm(weight, Math.floor(place / units)) ? group(weight, palette) : palette.empty;
   });
   if (chosen) markUsers(ctx, rect, matrix, palette);

@@ -2,8 +2,8 @@
 // dashed where it is negative, as thick as the weight is large.
 
 import type { Box, Rect } from "./box";
-import { css, largest, type Palette, signed } from "./palette";
-import { drawPicture } from "./picture";
+import { css, largest, type Palette } from "./palette";
+import { drawSigned } from "./picture";
 
 export interface Layer {
   readonly name: string;
@@ -128,7 +128,7 @@ function drawUnit(
   if (all && all.length >= (unit + 1) * height * width) {
     const picture = Array.from({ length: height * width }, (_, k) => all[unit * height * width + k]);
     const limit = largest(picture);
-    drawPicture(ctx, rect, picture, height, width, (value) => signed(value, limit, palette));
+    drawSigned(ctx, rect, picture, height, width, limit, palette);
   }
   ctx.strokeStyle = palette.faint;
   ctx.lineWidth = 1;

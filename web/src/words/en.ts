@@ -168,7 +168,7 @@ export const en = {
     use: "use", oneMatrix: "Matrix",
     matrix: "Tied weights, as a matrix",
     control: "The untied twin, as a matrix",
-    matrixHelp: "Rows are output units, columns input units. Orange is positive, blue negative. Click a connection to choose its weight; arrow keys walk.",
+    matrixHelp: "Rows are output units, columns input units. Orange is positive, blue and hatched negative. Click a connection to choose its weight; arrow keys walk.",
     matrixSaid: (row: string, column: string, value: string) => `Output ${row}, input ${column}: ${value}.`,
     none: "no connection",
     byValue: "Colour: value", byGroup: "Colour: who shares",

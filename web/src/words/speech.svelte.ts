@@ -57,6 +57,11 @@ class Speech {
     return new Intl.NumberFormat(this.language, style).format(value / 1000 ** power);
   }
 
+  /** A share without decimals, for tables of many. */
+  wholePercent(value: number): string {
+    return this.percent(Math.round(100 * value) / 100);
+  }
+
   percent(value: number): string {
     return Number.isFinite(value) ? this.percents.format(value) : "–";
   }

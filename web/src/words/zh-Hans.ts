@@ -166,7 +166,7 @@ export const zhHans: Words = {
     use: "使用", oneMatrix: "矩阵",
     matrix: "共享的权重，写成矩阵",
     control: "不共享的对照，写成矩阵",
-    matrixHelp: "行是输出单元，列是输入单元。橙色为正，蓝色为负。点击一个连接即选择它的权重；方向键可逐格移动。",
+    matrixHelp: "行是输出单元，列是输入单元。橙色为正，蓝色带横纹为负。点击一个连接即选择它的权重；方向键可逐格移动。",
     matrixSaid: (row, column, value) => `输出 ${row}，输入 ${column}：${value}。`,
     none: "没有连接",
     byValue: "颜色：数值", byGroup: "颜色：谁与谁共享",

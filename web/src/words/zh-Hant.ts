@@ -166,7 +166,7 @@ export const zhHant: Words = {
     use: "使用", oneMatrix: "矩陣",
     matrix: "共享的權重，寫成矩陣",
     control: "不共享的對照，寫成矩陣",
-    matrixHelp: "橫列是輸出單元，直行是輸入單元。橙色為正，藍色為負。點擊一個連接即選擇它的權重；方向鍵可逐格移動。",
+    matrixHelp: "橫列是輸出單元，直行是輸入單元。橙色為正，藍色帶橫紋為負。點擊一個連接即選擇它的權重；方向鍵可逐格移動。",
     matrixSaid: (row, column, value) => `輸出 ${row}，輸入 ${column}：${value}。`,
     none: "沒有連接",
     byValue: "顏色：數值", byGroup: "顏色：誰與誰共享",
