@@ -72,6 +72,8 @@ def test_a_goal_compares_one_score(text, scores, reached):
         ("accuracy>=1.2.3", "A goal ends in a number"),
         ("accuracy<=0.9", "write accuracy>=0.9"),
         ("loss>=0.1", "write loss<=0.1"),
+        ("accuracy>=1.5", "The accuracy is at most 1, so that no net reaches 'accuracy>=1.5'"),
+        ("loss<=-1", "The loss is at least 0, so that no net reaches 'loss<=-1'"),
     ],
 )
 def test_a_goal_that_cannot_be_meant_is_one_sentence(text, says):

@@ -218,6 +218,10 @@ def train(
         print(json.dumps(run.to_json()))
     else:
         print(f"\n{run.census}\n\n{run.summary()}")
+    if run.missed_goal:
+        raise TrainError(
+            f"The goal {run.missed_goal} was not reached; the run is kept: train longer with --epochs, or aim lower."
+        )
 
 
 def _structure(given: list[str]) -> dict[str, Any]:

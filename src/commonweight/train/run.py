@@ -90,6 +90,12 @@ class Run:
         outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
         return self.normalisation.restore_target(outputs)
 
+    @property
+    def missed_goal(self) -> str | None:
+        """The goal that a finished run had and did not reach."""
+        goal: str | None = self.description["settings"].get("goal")
+        return None if self.results["stopped"] == "goal" else goal
+
     def summary(self) -> str:
         """The outcome in a few lines for a person."""
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
@@ -100,8 +106,7 @@ class Run:
             chosen = f"held back {n_validation:,}"
         else:
             why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
-            goal = self.description["settings"].get("goal")
-            missed = f"; the goal {goal} was not reached" if goal and stopped != "goal" else ""
+            missed = f"; the goal {self.missed_goal} was not reached" if self.missed_goal else ""
             lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
         lines += self.description["data"].get("notes", [])
