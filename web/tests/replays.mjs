@@ -1,10 +1,12 @@
 // A replay of every view is one file that plays without the lab and asks the network for nothing.
 import { setTimeout } from "node:timers/promises";
 
+const PLACES = { audit: "#audit?file=calm/model.safetensors", run: "#run?run=too-fast&beside=calm" };
+
 export async function replays(browser, address, views, folder, check, axe, wrong) {
   for (const view of views) {
     const file = `${folder}replay-${view}.html`;
-    await record(browser, `${address}#${view}`, view, file);
+    await record(browser, `${address}${PLACES[view] ?? `#${view}`}`, view, file);
     await play(browser, file, view, check, axe, wrong);
   }
 }

@@ -98,7 +98,7 @@ async function walk(browser, address, name, settings) {
 async function keyboard(browser, address) {
   const page = await open(browser, `${address}#share`, { locale: "en-US", viewport: { width: 1280, height: 800 } });
   await page.waitForSelector(".view.share");
-  const matrix = page.locator('[role="application"]').last();
+  const matrix = page.locator("figure", { hasText: "Tied weights, as a matrix" }).locator('[role="application"]');
   await matrix.focus();
   const reading = page.locator(".reading").first();
   const before = await reading.innerText();

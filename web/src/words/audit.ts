@@ -2,7 +2,7 @@
 
 const en = {
   file: "Checkpoint",
-  choose: "choose a file of the lab's folder…",
+  choose: "choose a file…",
   noFiles: "The folder that the lab was started with holds no checkpoint.",
   notAll: "Only the newest of its checkpoints are listed.",
   drop: "Drop a checkpoint here",
@@ -53,7 +53,7 @@ type Said = typeof en;
 
 const hans: Said = {
   file: "检查点",
-  choose: "选择实验室文件夹里的文件……",
+  choose: "选择文件……",
   noFiles: "启动实验室时给的文件夹里没有检查点。",
   notAll: "只列出了最新的一些检查点。",
   drop: "把检查点拖到这里",
@@ -99,7 +99,7 @@ const hans: Said = {
 
 const hant: Said = {
   file: "檢查點",
-  choose: "選擇實驗室資料夾裡的檔案……",
+  choose: "選擇檔案……",
   noFiles: "啟動實驗室時給的資料夾裡沒有檢查點。",
   notAll: "只列出了最新的一些檢查點。",
   drop: "把檢查點拖到這裡",
