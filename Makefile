@@ -56,10 +56,12 @@ bench: .venv/developed
 claims: .venv/developed
 	$(BIN)/commonweight claims
 
-# The table of every family of networks beside its peer, docs/networks.md: about an hour on two cores.
+# The table of every family of networks beside its peer, docs/networks.md. It takes an hour or more on two cores, keeps
+# each training as soon as it is done, and goes on there when it was interrupted. `make networks FILES="som rbf"` renews
+# the rows of some files of benchmarks/families.
 networks: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
-	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/networks.py $(FILES)
 
 # How often the diagnosis is right, beside other tools, docs/diagnosis.md: about 20 minutes on one core.
 diagnosis: .venv/developed
