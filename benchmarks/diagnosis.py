@@ -4,7 +4,7 @@
     python benchmarks/diagnosis.py
 
 The design is in docs/diagnosis.md, where the tables go, too. Runs are stored in runs/diagnosis and not trained
-again; all of them take about 40 minutes on one core.
+again; all of them take about half an hour on one core.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def summary(half: str, outcomes: Sequence[Outcome]) -> list[str]:
             (repaired if fault.by_machine else others).append(is_repaired(outcome, usual))
     healthy = [outcome for outcome in outcomes if outcome.fault == HEALTHY]
     alarms = [bool(ours(outcome)) for outcome in healthy if is_good(outcome)]
-    lines = [row("half", "measured", "result", "target", "verdict"), row(*["---"] * 5)]
+    lines = [row("part", "measured", "result", "target", "verdict"), row(*["---"] * 5)]
     for name, parts in (("recall", hit), ("named first", first), ("false alarms", alarms), ("repaired", repaired)):
         if parts:
             target = TARGETS[name]
