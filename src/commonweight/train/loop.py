@@ -275,13 +275,15 @@ class Trainer:
             yield record, is_best
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
-        """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
+        """Take the steps up to `stop`, the last one under observation if it is due; then score the averaged weights."""
         first, started = self.progress.step, time.perf_counter()
-        losses, errors = self._take(first, stop - 1, display)
-        stop = first + len(losses) + 1  # the next one after a loss that is no number
-        with observe(self.model, is_observed(self.progress.checks + 1) or stop == self.steps) as seen:
-            loss, wrong = self._step(stop - 1)
-        losses.append(loss)
+        due = is_observed(self.progress.checks + 1) or stop == self.steps
+        losses, errors = self._take(first, stop - due, display)
+        with observe(self.model, due) as seen:
+            if due:
+                loss, wrong = self._step(first + len(losses))
+                losses, errors = [*losses, loss], [*errors, wrong]
+        stop = first + len(losses)  # less where a loss was no number
         self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
@@ -292,7 +294,7 @@ class Trainer:
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
             loss=sum(losses) / len(losses),
-            metric=metric(sum(errors) + wrong, (stop - first) * self.settings.batch_size, self.data),
+            metric=metric(sum(errors), (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
