@@ -25,6 +25,7 @@ from commonweight.tiemap import Index, TieMap
 
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]
+WHOLE = (int, np.integer)
 
 
 class Pattern:
@@ -41,7 +42,7 @@ class Pattern:
     def __init__(
         self, notation: str, in_shape: Shape, out_shape: Shape, weight_shape: Shape, n_connections: int
     ) -> None:
-        if any(not isinstance(n, int | np.integer) or n < 1 for n in (*in_shape, *out_shape, *weight_shape)):
+        if any(not isinstance(n, WHOLE) or n < 1 for n in (*in_shape, *out_shape, *weight_shape)):
             raise PatternError(
                 f"{notation} has inputs {in_shape}, outputs {out_shape} and weights {weight_shape}: each of these "
                 f"numbers must be whole and at least 1."
@@ -254,7 +255,9 @@ class Conv(Pattern):
             )
         positions = [room // stride + 1 for room, stride in zip(rooms, self.stride, strict=True)]
         self.period = tuple(positions) if period is None else _per_axis(name, "period", period, n_axes)
-        self.axes = [self._axis(axis, n) for axis, n in enumerate(positions)]
+        along = list(zip(self.size, *sizes.values(), self.period, positions, strict=True))
+        once = {axis: self._meetings(*axis) for axis in set(along)}  # axes are often alike
+        self.axes = [once[axis] for axis in along]
         channels = (out_channels, self.in_channels // groups)
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
@@ -267,18 +270,21 @@ class Conv(Pattern):
         connections = prod(channels) * prod(len(out) for out, _, _ in self.axes)
         super().__init__(notation, in_shape, (out_channels, *positions), weight_shape, connections)
 
-    def _axis(self, axis: int, positions: int) -> tuple[Index, Index, Index]:
+    def _meetings(
+        self, size: int, kernel: int, stride: int, padding: int, dilation: int, period: int, positions: int
+    ) -> tuple[Index, Index, Index]:
         """Every (output, input, slot) that meet along one axis."""
-        size, kernel, period = self.size[axis], self.kernel[axis], self.period[axis]
         out, tap = np.divmod(np.arange(positions * kernel), kernel)
-        inp = out * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
+        inp = out * stride - padding + tap * dilation
         if self.padding_mode == "circular":
             inp %= size
             if len(np.unique(inp[:kernel])) < kernel:
                 raise PatternError(f"A circular kernel of {kernel} laps an axis of {size}: use a smaller kernel.")
         inside = (inp >= 0) & (inp < size)
         slot = (out % period * kernel + tap)[inside]
-        return out[inside], inp[inside], np.unique(slot, return_inverse=True)[1]
+        met = np.zeros(period * kernel, dtype=bool)
+        met[slot] = True
+        return out[inside], inp[inside], (met.cumsum() - 1)[slot]
 
     @property
     def is_convolution(self) -> bool:
@@ -301,7 +307,7 @@ def _per_axis(name: str, key: str, sizes: Sizes, n_axes: int) -> Shape:
     """One number for each axis."""
     numbers = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,) * n_axes
     least = 0 if "padding" in key else 1
-    if len(numbers) != n_axes or any(not isinstance(n, int | np.integer) or n < least for n in numbers):
+    if len(numbers) != n_axes or any(not isinstance(n, WHOLE) or n < least for n in numbers):
         raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
     return tuple(int(n) for n in numbers)
 
