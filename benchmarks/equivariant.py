@@ -9,8 +9,8 @@ Targets   at most 1.2 times the step of the plain convolution; at least 2 times 
 Exact     e2cnn's bank of kernels lies in our tied space and gives our outputs (asserted). The equivariance error is the
           largest |layer(a x) - a layer(x)| over the group, relative to the largest output; target 1e-6 in float32.
 How       One process, two threads, contenders in turns after calls that do not count; median over rounds of the ratio.
-          All have made such a layer before: imports are warm, and what each keeps, e2cnn its bases of kernels and we the
-          ties of a group. e2cnn's building is measured as its users get it, with its initialisation, and without it.
+          All have made such a layer before: imports are warm, and what each keeps, e2cnn its bases of kernels and we
+          the ties of a group. e2cnn's building is measured as its users get it, initialised, and without that.
 Result    benchmarks/results/equivariant.md, with versions, hardware, date and n, written by this script:
 
     pip install e2cnn==0.2.3 "numpy<2"  # in an environment of its own
@@ -200,9 +200,10 @@ runs as that convolution can be faster than e2cnn by more.
 Building the layer. Target: at least 50 times as fast as e2cnn. Each of ours is built from nothing but the ties of its
 group. "Plain" builds nn.Conv2d, "at most" is e2cnn's time over that: a layer that is no less than a module with its
 weights drawn cannot be made sooner. e2cnn's kernels lie in our tied space and give our outputs (asserted); it has fewer
-weights where its band limit leaves kernels out. The last column is the equivariance error of both.
+weights where its band limit leaves kernels out. The last columns are e2cnn's time without the drawing of its weights,
+and the equivariance error of both.
 
-| group | layer | weights, ours / e2cnn | ours | plain | e2cnn | times as fast | at most | e2cnn, not initialised | errors |
+| group | layer | weights, ours / e2cnn | ours | plain | e2cnn | times as fast | at most | not initialised | errors |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(built)}
 
