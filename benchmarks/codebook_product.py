@@ -160,7 +160,7 @@ def loop() -> float:
     calls: dict[str, Callable[[], object]] = {
         str(n): partial(codebook_product, case.x, case.words[:n], case.values[:n], bits=case.bits) for n in rows
     }
-    few, more = (median(times) for times in take_turns(calls, 7).values())
+    few, more = (min(times) for times in take_turns(calls, 7).values())
     return (more - few) * 4096 / (rows[1] - rows[0])
 
 
@@ -177,7 +177,7 @@ rate one multiplication for each weight takes {least}. MatMulNBits at accuracy l
 multiplies integers of 8 bits instead: a product in float32 cannot be twice as fast as that. The kernel's loop alone,
 its codes in the second cache, takes {loop():.3f} ms (4096²): looking up and shifting need units that multiplying needs.
 
-The {8192 * 8192 / 2e6:.1f} MB of codes of 8192² take {reading:.2f} ms to read from memory, and no cache of this machine holds them:
+The {8192 * 8192 / 2e6:.1f} MB of codes of 8192² take {reading:.2f} ms to read from memory, and do not fit the caches:
 at most {most}.
 
 What drives codes out of the caches drives Python, torch and this package out, too. A fresh product of 128² takes
