@@ -255,9 +255,7 @@ class Conv(Pattern):
             )
         positions = [room // stride + 1 for room, stride in zip(rooms, self.stride, strict=True)]
         self.period = tuple(positions) if period is None else _per_axis(name, "period", period, n_axes)
-        along = list(zip(self.size, *sizes.values(), self.period, positions, strict=True))
-        once = {axis: self._meetings(*axis) for axis in set(along)}  # axes are often alike
-        self.axes = [once[axis] for axis in along]
+        self.axes = [self._axis(axis, n) for axis, n in enumerate(positions)]
         channels = (out_channels, self.in_channels // groups)
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
@@ -270,21 +268,18 @@ class Conv(Pattern):
         connections = prod(channels) * prod(len(out) for out, _, _ in self.axes)
         super().__init__(notation, in_shape, (out_channels, *positions), weight_shape, connections)
 
-    def _meetings(
-        self, size: int, kernel: int, stride: int, padding: int, dilation: int, period: int, positions: int
-    ) -> tuple[Index, Index, Index]:
+    def _axis(self, axis: int, positions: int) -> tuple[Index, Index, Index]:
         """Every (output, input, slot) that meet along one axis."""
+        size, kernel, period = self.size[axis], self.kernel[axis], self.period[axis]
         out, tap = np.divmod(np.arange(positions * kernel), kernel)
-        inp = out * stride - padding + tap * dilation
+        inp = out * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
         if self.padding_mode == "circular":
             inp %= size
             if len(np.unique(inp[:kernel])) < kernel:
                 raise PatternError(f"A circular kernel of {kernel} laps an axis of {size}: use a smaller kernel.")
         inside = (inp >= 0) & (inp < size)
         slot = (out % period * kernel + tap)[inside]
-        met = np.zeros(period * kernel, dtype=bool)
-        met[slot] = True
-        return out[inside], inp[inside], (met.cumsum() - 1)[slot]
+        return out[inside], inp[inside], ((np.bincount(slot) > 0).cumsum() - 1)[slot]  # numbered without gaps
 
     @property
     def is_convolution(self) -> bool:
