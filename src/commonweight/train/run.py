@@ -90,6 +90,12 @@ class Run:
         outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
         return self.normalisation.restore_target(outputs)
 
+    @property
+    def missed_goal(self) -> str | None:
+        """The goal that a finished run had and did not reach."""
+        goal: str | None = self.description["settings"].get("goal")
+        return None if self.results["stopped"] == "goal" else goal
+
     def summary(self) -> str:
         """The outcome in a few lines for a person."""
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
@@ -100,10 +106,10 @@ class Run:
             chosen = f"held back {n_validation:,}"
         else:
             why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
-            goal = self.description["settings"].get("goal")
-            missed = f"; the goal {goal} was not reached" if goal and stopped != "goal" else ""
+            missed = f"; the goal {self.missed_goal} was not reached" if self.missed_goal else ""
             lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
+        lines += self.description["data"].get("notes", [])
         lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")
         if self.folder is not None:
             lines.append(f"run: {self.folder}   report: {self.folder / REPORT}")
@@ -221,6 +227,7 @@ def describe(
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "fingerprint": data.fingerprint(),
         "prepare": data.prepare,
+        "notes": list(data.notes),
     }
     versions = {
         "commonweight": commonweight.__version__,
@@ -297,7 +304,7 @@ def findings_of(folder: str | Path) -> list[Finding]:
     """
     folder = Path(folder)
     description = read_description(folder)
-    records = read_records(folder / RECORDS) if (folder / RECORDS).exists() else []
+    records = read_records(folder / RECORDS) if description.get("evidence") else []
     return _findings(str(folder), description, records)
 
 
@@ -305,7 +312,7 @@ def _findings(name: str, description: dict[str, Any], records: list[Record]) -> 
     stored = description.get("evidence")
     if not stored:
         raise TrainError(
-            f"{name} stores no evidence to judge by: it has not come to its first check, or was learned by a rule of "
-            f"its own, without steps of a gradient."
+            f"{name} stores no evidence to judge by: it is of an earlier version, has not begun yet, or was learned by "
+            f"a rule of its own, without steps of a gradient."
         )
     return diagnose(records, Evidence.from_json(stored))

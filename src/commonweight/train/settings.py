@@ -11,7 +11,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.augment import KINDS
-from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import INITS
 
@@ -52,7 +52,7 @@ class Settings:
         augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
         soft_sharing: values that each weight tensor ends with, see `train.soft_sharing`, which goes on with the best
             weights for as many epochs again; None to leave them free.
-        reason: why this optimizer, where nobody said which.
+        reason: why this optimizer, where nobody said which; or that its steps will be long.
         init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
@@ -133,13 +133,16 @@ def choose_settings(
     restraints["augment"] = list(augment)
     given = {name: value or None for name, value in restraints.items()}
     given |= {"batch_size": batch_size, "lr": lr, "precision": None if precision == "auto" else precision}
-    chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
+    if optimizer == "auto":
+        chosen, reason = choose_optimizer(model, data, given)
+    else:
+        chosen, reason = optimizer, expected(optimizer, model, data)
     whole = chosen in WHOLE_BATCH
     if whole:
         require_fitting(chosen, model, data, given)
-    batch = n_train if whole else batch_size or _batch_size(n_train)
+    batch = n_train if whole else batch_size or usual_batch_size(n_train)
     _require_batch(model, batch)
-    epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
+    epochs = epochs or WHOLE_BATCH.get(chosen) or usual_epochs(n_train, batch)
     return Settings(
         epochs=epochs,
         goal=goal,
@@ -162,13 +165,13 @@ def choose_settings(
     )
 
 
-def _batch_size(n_train: int) -> int:
+def usual_batch_size(n_train: int) -> int:
     """A power of two near √n: 16 for a hundred samples, 256 for tens of thousands."""
     power = round(math.log2(n_train) / 2 + 0.5)
     return min(256, n_train, max(16, 1 << power))
 
 
-def _epochs(n_train: int, batch_size: int) -> int:
+def usual_epochs(n_train: int, batch_size: int) -> int:
     """About 750 steps for little data, at least 4 epochs for much."""
     return max(4, -(-750 * batch_size // n_train))
 
