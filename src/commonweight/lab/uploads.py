@@ -19,7 +19,8 @@ MOST_KEPT = 4
 """Files at once: the oldest goes when another one comes."""
 
 PREFIX = "upload-"
-_NAME = re.compile(r"[\w()+-][\w .()+-]{0,99}\.(safetensors|pt|pth|bin|ckpt|onnx)", re.ASCII)
+_ENDS = "safetensors|pt|pth|bin|ckpt|onnx|csv|tsv|parquet|npz"
+_NAME = re.compile(rf"[\w()+-][\w .()+-]{{0,99}}\.({_ENDS})", re.ASCII)
 
 
 class Uploads:
@@ -42,13 +43,13 @@ class Uploads:
             chunks: its bytes, as they come.
 
         Raises:
-            LabError: a name that is no checkpoint's, a file that is too long or for which there is no room, or another
-                one that is still on its way.
+            LabError: a name that is neither a checkpoint's nor a table's, a file that is too long or for which there is
+                no room, or another one that is still on its way.
         """
         if not _NAME.fullmatch(name):
             raise LabError(
-                f"A checkpoint is a file .safetensors, .pt, .pth, .bin, .ckpt or .onnx with a plain name; got "
-                f"{name[:60]!r}: rename it, or start the lab with its folder."
+                f"A file for the lab has a plain name that ends in {_ENDS.replace('|', ', ')}; got {name[:60]!r}: "
+                f"rename it, or start the lab with its folder."
             )
         if self._taking:
             raise LabError("Another file is on its way to the lab: try again when it has come.")

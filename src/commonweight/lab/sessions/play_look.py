@@ -27,14 +27,10 @@ def square(side: int, reach: float) -> Tensor:
 
 
 def weights(net: nn.Sequential) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """The layers of a perceptron with their sizes, and their weights (O, I) and biases."""
+    """The layers of a perceptron with their sizes, and their weights (O, I)."""
     layers = [(name, layer) for name, layer in net.named_children() if isinstance(layer, nn.Linear)]
     told = [{"name": name, "inputs": layer.in_features, "outputs": layer.out_features} for name, layer in layers]
-    arrays = {}
-    for name, layer in layers:
-        arrays[f"{name}.weight"] = layer.weight[:, : max(MOST_UNITS, 64)]
-        arrays[f"{name}.bias"] = layer.bias
-    return told, arrays
+    return told, {f"{name}.weight": layer.weight[:, : max(MOST_UNITS, 64)] for name, layer in layers}
 
 
 def plane_pictures(net: nn.Module, reach: float) -> dict[str, Tensor]:
