@@ -11,6 +11,9 @@ from typing import Any
 
 from commonweight.lab import channel
 
+PIPE_BYTES = 1 << 20
+"""Of what a worker says, read ahead."""
+
 WAITING_BYTES = 1 << 20
 """Commands that a busy worker has not read yet: more are refused."""
 
@@ -25,7 +28,7 @@ async def start_worker(folder: Path) -> Process:
     """A process that waits for commands; it may read the folder."""
     command = [sys.executable, "-m", "commonweight.lab.worker", str(folder)]
     return await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        *command, stdin=PIPE, stdout=PIPE, limit=PIPE_BYTES, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
 
 

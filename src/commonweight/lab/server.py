@@ -159,7 +159,12 @@ def serve(
     if browser:
         webbrowser.open(address)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, ws_max_size=MOST_MESSAGE, ws="websockets-sansio"
+        app,
+        log_level="warning",
+        access_log=False,
+        ws_max_size=MOST_MESSAGE,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # frames go no further than this machine: packing them would only take its time
     )
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -20,10 +20,15 @@ from commonweight.lab.sessions.play_data import MOST_SAMPLES, SETS, first_points
 from commonweight.lab.sessions.rules import RULES, make_optimizer
 from commonweight.lab.settings import changed, choice, index_of, points, real, sizes, whole
 
-CHECK_STEPS = 20
+CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 80
+"""Between two points of the curves, at first, where data are points, and where they are images."""
+
 MOST_REWOUND = 20_000
-SHOWN = 400
-"""Points of a part that are drawn."""
+SHOWN, CHECKED = 400, 400
+"""Points of a part that are drawn, and that loss and accuracy are told of."""
+
+SHOWN_IMAGES, CHECKED_IMAGES = 100, 200
+"""Images: each costs as much as many points, and training is not to wait for them."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,8 @@ class PlaySession:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
             self.epoch, self.order = epoch, torch.from_numpy(order)
         chosen = self.order[batch * self.batch :][: self.batch]
-        self.net.train()
+        if not self.net.training:
+            self.net.train()
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self.net(self.train[chosen]), self.labels[chosen])
         torch.autograd.backward(loss)
@@ -153,18 +159,22 @@ class PlaySession:
             layers, weights = look.weights(self.net)
             arrays |= weights
             values["layers"] = layers
+        grid = look.grids(self.reach) if self.reach else self.test[:0]
+        shown = slice(self.shown)
+        outputs = look.layer_outputs(self.net, torch.cat([grid, self.test[shown], self.test[self.sample, None]]))
+        seen, answers = list(outputs.values())[-2:]
         if self.data.in_shape == (2,):
-            arrays |= look.plane_pictures(self.net, self.reach)
+            arrays |= look.plane_pictures(outputs)
         elif self.data.is_image:
             arrays |= look.kernels(self.net, self.data.in_shape)
-            image = self.test[self.sample : self.sample + 1]
             arrays["image"] = self.data.x[self.data.test[self.sample]].mean(0)
-            arrays["answer"] = self.net(image).softmax(1)[0]
+            arrays["answer"] = answers[-1].softmax(0)
             values |= {"sample": self.sample, "label": int(self.test_labels[self.sample])}
-        space, share, self.axes = look.bent(self.net, self.test[:SHOWN], self.reach, self.axes)
+        seen, first = seen.flatten(1), len(grid)
+        lattice = seen[first - look.BENT : first] if first else None
+        space, values["share"], self.axes = look.bent(seen[first:-1], lattice, self.axes)
         arrays |= space
-        arrays["space_classes"] = self.test_labels[:SHOWN]
-        values["share"] = share
+        arrays["space_classes"] = self.test_labels[shown]
         if self.confusion is not None:
             arrays["confusion"] = self.confusion
         return Frame("live", self.step, values, {name: np.asarray(array) for name, array in arrays.items()})
@@ -178,6 +188,7 @@ class PlaySession:
         self.labels, self.validation_labels, self.test_labels = (data.y[part] for part in parts)
         self.reach = float(1.12 * self.train.abs().max()) if data.in_shape == (2,) else 0.0
         self.epoch, self.sample = -1, min(self.sample, len(self.test) - 1)
+        self.shown, self.checked = (SHOWN_IMAGES, CHECKED_IMAGES) if data.is_image else (SHOWN, CHECKED)
 
     @property
     def batch(self) -> int:
@@ -191,11 +202,11 @@ class PlaySession:
         structure = mlp if settings.net == "mlp" else {"width": 8}
         shape = self.data.in_shape
         self.net = nets.build(settings.net, shape, self.data.n_outputs, seed=settings.seed, structure=structure)
-        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_STEPS if self.reach else 3 * CHECK_STEPS)
+        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if self.data.is_image else CHECK_STEPS)
         self.axes = None
         self._optimise()
         with torch.no_grad():
-            self.loss = float(F.cross_entropy(self.net.eval()(self.train[:SHOWN]), self.labels[:SHOWN]))
+            self.loss = float(F.cross_entropy(self.net.eval()(self.train[: self.checked]), self.labels[: self.checked]))
         self._check()
 
     def _optimise(self) -> None:
@@ -206,7 +217,7 @@ class PlaySession:
     def _check(self) -> None:
         """Loss and accuracy on the training and the validation part, as a point of the curves."""
         self.net.eval()
-        part = slice(0, SHOWN)
+        part = slice(self.checked)
         pairs = ((self.train, self.labels), (self.validation, self.validation_labels))
         answers = [(self.net(x[part]), y[part]) for x, y in pairs]
         losses = [float(F.cross_entropy(outputs, y)) for outputs, y in answers]
