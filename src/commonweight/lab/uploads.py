@@ -19,7 +19,8 @@ MOST_KEPT = 4
 """Files at once: the oldest goes when another one comes."""
 
 PREFIX = "upload-"
-_NAME = re.compile(r"[\w()+-][\w .()+-]{0,99}\.(safetensors|pt|pth|bin|ckpt|onnx)", re.ASCII)
+NAME = re.compile(r"[A-Za-z0-9_()+-][A-Za-z0-9_ .()+-]{0,99}\.(safetensors|pt|pth|bin|ckpt|onnx)")
+"""A plain name with the end of a checkpoint."""
 
 
 class Uploads:
@@ -45,7 +46,7 @@ class Uploads:
             LabError: a name that is no checkpoint's, a file that is too long or for which there is no room, or another
                 one that is still on its way.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise LabError(
                 f"A checkpoint is a file .safetensors, .pt, .pth, .bin, .ckpt or .onnx with a plain name; got "
                 f"{name[:60]!r}: rename it, or start the lab with its folder."

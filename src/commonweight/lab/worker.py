@@ -32,8 +32,8 @@ PIPE_BYTES = 1 << 20
 """Of the pipe to the server, where that can be said: some frames, so that no step waits for one to be taken."""
 
 MOST_STEPS_AT_ONCE = 1000
-NEEDED = ("commonweight.lab.sessions.play", "commonweight.lab.sessions.share", "sklearn.datasets", "torch._dynamo")
-"""What the first views load, and what torch loads for its first optimiser."""
+NEEDED = ("commonweight.lab.sessions.play", "torch._dynamo", "sklearn.datasets", "commonweight.lab.sessions.share")
+"""What the first views load, and what torch loads for its first optimiser: loaded while there is nothing else to do."""
 
 
 class Worker:
@@ -52,7 +52,11 @@ class Worker:
 
     def serve(self, commands: "queue.Queue[bytes | None]") -> None:
         """Until the commands end (None). How things stand is shown once for all commands that wait."""
+        needed = list(NEEDED)
         while True:
+            if needed and not self.running and commands.empty():
+                import_module(needed.pop(0))
+                continue
             try:
                 rest = self.pace.rest(time.perf_counter())
                 command = commands.get(block=not self.running or rest > 0, timeout=rest if self.running else None)
@@ -142,9 +146,9 @@ class Worker:
 
 def _unread(output: BinaryIO) -> bool:
     """Whether the server has yet to take what was written: then training goes on without another frame."""
-    if sys.platform == "linux":
-        return fcntl.ioctl(output, termios.FIONREAD, bytes(4)) != bytes(4)
-    return False
+    if sys.platform != "linux":
+        return False
+    return fcntl.ioctl(output, termios.FIONREAD, bytes(4)) != bytes(4)
 
 
 def _number(asked: Mapping[str, Any], name: str, low: float, high: float) -> float:
@@ -163,8 +167,6 @@ def main() -> None:
         fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     import torch
 
-    for name in NEEDED:  # before a view is opened, so that it opens at once
-        import_module(name)
     torch.set_num_threads(1)
     commands: queue.Queue[bytes | None] = queue.Queue()
 

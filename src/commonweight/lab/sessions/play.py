@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from commonweight import nets
 from commonweight.errors import LabError
@@ -210,8 +212,14 @@ class PlaySession:
         self._check()
 
     def _optimise(self) -> None:
+        """An update rule of the present settings, from its start."""
+        self.__dict__.pop("optimizer", None)
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """Made for the first step and not before: torch takes a second to load what it needs for it."""
         settings = self.settings
-        self.optimizer = make_optimizer(self.net, settings.rule, settings.rate, settings.decay)
+        return make_optimizer(self.net, settings.rule, settings.rate, settings.decay)
 
     @torch.no_grad()
     def _check(self) -> None:
