@@ -44,7 +44,7 @@ sanitize: .venv/developed
 	  -C cmake.define.SANITIZE=ON -C cmake.build-type=RelWithDebInfo -C build-dir=build/sanitizing .
 	KERNELS_TO_TEST=$$(ls build/sanitize/commonweight/kernels/_native*.so) PYTHONPATH=tests ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so):$$($(CXX) -print-file-name=libstdc++.so.6) \
-	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_kmeans.py
+	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_kmeans.py tests/test_compiled_steps.py
 
 docs: .venv/developed
 	$(BIN)/python -m typer commonweight.cli utils docs --name commonweight --output docs/cli.md
@@ -56,10 +56,12 @@ bench: .venv/developed
 claims: .venv/developed
 	$(BIN)/commonweight claims
 
-# The table of every family of networks beside its peer, docs/networks.md: about an hour on two cores.
+# The table of every family of networks beside its peer, docs/networks.md. It takes an hour or more on two cores, keeps
+# each training as soon as it is done, and goes on there when it was interrupted. `make networks FILES="som rbf"` renews
+# the rows of some files of benchmarks/families.
 networks: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
-	$(BIN)/python benchmarks/networks.py
+	$(BIN)/python benchmarks/networks.py $(FILES)
 
 # How often the diagnosis is right, beside other tools, docs/diagnosis.md: about 20 minutes on one core.
 diagnosis: .venv/developed

@@ -9,7 +9,7 @@ Against   MiniSom 2.3.6, 10 passes of its `train` in the order of the samples, l
           the quantisation error must be ours. Of the torch libraries that install here it is the fastest: on digits,
           ksom 0.10.0 takes 4.4 s of the processor and torchsom 1.3.1 2.7 s, over 80 times ours.
 Targets   A quantisation error of at most the peer's, MiniSom's time at least 20 times ours, and less time than
-          fastersom; the topographic error stands beside. All is asserted but the topographic error.
+          fastersom; the topographic error stands beside. The file says PASS or FAIL for each pair of rows.
 How       Seconds of the processor on one thread (other work on the machine then counts for little), median of the
           turns with their range, contenders in turns after a warm-up. Both errors of all maps are taken by the same
           code, in float64.
@@ -44,7 +44,7 @@ from commonweight.nets.som_learning import learn_online, principal_start, shrink
 
 PASSES, RATE, FEW = 10, 0.5, 500
 SIDES = {"digits": 20, "mnist-5k": 50}
-HEAD = "| map | processor seconds | times ours | quantisation error | topographic error |"
+HEAD = "| map | processor seconds | times ours | quantisation error | topographic error | target |"
 
 
 @dataclass
@@ -126,7 +126,7 @@ def seconds(contender: Contender) -> tuple[float, Tensor]:
 
 
 def compare(x: Tensor, side: int, pair: list[Contender], least: float, turns: int) -> list[str]:
-    """Rows of ours and a peer's; refuses a quantisation error above the peer's or too little gained."""
+    """Rows of ours and a peer's; ours says whether its error is at most the peer's and its time `least` times less."""
     found: list[list[float]] = [[], []]
     weights = [seconds(contender)[1] for contender in pair]
     for _ in range(turns):
@@ -138,14 +138,16 @@ def compare(x: Tensor, side: int, pair: list[Contender], least: float, turns: in
         weights[1] = as_minisom(x, side, sigma, PASSES * len(x))
     found_errors = [errors(weight, x, side) for weight in weights]
     ratio = median(found[1]) / median(found[0])
+    met = found_errors[0][0] <= found_errors[1][0] * 1.001 and ratio >= least
+    told = [f"{least:g} times: {'**PASS**' if met else '**FAIL**'}" if least else "equal error", ""]
     rows = []
-    for contender, taken, (quantisation, topographic) in zip(pair, found, found_errors, strict=True):
+    for contender, taken, (quantisation, topographic), target in zip(pair, found, found_errors, told, strict=True):
         shown = f"{median(taken):.3g} ({min(taken):.3g} to {max(taken):.3g})"
         cells = [contender.name, shown, f"{median(taken) / median(found[0]):.1f}"]
-        rows.append("| " + " | ".join([*cells, f"{quantisation:.4f}", f"{topographic:.3f}"]) + " |")
+        rows.append("| " + " | ".join([*cells, f"{quantisation:.4f}", f"{topographic:.3f}", target]) + " |")
         print(rows[-1], flush=True)
-    if found_errors[0][0] > found_errors[1][0] * 1.001 or ratio < least:
-        raise SystemExit(f"{pair[0].name} against {pair[1].name}: {ratio:.2f} times, errors {found_errors}")
+    if not least and not met:
+        raise SystemExit(f"{pair[0].name} and {pair[1].name} are to come to the same map: errors {found_errors}")
     return rows
 
 
@@ -179,10 +181,11 @@ def main() -> None:
             f"# Self-organising maps: time and errors, {side}×{side} units on {name}",
             "",
             f"{setting()}; {turns} turns; written by `python benchmarks/som.py --data {name} --turns {turns}`. Each "
-            "row of commonweight is compared with the row below it.",
+            "row of commonweight is compared with the row below it; its target is the peer's time "
+            "divided by its own, at the same quantisation error or a lower one.",
             "",
             HEAD,
-            "| --- " + "| ---: " * 4 + "|",
+            "| --- " + "| ---: " * 4 + "| --- |",
             *rows,
             "",
             "Seconds of the processor, one thread: median (least to most)."

@@ -51,7 +51,7 @@ def learn(rule: str, seed: int) -> tuple[float, Start, list[float]]:
     digits = data.load("digits", seed=seed)
     x, y = digits.normalisation.apply(digits.x[digits.train]), digits.y[digits.train]
     net, generator = begin(rule, x, y, seed), Generator().manual_seed(seed)
-    start = check_start(net, x[:200], y[:200])
+    start = check_start(net, (x[:200], y[:200]))
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE)
     losses = []
     for _ in range(EPOCHS):

@@ -206,6 +206,14 @@ def test_an_interrupted_run_says_how_it_goes_on(say, monkeypatch):
     assert "Interrupted; the run goes on with `commonweight train --resume RUN`" in err
 
 
+def test_a_goal_that_is_not_reached_is_told_and_the_run_is_kept(say, tmp_path):
+    code, out, err = say("train", "iris", "--goal", "accuracy>=0.999", "--epochs", 1, "--out", "mine")
+    assert code == 2
+    assert "The goal accuracy>=0.999 was not reached; the run is kept: train longer with --epochs" in err
+    assert "tested once on 22" in out
+    assert (tmp_path / "mine" / "report.html").is_file()
+
+
 def test_a_full_disk_is_one_sentence(say, monkeypatch):
     def full(**given):
         raise OSError(28, "No space left on device")

@@ -82,11 +82,29 @@ def test_other_depths_are_refused(tmp_path, values):
         images.read_image(tmp_path / "a.tif", 1)
 
 
-def test_mixed_sizes_name_both_files(tmp_path):
+def test_mixed_sizes_are_brought_to_the_most_usual_one(tmp_path):
     folder = faces(tmp_path)
-    Image.fromarray(GREY[:5]).save(folder / "bob" / "3.png")
-    with pytest.raises(DataError, match=r"bob/3.png' is 5 x 5 pixels .* but '.*ann/0.png' is 5 x 6"):
-        data.load(folder)
+    twice = Image.fromarray(np.kron(GREY, np.ones((2, 2), np.uint8)))
+    twice.save(folder / "bob" / "3.png")
+    loaded = data.load(folder)
+    assert loaded.in_shape == (1, 6, 5)
+    assert loaded.notes == ("pictures of 5 x 6 and 10 x 12 are scaled to 5 x 6 pixels (width x height)",)
+    expected = np.asarray(twice.resize((5, 6), Image.Resampling.BILINEAR)) / np.float32(255)
+    np.testing.assert_array_equal(loaded.x[9, 0], expected)
+    np.testing.assert_array_equal(loaded.x[8, 0], np.roll(GREY, 2) / np.float32(255))
+    Image.fromarray(GREY[:5]).save(folder / "ann" / "3.png")
+    assert data.load(folder).notes == ("pictures of 3 sizes are scaled to 5 x 6 pixels (width x height)",)
+
+
+def test_large_pictures_are_scaled_down(tmp_path):
+    folder = faces(tmp_path)
+    values = np.linspace(0, 65_535, 256 * 300).reshape(300, 256).astype(np.uint16)
+    for path in folder.glob("*/*.png"):
+        Image.fromarray(values).save(path)
+    loaded = data.load(folder)
+    assert loaded.in_shape == (1, 96, 82)
+    assert abs(float(loaded.x[0].mean()) - 0.5) < 1e-3
+    assert "pictures of 256 x 300 are scaled to 82 x 96 pixels" in loaded.notes[0]
 
 
 def test_every_cut_is_noticed(tmp_path):

@@ -50,10 +50,28 @@ def test_a_picture_is_read_as_it_was_in_training(picture, tmp_path):
     assert torch.equal(x[0], loaded.x[0])
 
 
+def test_a_folder_stands_for_its_pictures(picture, tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.PNG").write_bytes(picture.read_bytes())
+    (tmp_path / "more" / "notes.txt").write_text("no picture")
+    names, x = data.read_inputs([tmp_path], like=(1, 8, 8))
+    assert names == [str(picture), str(tmp_path / "more" / "b.PNG")]
+    assert x.shape == (2, 1, 8, 8)
+    picture.unlink()
+    (tmp_path / "more" / "b.PNG").unlink()
+    with pytest.raises(DataError, match=r"is a folder without pictures \(.bmp"):
+        data.read_inputs([tmp_path], like=(1, 8, 8))
+
+
+def test_a_picture_of_another_size_is_scaled(picture):
+    _, x = data.read_inputs([picture], like=(1, 4, 4))
+    scaled = Image.fromarray(GREY).resize((4, 4), Image.Resampling.BILINEAR)
+    assert torch.equal(x[0, 0], torch.from_numpy(np.asarray(scaled) / np.float32(255)))
+
+
 @pytest.mark.parametrize(
     ("like", "sentence"),
     [
-        ((1, 28, 28), r"a.png' is 8 x 8 pixels \(width x height\), but the network takes 28 x 28; scale or crop it"),
         ((2, 8, 8), "takes images of 2 channels, but pictures have 1 or 3"),
         ((4,), r"a.png' is no table, but the network takes rows of 4 numbers; give .csv"),
     ],

@@ -148,13 +148,15 @@ GOOD = "x,y,kind\n" + ROWS
         ("a\n1\n2\n", "has only the column 'a'; expected features and a target"),
         (",b\n1,2\n", "has no name for column 1; name it, or remove it if it only counts rows"),
         ("a,b,a\n1,2,3\n", "has the column 'a' more than once"),
-        (GOOD.replace("\n3,", "\nred,"), r"text in column 'x' \(line 5: 'red'\), but features must be numbers; remove"),
-        ("u,v,y\n" + "a,b,1\n" * 20, r"text in columns 'u', 'v' \(line 2: 'a'\)"),
         (
-            GOOD.replace("\n3,", "\n?,"),
-            "'.*table.csv' holds nan in line 5, column 'x', expected a finite float32 number",
+            GOOD.replace("\n3,", "\nred,"),
+            r"text in column 'x' \(line 5: 'red'\), where the others are numbers; write a",
         ),
-        (GOOD.replace("\n3,", "\n,"), "holds nan in line 5, column 'x'"),
+        (
+            "u,v,y\n" + "".join(f"a{n},,{n}\n" for n in range(20)),
+            "'v' is left out: it is empty; add columns of numbers",
+        ),
+        (GOOD.replace("x,y", "x,x is missing").replace("\n3,", "\n,"), "as a feature made of another one is called"),
         (GOOD.replace("\n3,", "\ninf,"), "holds inf in line 5, column 'x'"),
         (GOOD.replace("\n3,", "\n1e39,"), "holds inf in line 5, column 'x'"),
         (GOOD.replace("0.75,yes", "0.75,NA"), "has no target in line 5, column 'kind'; fill in the class or remove"),
@@ -225,13 +227,13 @@ def test_a_long_text_in_many_rows_is_held_once(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
-        ({"x": [1.0, None] * 6, "y": [0, 1] * 6}, r"holds nan in sample 1 \(counted from 0\), column 'x'"),
+        ({"x": [1.0, math.inf] * 6, "y": [0, 1] * 6}, r"holds inf in sample 1 \(counted from 0\), column 'x'"),
         ({"x": [1.0] * 12, "y": ["a", None] * 6}, r"has no target in sample 1 \(counted from 0\), column 'y'"),
         ({"x": [1.0] * 12, "y": ["a", " "] * 6}, "has no target in sample 1"),
-        ({"x": ["a"] * 12, "y": [0, 1] * 6}, r"text in column 'x' \(sample 0 \(counted from 0\): 'a'\)"),
+        ({"x": [f"a{n}" for n in range(12)], "y": [0, 1] * 6}, "column 'x' is left out: it holds 12 different texts"),
         ({"x": [None] * 12, "y": [0, 1] * 6}, "has the column 'x' of type null, expected numbers or text"),
         ({"x": [[1]] * 12, "y": [0, 1] * 6}, "has the column 'x' of type list<.*>, expected numbers or text"),
-        ({"x": pyarrow.array([None] * 12, pyarrow.string()), "y": [0, 1] * 6}, "holds nan in sample 0"),
+        ({"x": pyarrow.array([None] * 12, pyarrow.string()), "y": [0, 1] * 6}, "column 'x' is left out: it is empty"),
         ({"x": pyarrow.array([], pyarrow.float32())}, "has no rows of data"),
     ],
 )

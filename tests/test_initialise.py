@@ -280,7 +280,7 @@ def test_frozen_weights_are_left_alone():
 def test_lawful_starts_have_no_fault(rule, batch):
     net = tanh_net()
     initialise(net, rule, *batch, loss=F.cross_entropy)
-    start = check_start(net, *batch)
+    start = check_start(net, batch)
     assert start.findings == ()
     assert [layer.name for layer in start.layers] == [
         "hidden1", "hidden1_state", "hidden2", "hidden2_state", "output",
@@ -300,7 +300,7 @@ def test_lawful_starts_have_no_fault(rule, batch):
 def test_starts_that_break_a_condition_are_named(rule, faults, batch):
     net = tanh_net()
     initialise(net, rule, batch[0])
-    start = check_start(net, *batch)
+    start = check_start(net, batch)
     assert {fault for layer in start.layers for fault in layer.faults()} == faults
     assert len(start.findings) == len(faults)
     assert all(sentence in str(start) for sentence in start.findings)
@@ -311,7 +311,7 @@ def test_what_is_measured_is_what_torch_says(batch):
     net = nets.build("mlp", (1, 8, 8), 10, structure={"hidden": (20,), "activation": "sigmoid"})
     with torch.no_grad():
         net[1].weight.mul_(20)
-    rows = {layer.name: layer for layer in check_start(net, x, y).layers}
+    rows = {layer.name: layer for layer in check_start(net, (x, y)).layers}
     hidden = net[1](x.flatten(1)).detach()
     state = torch.sigmoid(hidden)
     F.cross_entropy(net(x), y).backward()
@@ -329,7 +329,7 @@ def test_dead_relus_are_seen_and_the_net_is_left_as_it_is(batch):
         net[2].bias.fill_(-100)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     random = torch.random.get_rng_state()
-    start = check_start(net, *batch)
+    start = check_start(net, batch)
     assert {layer.name for layer in start.layers if "all zero" in layer.faults()} == {"3"}
     assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
@@ -345,7 +345,7 @@ def test_activations_that_are_no_modules_and_recurrent_ones_are_seen(batch):
     assert [layer.kind for layer in rows if "saturated" in layer.faults()] == ["TwoUses"]
     for cell in ("elman", "lstm"):
         net = nets.build(cell, (1, 8, 8), 10)
-        assert not check_start(net, *batch).findings
+        assert not check_start(net, batch).findings
         with torch.no_grad():
             for parameter in net.cell.parameters():
                 parameter.fill_(3.0)
@@ -355,8 +355,8 @@ def test_activations_that_are_no_modules_and_recurrent_ones_are_seen(batch):
 def test_losses_of_every_kind_are_taken(batch):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     values = torch.zeros(300, 3)
-    by_mean_square = check_start(net, batch[0], values).layers[0].gradient
-    assert by_mean_square == check_start(net, batch[0], values, loss=F.mse_loss).layers[0].gradient
+    by_mean_square = check_start(net, (batch[0], values)).layers[0].gradient
+    assert by_mean_square == check_start(net, (batch[0], values), loss=F.mse_loss).layers[0].gradient
     by_sum = check_start(net, batch[0]).layers[0].gradient
     assert by_sum == pytest.approx(900 * by_mean_square, rel=1e-4)
 
@@ -364,14 +364,14 @@ def test_losses_of_every_kind_are_taken(batch):
 @pytest.mark.parametrize("net", ["mlp", "cnn", "lenet5", "lenet1989", "lstm", "gru", "resnet20", "fully_convolutional"])
 def test_nets_of_the_catalogue_can_learn_from_where_they_start(net, batch):
     model = nets.build(net, (1, 8, 8), 10).train()
-    assert check_start(model, *batch, loss=getattr(model, "loss", None)).findings == ()
+    assert check_start(model, batch, loss=getattr(model, "loss", None)).findings == ()
 
 
 @pytest.mark.parametrize("kind", [nn.ReLU6, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.ELU, nn.Softplus, nn.Hardtanh])
 def test_activations_without_two_ends_do_not_saturate(kind, batch):
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), kind(), nn.Linear(32, 10))
     initialise(net, "lsuv", batch[0])
-    start = check_start(net, *batch)
+    start = check_start(net, batch)
     assert start.findings == ()
     assert [(layer.name, layer.saturated) for layer in start.layers] == [("1", None), ("2", None), ("3", None)]
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from commonweight.errors import FileError, LabError
 from commonweight.lab import uploads
-from commonweight.lab.sessions import audit_files, open_session
+from commonweight.lab.sessions import auditing, folder_files, open_session
 from commonweight.lab.uploads import Uploads
 from commonweight.verdicts import audit
 
@@ -44,26 +44,30 @@ def test_the_checkpoints_of_a_folder_are_listed(session):
 
 
 def test_a_long_list_ends_with_a_word_about_it(folder, monkeypatch):
-    monkeypatch.setattr(audit_files, "MOST_FILES", 1)
-    assert audit_files.checkpoints_in(folder)[1] is False
-    monkeypatch.setattr(audit_files, "MOST_ENTRIES", 0)
-    assert audit_files.checkpoints_in(folder) == ([], False)
+    monkeypatch.setattr(folder_files, "MOST_FILES", 1)
+    assert auditing.checkpoints_in(folder)[1] is False
+    monkeypatch.setattr(folder_files, "MOST_ENTRIES", 0)
+    assert auditing.checkpoints_in(folder) == ([], False)
 
 
 def test_links_are_not_followed_and_a_missing_folder_is_empty(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     save_file({"w": WEIGHT}, elsewhere / "other.safetensors")
     (folder / "link").symlink_to(elsewhere)
-    assert not [name for name in audit_files.checkpoints_in(folder)[0] if "other" in name]
-    assert audit_files.checkpoints_in(folder / "nowhere") == ([], True)
+    assert not [name for name in auditing.checkpoints_in(folder)[0] if "other" in name]
+    assert auditing.checkpoints_in(folder / "nowhere") == ([], True)
     with pytest.raises(FileError, match="does not lie in its folder"):
-        audit_files.checkpoint_at(folder, "link/other.safetensors")
+        folder_files.path_in(folder, "link/other.safetensors")
 
 
 def test_what_is_told_is_the_audit(session, folder):
     session.change({"file": "runs/model", "suggest": "yes"})
     told, found = session.facts()["audit"], audit(folder / "runs" / "model", suggest=True)
-    assert told["problems"] == found.to_json()["problems"]
+    for problem, entry in zip(found.problems, told["problems"], strict=True):
+        assert (entry["code"], entry["message"]["en"]) == (problem.code, problem.message)
+        assert entry["remedy"]["en"] == problem.remedy
+        assert "由 config.json" in entry["message"]["zh-Hans"]
+        assert "如果它們是一個權重" in entry["remedy"]["zh-Hant"]
     assert told["bytes"], told["bytes_if_tied"] == (found.bytes, found.bytes_if_tied)
     assert [group["verdict"] for group in told["groups"]] == ["diverged"]
     assert told["groups"][0]["intent"] == found.groups[0].intent
@@ -152,7 +156,7 @@ def test_an_upload_is_alone_in_its_folder_and_the_oldest_goes(kept, monkeypatch)
 
 @pytest.mark.parametrize("name", ["", "x.txt", "../x.pt", "a/b.pt", ".pt", "x\n.pt", "x" * 101 + ".pt", "..\\x.pt"])
 def test_a_name_that_is_no_checkpoints(kept, name):
-    with pytest.raises(LabError, match=r"A checkpoint is a file \.safetensors"):
+    with pytest.raises(LabError, match="A file for the lab has a plain name that ends in safetensors"):
         _take(kept, name, b"1")
 
 
@@ -198,7 +202,7 @@ def test_a_page_uploads_and_audits(folder, tmp_path_factory):
         answer = client.post(f"/{TOKEN}/uploads?name=tied.safetensors", content=body, headers=headers)
         subject = answer.json()["subject"]
         refused = client.post(f"/{TOKEN}/uploads?name=tied.exe", content=body, headers=headers)
-        assert (refused.status_code, "A checkpoint is a file" in refused.json()["text"]) == (400, True)
+        assert (refused.status_code, "A file for the lab" in refused.json()["text"]) == (400, True)
         strange = client.post(f"/{TOKEN}/uploads?name=a.pt", content=b"", headers={**headers, "origin": "http://evil"})
         assert strange.status_code == 403
         with page(client) as one:

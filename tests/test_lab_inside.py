@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -129,3 +130,16 @@ def test_what_is_no_drawing(session, drawing):
     with pytest.raises(LabError, match="A drawing is the letter d and 196 hexadecimal digits"):
         session.change({"drawing": drawing})
     assert session.settings.drawing == ""
+
+
+def test_what_is_looked_at_is_a_setting(session, tmp_path):
+    session.advance()
+    session.act("sample", {"sample": 9})
+    session.act("choose", {"stage": 2, "map": 7, "row": 3, "column": 1})
+    assert session.step == 1
+    other = open_session("inside", tmp_path)
+    other.change(asdict(session.settings))
+    other.advance()
+    assert other.live().encode() == session.live().encode()
+    session.change({"stage": 3, "map": 9, "row": 6})
+    assert session.live().values["chosen"] == [3, 9, 0, 0]

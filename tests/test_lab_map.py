@@ -3,12 +3,13 @@
 import contextlib
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
-from commonweight.errors import LabError
+from commonweight.errors import LabError, NetError
 from commonweight.lab.sessions import open_session
 
 SMALL = {"data": "iris", "rows": 4, "columns": 5, "radius": 2, "passes": 6}
@@ -22,9 +23,12 @@ def session(tmp_path):
 
 
 @pytest.mark.parametrize("learning", ["batch", "online"])
-@pytest.mark.parametrize(("start", "grid"), [("random", "hexagons"), ("components", "squares")])
-def test_the_code_takes_the_same_steps(session, learning, start, grid):
-    session.change({"learning": learning, "start": start, "grid": grid, "seed": 3})
+@pytest.mark.parametrize(
+    ("start", "grid", "edges"),
+    [("random", "hexagons", "planar"), ("components", "squares", "torus"), ("random", "hexagons", "torus")],
+)
+def test_the_code_takes_the_same_steps(session, learning, start, grid, edges):
+    session.change({"learning": learning, "start": start, "grid": grid, "edges": edges, "seed": 3})
     for _ in range(5):
         session.advance()
     said = io.StringIO()
@@ -134,3 +138,32 @@ def test_another_map_begins_anew_and_choices_stay_inside(session):
     session.advance()
     session.act("restart", {})
     assert session.step == 0
+
+
+def test_a_torus_joins_the_edges(session):
+    """Of 4 × 5 squares 31 pairs lie side by side on a plane, and 40 on a torus, 2 for each of the 20 units."""
+    session.change({"grid": "squares"})
+    assert len(session.structure().arrays["edges"]) == 4 * 4 + 3 * 5
+    session.change({"edges": "torus"})
+    edges = {tuple(edge) for edge in session.structure().arrays["edges"].tolist()}
+    assert len(edges) == 40
+    assert {(0, 4), (0, 15)} <= edges
+    session.change({"grid": "hexagons"})
+    assert len(session.structure().arrays["edges"]) == 60
+    with pytest.raises(NetError, match="Hexagons close to a torus in an even number of rows; got 5"):
+        session.change({"rows": 5})
+    assert session.settings.rows == 4
+
+
+def test_what_is_looked_at_is_a_setting(session, tmp_path):
+    session.advance()
+    session.act("unit", {"unit": 7})
+    session.act("sample", {"sample": 3})
+    session.act("feature", {"feature": 1})
+    assert session.step == 1
+    other = open_session("map", tmp_path)
+    other.change(asdict(session.settings))
+    other.advance()
+    assert other.live().encode() == session.live().encode()
+    session.change({"data": "moons", "rows": 2, "columns": 2, "unit": 99})
+    assert [session.live().values[name] for name in ("unit", "sample")] == [3, 0]

@@ -66,6 +66,7 @@ def test_a_message_that_is_too_long_is_refused():
 class Some:
     kind: str = choice("a", ("a", "b"))
     kernel: int = whole(5, 3, 7, step=2)
+    dropout: float = real(0.0, 0.0, 0.9, step=0.1)
     rate: float = real(0.1, 0.0, 1.0)
     hidden: tuple = sizes((4,), 1, 8, 3)
     drawn: tuple = points(2)
@@ -82,11 +83,12 @@ def test_settings_are_changed_and_described():
     ("given_", "sentence"),
     [
         ([], r"Settings are an object with a value for each name; got \[\]"),
-        ({"size": 1}, "There is no setting 'size' here: there are kind, kernel, rate, hidden, drawn, name"),
+        ({"size": 1}, "There is no setting 'size' here: there are kind, kernel, dropout, rate, hidden, drawn, name"),
         ({"kind": "c"}, "kind is one of a, b; got 'c'"),
         ({"kernel": 4}, "kernel is a whole number from 3 to 7 in steps of 2; got 4"),
         ({"kernel": True}, "kernel is a whole number"),
         ({"rate": float("nan")}, "rate is a number from 0.0 to 1.0; got nan"),
+        ({"dropout": 1}, "dropout is a number from 0.0 to 0.9; got 1"),
         ({"hidden": [9]}, "hidden is at most 3 whole numbers from 1 to 8; got"),
         ({"hidden": [1, 1, 1, 1]}, "hidden is at most 3 whole numbers"),
         ({"drawn": [[0, 3, 1]]}, "drawn is at most 2 points"),
@@ -173,6 +175,10 @@ def test_what_the_lab_opens_with(tmp_path):
     assert opening(model / "config.json") == (model, "#audit?file=config.json")
     assert opening(None)[1] == ""
     (tmp_path / "own.csv").touch()
-    assert opening(tmp_path / "own.csv") == (tmp_path, "#play?subject=own.csv")
-    with pytest.raises(LabError, match=r"nowhere is neither a run folder, a folder of runs, data .*, nor a checkpoint"):
+    assert opening(tmp_path / "own.csv") == (tmp_path, "#play?data=own&file=own.csv")
+    for name in ("cats", "dogs"):
+        (tmp_path / "my pictures" / name).mkdir(parents=True)
+        (tmp_path / "my pictures" / name / "1.png").touch()
+    assert opening(tmp_path / "my pictures") == (tmp_path, "#play?data=own&file=my%20pictures")
+    with pytest.raises(LabError, match=r"nowhere is neither a run folder, .* table .*, nor a checkpoint"):
         opening(tmp_path / "nowhere")

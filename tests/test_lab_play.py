@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from commonweight.errors import DataError, LabError
+from commonweight.errors import DataError, FileError, LabError
 from commonweight.lab.sessions import open_session
 from commonweight.lab.sessions.play_look import BOUNDARY, PICTURE, square
 
@@ -22,7 +23,9 @@ def session(tmp_path):
     "given",
     [
         {},
-        {"data": "xor", "rule": "nesterov", "decay": 0.01, "hidden": [3], "activation": "relu"},
+        {"data": "xor", "rule": "nesterov", "l2": 0.01, "hidden": [3], "activation": "relu"},
+        {"data": "moons", "l1": 0.003, "l2": 0.001, "dropout": 0.3, "batch_norm": "yes", "seed": 3},
+        {"data": "digits", "net": "cnn", "dropout": 0.5, "batch_norm": "no"},
         {"data": "circles", "rule": "rmsprop", "hidden": []},
         {"data": "painted", "rule": "sgd", "rate": 0.5},
         {"data": "digits", "net": "cnn", "rule": "momentum", "batch": 100},
@@ -86,7 +89,7 @@ def test_rewinding_leads_to_the_same_weights(session):
 
 def test_what_goes_on_and_what_begins_anew(session):
     session.advance()
-    session.change({"rate": 0.5, "rule": "sgd", "batch": 8, "decay": 0.1})
+    session.change({"rate": 0.5, "rule": "sgd", "batch": 8, "l1": 0.1, "l2": 0.1, "sample": 3})
     assert session.step == 1
     session.change({"hidden": [4]})
     assert session.step == 0
@@ -109,7 +112,7 @@ def test_settings_that_cannot_be_learned_change_nothing(session):
 
 
 def test_a_loss_that_is_no_number_is_said(session):
-    session.change({"rule": "sgd", "rate": 10.0, "activation": "relu", "decay": 1.0})
+    session.change({"rule": "sgd", "rate": 10.0, "activation": "relu", "l2": 1.0})
     with pytest.raises(LabError, match=r"The loss became .* lower the learning rate"):
         train(session, 500)
 
@@ -119,15 +122,102 @@ def train(session, steps):
         session.advance()
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_the_penalty_is_added_to_the_gradient_of_weights_and_not_of_biases(session):
+    """The first step of gradient descent, by hand: θ - rate (∂loss/∂θ + λ₁ sign θ + λ₂ θ)."""
+    plain, rate = open_session("play", session.folder), 0.25
+    for one in (plain, session):
+        one.change({"rule": "sgd", "rate": rate})
+    session.change({"l1": 0.5, "l2": 0.125})
+    first = session.net.hidden1.weight.detach().clone()
+    for one in (plain, session):
+        one.advance()
+    pulled = plain.net.hidden1.weight - rate * (0.5 * first.sign() + 0.125 * first)
+    assert torch.allclose(session.net.hidden1.weight, pulled, atol=1e-6)
+    assert torch.equal(session.net.hidden1.bias, plain.net.hidden1.bias)
+
+
+def test_dropout_and_batch_normalisation_are_parts_of_the_net(session):
+    session.change({"dropout": 0.5, "batch_norm": "yes"})
+    assert [name for name, _ in session.net.named_children()][2:6] == [
+        "hidden1_norm", "hidden1_state", "hidden1_dropout", "hidden2",
+    ]  # fmt: skip
+    train(session, 7)
+    weights = [weight.detach().clone() for weight in session.net.parameters()]
+    torch.rand(3)  # what dropout takes out does not depend on what else is drawn
+    session.act("rewind", {"step": 7})
+    assert all(torch.equal(a, b) for a, b in zip(weights, session.net.parameters(), strict=True))
+    assert session.live().arrays["hidden1.picture"].shape == (8, PICTURE**2)
+    with pytest.raises(LabError, match="needs 2 samples in a batch at least; got 1"):
+        session.change({"batch": 1})
+    session.change({"batch_norm": "no", "batch": 1})
+
+
+def test_a_convolutional_net_gives_way_where_there_is_no_image(session):
+    session.change({"data": "digits", "net": "cnn", "sample": 200})
+    assert session.live().values["sample"] == 200
+    session.change({"data": "moons"})
+    assert session.settings.net == "mlp"
+    assert session.settings.sample == len(session.test) - 1
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder with a table and a folder of pictures of two classes."""
     rows = ["a,b,c,kind", *(f"{k % 7},{k % 5},{k % 3},{'xy'[k % 2]}" for k in range(60))]
     (tmp_path / "own.csv").write_text("\n".join(rows) + "\n")
-    session = open_session("play", tmp_path, "own.csv")
+    for name, level in (("dark", 40), ("bright", 210)):
+        (tmp_path / "deep" / "pictures" / name).mkdir(parents=True)
+        for k in range(12):
+            picture = Image.new("L", (9, 8), level + k)
+            picture.save(tmp_path / "deep" / "pictures" / name / f"{k}.png")
+    return tmp_path
+
+
+def test_a_table_of_ones_own(own):
+    session = open_session("play", own)
+    session.change({"data": "own", "file": "own.csv"})
     session.advance()
-    assert session.facts()["kind"] == "table"
+    facts = session.facts()
+    assert (facts["kind"], set(facts["files"])) == ("table", {"own.csv", "deep/pictures"})
     assert session.live().arrays["confusion"].shape == (2, 2)
-    with pytest.raises(LabError, match=r"'\.\./own\.csv' is not in the folder"):
-        open_session("play", tmp_path / "sub", "../own.csv")
-    (tmp_path / "values.csv").write_text("a,b\n" + "".join(f"{k},{k / 7}\n" for k in range(40)))
-    with pytest.raises(LabError, match="has values to predict"):
-        open_session("play", tmp_path, "values.csv")
+    (own / "values.csv").write_text("a,b\n" + "".join(f"{k},{k / 7}\n" for k in range(40)))
+    for file, error, sentence in [
+        ("values.csv", LabError, "has values to predict"),
+        ("none.csv", LabError, "There is no file or folder 'none.csv'"),
+        ("../own.csv", FileError, "does not lie in its folder"),
+    ]:
+        with pytest.raises(error, match=sentence):
+            session.change({"file": file})
+        assert session.settings.file == "own.csv"
+
+
+@pytest.mark.parametrize("net", ["mlp", "cnn"])
+def test_a_folder_of_pictures_of_ones_own(own, net):
+    session = open_session("play", own)
+    session.change({"data": "own", "file": "deep/pictures", "net": net, "sample": 1})
+    train(session, 60)
+    facts = session.facts()
+    assert (facts["kind"], facts["in_shape"], facts["classes"]) == ("image", [1, 8, 9], ["bright", "dark"])
+    assert session.live().arrays["image"].shape == (8, 9)
+    assert session.scores[2] == 1.0
+    said = io.StringIO()
+    with torch.random.fork_rng(), contextlib.redirect_stdout(said):
+        exec(compile(session.code(), "shown", "exec"), {})
+    assert f"loss of the last batch: {session.loss:.6f}" in said.getvalue()
+
+
+def test_the_first_of_ones_own_is_taken_and_none_is_said(own, tmp_path_factory):
+    session = open_session("play", own)
+    session.change({"data": "own"})
+    assert session.settings.file in {"own.csv", "deep/pictures"}
+    empty = open_session("play", tmp_path_factory.mktemp("empty"))
+    with pytest.raises(LabError, match=r"empty.* holds no table and no folder of pictures"):
+        empty.change({"data": "own"})
+    assert empty.settings.data == "spirals"
+
+
+def test_a_subject_is_an_upload(own):
+    session = open_session("play", own / "deep", "upload-0123")
+    assert (session.settings.data, session.settings.file) == ("own", "pictures")
+    with pytest.raises(LabError, match=r"opened for a file that was uploaded, or for nothing; got 'own\.csv'"):
+        open_session("play", own, "own.csv")

@@ -1,16 +1,20 @@
 """The session of shared weights: gradients are sums over users, the twin starts equal, the shown code is true."""
 
 import contextlib
+import copy
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
+from commonweight import data
 from commonweight.errors import LabError
-from commonweight.lab.sessions import open_session
+from commonweight.lab.sessions import open_session, share_graphs
 from commonweight.lab.sessions.share_net import PATTERNS
+from commonweight.lab.sessions.share_uses import each_use
 
 
 @pytest.fixture
@@ -133,3 +137,51 @@ def test_nets_that_share_between_layers_are_graphs_of_real_passes(session):
     assert shared["recurrent"] == {"cell.weight_ih_l0": 5, "cell.weight_hh_l0": 5, "output.weight": 1}
     assert shared["deep"] == {"hidden1.weight": 1, "hidden2.weight": 3, "output.weight": 1}
     assert "decoder.weight = encoder.weight.T" in session.facts()["graphs"][1]["equations"][0]
+
+
+def test_what_each_use_adds_is_the_gradient_of_an_untied_copy_of_its_own():
+    """Of the deep net: the same pass with three matrices that are not tied, by autograd alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net, _, loss = share_graphs._nets()["deep"]
+    adds = each_use(net.hidden2.weight, loss)
+    own = copy.deepcopy(net)
+    for name in ("hidden3", "hidden4"):
+        setattr(own, name, copy.deepcopy(torch.nn.Linear(16, 16)))
+        getattr(own, name).load_state_dict({k: v.clone() for k, v in own.hidden2.state_dict().items()})
+    digits = data.load("digits", seed=0)
+    first = digits.train[: share_graphs.SAMPLES]
+    torch.nn.functional.cross_entropy(own(digits.x[first].flatten(1)), digits.y[first]).backward()
+    expected = torch.stack([own.hidden2.weight.grad, own.hidden3.weight.grad, own.hidden4.weight.grad])
+    assert torch.allclose(adds, expected, atol=1e-7)
+
+
+def test_the_uses_of_each_graph_add_up_and_are_as_many_as_drawn(session):
+    for graph in session.facts()["graphs"]:
+        for matrix in graph["matrices"]:
+            users = sum(calls for _, calls in matrix["uses"])
+            assert len(matrix["pulled"]) == (8 if users > 1 else 0)
+            for weight in matrix["pulled"]:
+                assert len(weight["adds"]) == users
+                assert weight["sum"] == pytest.approx(sum(weight["adds"]), abs=1e-7)
+    net, rows, _ = share_graphs._nets()["recurrent"]
+    assert torch.allclose(share_graphs.step_by_step(net, rows), net(rows), atol=1e-6)
+
+
+def test_what_is_looked_at_is_a_setting(session, tmp_path):
+    session.change({"maps": 3, "kernel": 3})
+    session.act("connection", {"out": 200, "inp": 56})
+    session.act("map", {"map": 2})
+    session.act("sample", {"sample": 11})
+    for _ in range(3):
+        session.advance()
+    other = open_session("share", tmp_path)
+    other.change(asdict(session.settings))
+    for _ in range(3):
+        other.advance()
+    session.structure(), other.structure()
+    assert other.live().encode() == session.live().encode()
+    session.change({"pattern": "local"})
+    assert (session.settings.map, session.settings.sample) == (2, 11)
+    session.change({"out": 0, "inp": 143})
+    assert session.settings.inp != 143, "there is no such connection: another one is shown"

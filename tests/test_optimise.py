@@ -1,5 +1,6 @@
 """Rules that take all samples at each step: against what they must find, with ties, through `fit`, and refused."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,12 @@ from training_runs import cut_run
 from commonweight import data, nets
 from commonweight.errors import TrainError
 from commonweight.train import choice, levenberg_marquardt
+from commonweight.train import curvature as curvatures
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer
+from commonweight.train.curvature import Dual, Primal, solve
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.jacobian import Jacobian
-from commonweight.train.levenberg_marquardt import gauss_newton, solve
+from commonweight.train.levenberg_marquardt import gauss_newton
 from commonweight.train.line_search import CURVATURE, DECREASE, wolfe
 from commonweight.train.loop import fit, resume
 from commonweight.train.newton import newton_direction
@@ -111,19 +114,23 @@ def test_newtons_direction_solves_where_curvature_is_positive_and_leads_downhill
     assert float(newton_direction(indefinite, g) @ g) < 0
 
 
+def matrix_of(curvature):
+    return curvature.rows.T @ curvature.rows if isinstance(curvature, Dual) else curvature.matrix
+
+
 @pytest.mark.parametrize("kind", ["squares", "softmax"])
 def test_the_gauss_newton_matrix_is_the_sum_over_samples_written_out(kind):
     objective = problem(small(6, 3), kind, n=7)
     net, theta = objective.net, objective.net.read()
     curvature, slope, value = gauss_newton(objective, Jacobian(objective.net), theta)
-    expected = torch.zeros_like(curvature)
+    expected = torch.zeros_like(matrix_of(curvature))
     for x in objective.inputs:
         jacobian = torch.autograd.functional.jacobian(lambda theta, x=x: net.outputs(theta, x[None])[0], theta)
         z = net.outputs(theta, x[None])[0]
         p = z.softmax(0)
         middle = torch.diag(p) - torch.outer(p, p) if kind == "softmax" else torch.eye(3) * 2 / 3
         expected += jacobian.T @ middle.double() @ jacobian / 7
-    assert torch.allclose(curvature, expected)
+    assert torch.allclose(matrix_of(curvature), expected)
     assert value == pytest.approx(objective.gradient(theta)[0])
     assert torch.allclose(slope, objective.gradient(theta)[1])
 
@@ -153,11 +160,60 @@ def test_the_jacobian_by_layers_is_the_traced_one_and_is_left_where_layers_are_s
         assert bool(jacobian.traced) is not by_layers
 
 
+CHAINS = {
+    "one layer": nn.Sequential(nn.Linear(6, 3)),
+    "no bias": nn.Sequential(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)),
+    "three layers": nn.Sequential(
+        nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Sigmoid(), nn.Linear(4, 3, bias=False)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["squares", "softmax"])
+@pytest.mark.parametrize("name", CHAINS)
+def test_every_form_of_the_curvature_is_the_same(kind, name, monkeypatch):
+    """From pairs of units, from the Jacobian as a matrix, and by its rows: matrix, solutions, determined weights."""
+    objective = problem(deepcopy(CHAINS[name]).double(), kind, n=23)
+    theta, n = objective.net.read(), objective.net.n
+    monkeypatch.setattr(curvatures, "PAIR_VALUES", 64)
+    found = []
+    for dual, layers in ((1e9, True), (1e9, False), (0, True)):
+        monkeypatch.setattr(curvatures, "DUAL", dual)
+        jacobian = Jacobian(objective.net)
+        jacobian.layers = jacobian.layers if layers else []
+        found.append(gauss_newton(objective, jacobian, theta))
+    assert [type(each[0]) for each in found] == [Primal, Primal, Dual]
+    right = torch.randn(n, generator=seeded(), dtype=torch.float64)
+    for curvature, slope, value in found[1:]:
+        assert torch.allclose(matrix_of(curvature), matrix_of(found[0][0]))
+        assert torch.allclose(slope, found[0][1])
+        assert value == pytest.approx(found[0][2])
+        assert curvature.largest() == pytest.approx(found[0][0].largest())
+        for damping in (1e-6, 1e-2, 10.0):
+            expected = torch.linalg.solve(matrix_of(found[0][0]) + damping * torch.eye(n), right)
+            assert torch.allclose(curvature.solve(damping, right), expected, rtol=1e-6)
+            assert curvature.determined(damping) == pytest.approx(found[0][0].determined(damping), abs=1e-6)
+
+
+def test_fewer_rows_than_weights_are_learned_from_by_rows(iris):
+    """The rule with both forms takes the same steps."""
+    ends = []
+    for dual in (0, 1e9):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(curvatures, "DUAL", dual)
+            model = small(6, 3)
+            objective = problem(model, "softmax", n=9)
+            ends.append(run_rule("lm-bayes", model, objective, 12)[0])
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+
+
 def test_of_a_linear_net_it_is_the_hessian():
     objective = problem(nn.Linear(6, 3).double(), "softmax")
     curvature, _, _ = gauss_newton(objective, Jacobian(objective.net), objective.net.read())
     product = objective.hessian(objective.net.read())
-    assert torch.allclose(torch.stack([product(unit) for unit in torch.eye(21, dtype=torch.float64)]), curvature)
+    assert torch.allclose(
+        torch.stack([product(unit) for unit in torch.eye(21, dtype=torch.float64)]), matrix_of(curvature)
+    )
 
 
 def test_blocks_of_samples_change_nothing(monkeypatch):
@@ -168,7 +224,7 @@ def test_blocks_of_samples_change_nothing(monkeypatch):
     jacobian.layers = []
     parts = gauss_newton(objective, jacobian, objective.net.read())
     assert {shape[0] for shape in jacobian.traced} == {5, 2}
-    assert torch.allclose(parts[0], whole[0])
+    assert torch.allclose(matrix_of(parts[0]), matrix_of(whole[0]))
     assert torch.allclose(parts[1], whole[1])
     assert parts[2] == pytest.approx(whole[2])
 
@@ -199,7 +255,7 @@ def test_ties_are_the_chain_rule_over_an_untied_reference():
     curvature_untied, slope_untied, value_untied = gauss_newton(loose, Jacobian(loose.net), theta_untied)
     assert value == pytest.approx(value_untied)
     assert torch.allclose(slope, spread.T @ slope_untied)
-    assert torch.allclose(curvature, spread.T @ curvature_untied @ spread)
+    assert torch.allclose(matrix_of(curvature), spread.T @ matrix_of(curvature_untied) @ spread)
     v = torch.randn(len(theta), generator=seeded(3), dtype=torch.float64)
     assert torch.allclose(objective.hessian(theta)(v), spread.T @ loose.hessian(theta_untied)(spread @ v))
 
@@ -261,7 +317,7 @@ def test_a_rank_deficient_jacobian_is_damped():
         model[2].weight[0, 1] = model[2].weight[0, 0]
     objective = problem(model, "squares", n=5)  # and 33 weights meet 5 samples
     curvature, _, _ = gauss_newton(objective, Jacobian(objective.net), objective.net.read())
-    assert int(torch.linalg.matrix_rank(curvature, hermitian=True)) <= 5
+    assert int(torch.linalg.matrix_rank(matrix_of(curvature), hermitian=True)) <= 5
     values, _ = run_rule("lm", model, objective, 60)
     assert values == sorted(values, reverse=True)
     assert values[-1] < 1e-12
@@ -409,10 +465,25 @@ def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, o
 
 def test_a_jacobian_too_large_for_memory_says_how_large_and_what_instead(iris, monkeypatch):
     monkeypatch.setattr(choice, "memory_bytes", lambda: 2**31)
-    model = nn.Sequential(nn.Linear(4, 1000), nn.Linear(1000, 3))
-    says = r"lm holds 3 matrices of 8,003 × 8,003, one row for each weight: 1\.4 GiB, .* is 1\.0 GiB: use lbfgs"
+    digits = data.load("digits")
+    wide, many = nn.Sequential(nn.Linear(4, 60_000), nn.Linear(60_000, 3)), nets.build("mlp", digits.in_shape, 10)
+    says = r"lm holds a Jacobian of 318 × 480,003, outputs by weights: 1\.1 GiB, .* is 1\.0 GiB: use lbfgs"
     with pytest.raises(TrainError, match=says):
-        fit(model, iris, optimizer="lm", out=None, progress=False)
+        fit(wide, iris, optimizer="lm", out=None, progress=False)
+    says = r"lm holds 7 matrices of 17,226 × 17,226, one row for each weight: 15\.5 GiB, .* is 1\.0 GiB: use lbfgs"
+    with pytest.raises(TrainError, match=says):
+        fit(many, digits, optimizer="lm", out=None, progress=False)
+
+
+def test_a_rule_that_would_take_too_long_says_so(monkeypatch):
+    monkeypatch.setattr(choice, "memory_bytes", lambda: 2**40)
+    digits = data.load("digits")
+    says = "lm would take some 136 s for each step, for 17,226 weights and 12,570 outputs of all samples: use lbfgs"
+    with pytest.raises(TrainError, match=says):
+        fit(nets.build("mlp", digits.in_shape, 10), digits, optimizer="lm", out=None, progress=False)
+    model = nets.build("mlp", digits.in_shape, 10, structure={"hidden": (20,)})
+    assert choice.expected("lm", model, digits) == "some 1 s for each step, for 1,510 weights"
+    assert choice.expected("lbfgs", model, digits) == ""
 
 
 def test_several_processes_are_refused(iris, monkeypatch):

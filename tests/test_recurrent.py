@@ -151,7 +151,10 @@ def test_its_views_show_the_states_over_time():
         (lambda: Recurrent((1, 5), 2)(torch.zeros(2, 1, 5), torch.tensor([5, 6])), r"got lengths of 5 to 6: .* pad"),
         (lambda: windows(torch.zeros(1, 9), 8, 2), r"8 steps with 2 to forecast.* need a series of 10 .*; got 9: take"),
         (lambda: windows(torch.zeros(1, 9), 0), r"Windows of 0 steps with 1 to forecast, each at least 1"),
-        (lambda: Recurrent((1, 5), 2)(torch.zeros(2, 1, 0)), r"got lengths of 0 to 0: leave out the empty ones"),
+        (
+            lambda: Recurrent((1, 5), 2)(torch.zeros(2, 1, 0)),
+            r"sequences of at least 1 step; got some of 0: leave out the empty",
+        ),
     ],
 )
 def test_what_it_cannot_take_is_said_in_a_sentence(call, sentence):

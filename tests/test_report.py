@@ -452,6 +452,15 @@ def test_a_single_record_is_a_dot(tmp_path):
     assert len([a for a in page.all("circle") if a.get("class", "").startswith("dot")]) >= 4
 
 
+def test_what_learned_in_one_piece_has_scores_and_no_curves(tmp_path):
+    data = datasets.load("iris")
+    records = [Record(4, 4.0, 1.0, 0.0, 0.2, 0.975, 0.3, 0.875)]
+    page = Page(report(tmp_path, made(small_mlp, data.in_shape, 3), data, records=records))
+    assert "measured once, in the end: accuracy 87.5 % on the validation part" in page.text
+    assert "and 97.5 % on the training part" in page.text
+    assert not [a for a in page.all("circle") if a.get("class", "").startswith("dot")]
+
+
 def test_the_curves_are_the_records_and_the_dot_is_the_best_check(tmp_path):
     scores = [
         (0.9, 0.5),
@@ -630,6 +639,9 @@ def test_the_command_names_structure_preparation_and_restraints():
     svm = run | {"net": "svm", "settings": {"C": 0.5, "gamma": None, "seed": 3}, "results": {"stopped": "rule"}}
     says = "commonweight train digits --net svm --prepare zca --structure C=0.5 --structure gamma=null --seed 3"
     assert command(svm) == says
+    dbn = svm | {"net": "dbn", "settings": {"batch_size": 20, "noise": 0.2}}
+    says = "commonweight train digits --net dbn --prepare zca --structure batch_size=20 --structure noise=0.2 --seed 3"
+    assert command(dbn) == says  # batch_size and noise are options too, but of other rules
 
 
 def test_every_setting_that_is_an_option_is_in_the_command():

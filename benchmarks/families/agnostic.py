@@ -46,5 +46,6 @@ CASES = (
         f"best of {N_RANDOM:,} random wirings of the same size, one tuned weight",
         random_wirings,
         "one weight for all connections",
+        same_rule=False,
     ),
 )

@@ -15,7 +15,7 @@ class Score:
     Attributes:
         test: score on the test part.
         seconds: time to fit.
-        weights, connections: of the net; 0 where nothing is said.
+        weights, connections: of the net; 0 where there is none.
     """
 
     test: float
@@ -36,6 +36,7 @@ class Case:
         peer: who else, with the version where it is no dependency of ours.
         theirs: trains and scores the peer with the same seed.
         shares: how the family shares weights, in a few words.
+        same_rule: whether the peer is fitted in a way like ours, so that the ratio of times says something.
     """
 
     family: str
@@ -45,6 +46,7 @@ class Case:
     peer: str
     theirs: Callable[[int], Score]
     shares: str
+    same_rule: bool = True
 
 
 def trained(data: str, net: str, metric: str = "accuracy", **settings: Any) -> Callable[[int], Score]:

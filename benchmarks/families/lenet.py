@@ -1,4 +1,7 @@
-"""LeNet-5 as published, beside a net of fully connected layers and beside the LeNet that tutorials write today."""
+"""Both LeNets as published and relatives that share less or more, beside nets of fully connected layers.
+
+LeNet-5 is also put beside the LeNet that tutorials write today.
+"""
 
 import torch
 from sklearn.neural_network import MLPClassifier
@@ -46,6 +49,15 @@ def of_tutorials(seed: int) -> Score:
 
 
 CASES = (
-    Case("lenet5", "digits", "accuracy", trained("digits", "lenet5"), "MLPClassifier", fully_connected, SHARES),
+    *(
+        Case(net, "digits", "accuracy", trained("digits", net), "MLPClassifier", fully_connected, shares)
+        for net, shares in (
+            ("lenet5", SHARES),
+            ("lenet1989", "each kernel at every position, biases nowhere"),
+            ("locally_connected", "nothing: a kernel for each position"),
+            ("p4_cnn", "each kernel at every position, in four turns"),
+            ("p4m_cnn", "each kernel at every position, in four turns and mirrored"),
+        )
+    ),
     Case("lenet5", "mnist-5k", "accuracy", trained("mnist-5k", "lenet5"), "LeNet of tutorials", of_tutorials, SHARES),
 )

@@ -3,6 +3,8 @@
 Needs `pip install pyts`. Of several channels, each has a neighbour of its own, and they vote.
 """
 
+from functools import partial
+
 import numpy as np
 from sklearn.linear_model import RidgeCV
 
@@ -31,7 +33,8 @@ def neighbour(name: str, seed: int) -> Score:
 
 
 def case(net: str, name: str) -> Case:
-    return Case(net, name, "accuracy", trained(name, net), PEER, lambda seed: neighbour(name, seed), SHARES)
+    ours, theirs = trained(name, net), lambda seed: neighbour(name, seed)
+    return Case(net, name, "accuracy", ours, PEER, theirs, SHARES, same_rule=False)
 
 
 KNOWN, AHEAD = 90, 20
@@ -65,7 +68,8 @@ def ridge(seed: int) -> Score:
 
 def ahead_case(net: str) -> Case:
     name = f"{net} (the next {AHEAD} values)"
-    return Case(name, "gunpoint", "rmse", lambda seed: forecast(net, seed), "ridge regression", ridge, SHARES)
+    ours = partial(forecast, net)
+    return Case(name, "gunpoint", "rmse", ours, "ridge regression", ridge, SHARES, same_rule=False)
 
 
 NETS = ("elman", "gru", "lstm")

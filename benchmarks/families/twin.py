@@ -64,6 +64,7 @@ CASES = (
         peer=f"{COMPONENTS} eigenfaces (PCA)",
         theirs=eigenfaces,
         shares=SHARES,
+        same_rule=False,
     ),
     Case(
         family="twin",
@@ -73,5 +74,6 @@ CASES = (
         peer="distance of pixels",
         theirs=pixels,
         shares=SHARES,
+        same_rule=False,
     ),
 )

@@ -1,21 +1,33 @@
 // Starts the lab as a person would, and says where it is.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp } from "node:fs/promises";
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 const command = process.env.LAB ?? "../.venv/bin/commonweight";
 
-/** A folder with a small run in it, trained at a rate that the diagnosis finds too high. */
-export async function trainRun() {
+/** A folder with two short runs in it, one at a rate that the diagnosis finds too high, and with two classes of pictures. */
+export async function makeFolder() {
   const folder = await mkdtemp(join(tmpdir(), "lab-"));
   const [program, ...first] = command.split(" ");
-  const words = ["train", "digits", "--net", "mlp", "--optimizer", "sgd", "--lr", "8", "--epochs", "3", "--json"];
-  const child = spawn(program, [...first, ...words, "--out", join(folder, "too-fast")], { stdio: "ignore" });
-  await once(child, "exit");
+  for (const [name, rate] of [["calm", "0.1"], ["too-fast", "8"]]) {
+    const words = ["train", "digits", "--net", "mlp", "--optimizer", "sgd", "--lr", rate, "--epochs", "3", "--json"];
+    const child = spawn(program, [...first, ...words, "--out", join(folder, name)], { stdio: "ignore" });
+    const [code] = await once(child, "exit");
+    if (code !== 0) throw new Error(`The run ${name} could not be trained (code ${code}).`);
+  }
+  for (const [name, level] of [["dark", 60], ["bright", 200]]) {
+    await mkdir(join(folder, "shades", name), { recursive: true });
+    for (let k = 0; k < 12; k++) await writeFile(join(folder, "shades", name, `${k}.pgm`), picture(level + k));
+  }
   return folder;
+}
+
+/** An even grey picture of 8×8 pixels, in the format PGM. */
+function picture(level) {
+  return Buffer.concat([Buffer.from("P5 8 8 255\n"), Buffer.alloc(64, level)]);
 }
 
 /** The address of a lab that was started, and how to end it. */

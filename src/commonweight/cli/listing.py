@@ -62,6 +62,8 @@ def show_data(
         print("classes: " + ", ".join(loaded.classes))
     if loaded.features:
         print("features: " + ", ".join(loaded.features))
+    for note in loaded.notes:
+        print(note)
     print(f"picture: {path}")
 
 

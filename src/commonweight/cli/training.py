@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 ONLINE = {"net", "target", "task", "lr", "seed", "out", "structure"}
 """The settings of learning from a stream."""
 
+# The groups of options in `commonweight train --help`.
+DATA = "Data"
+MOVE = "How weights begin and move"
+HOLD = "What holds a net back"
+FOLDER = "The run"
+
 
 class Precision(StrEnum):
     """Number format of the multiplications in a net."""
@@ -85,6 +91,11 @@ class Preparation(StrEnum):
     zca = "zca"
 
 
+def _names(choices: type[StrEnum]) -> str:
+    """What an option may be, for its help."""
+    return f"One of {', '.join(choices)}."
+
+
 @app.command()
 def train(
     context: typer.Context,
@@ -92,38 +103,86 @@ def train(
         str | None, typer.Argument(help="A name of `commonweight data`, or a file or folder of your own.")
     ] = None,
     net: Annotated[str | None, typer.Option(help="A name of `commonweight nets`, or file.py:factory.")] = None,
-    target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Target column of a table; by default the last one.", rich_help_panel=DATA)
+    ] = None,
     task: TaskOption = None,
     prepare: Annotated[
-        Preparation, typer.Option(help="What samples go through: mean 0 and deviation 1, only mean 0, or whitening.")
+        Preparation,
+        typer.Option(
+            metavar="WAY",
+            help=f"What samples go through: mean 0 and deviation 1, only mean 0, or whitening. {_names(Preparation)}",
+            rich_help_panel=DATA,
+        ),
     ] = Preparation.standard,
     epochs: Annotated[int | None, typer.Option(help="At most so many passes over the training part.")] = None,
     goal: Annotated[str | None, typer.Option(help='Stop when validation reaches it, e.g. "accuracy>=0.99".')] = None,
-    optimizer: Annotated[Rule, typer.Option(help="Update rule; auto says why.")] = Rule.auto,
-    lr: Annotated[float | None, typer.Option(help="Largest learning rate.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Samples for each update.")] = None,
-    precision: Annotated[Precision, typer.Option(help="Number format of the multiplications.")] = Precision.auto,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
+    optimizer: Annotated[
+        Rule, typer.Option(metavar="RULE", help=f"Update rule; auto says why. {_names(Rule)}", rich_help_panel=MOVE)
+    ] = Rule.auto,
+    lr: Annotated[float | None, typer.Option(help="Largest learning rate.", rich_help_panel=MOVE)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples for each update.", rich_help_panel=MOVE)] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Number format of the multiplications.", rich_help_panel=FOLDER)
+    ] = Precision.auto,
+    device: Annotated[Device, typer.Option(help="Where to compute.", rich_help_panel=FOLDER)] = Device.auto,
     structure: Annotated[
         list[str] | None, typer.Option(help="An argument of the net, such as hidden=[64,64]; may be repeated.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split, the first weights and the order of samples.")] = 0,
-    init: Annotated[Init, typer.Option(help="First weights; by default as the net itself begins.")] = Init.auto,
-    out: Annotated[Path | None, typer.Option(help="Run folder; by default a new one below runs/.")] = None,
-    l1: Annotated[float | None, typer.Option(help="Penalty on the sizes of weights: their sum, so many times.")] = None,
-    l2: Annotated[float | None, typer.Option(help="Penalty on the squares of weights: half their sum.")] = None,
-    max_norm: Annotated[float | None, typer.Option(help="Largest norm of the connections into a unit.")] = None,
-    noise: Annotated[float | None, typer.Option(help="Deviation of noise added to normalised inputs.")] = None,
-    sparsity: Annotated[float | None, typer.Option(help="Share of the weights that end as 0.")] = None,
-    augment: Annotated[str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of a label given to all classes.")] = None,
-    patience: Annotated[float | None, typer.Option(help="Stop after so many epochs without a better check.")] = None,
-    soft_sharing: Annotated[int | None, typer.Option(help="Values that each weight tensor ends with.")] = None,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the split, the first weights and the order of samples.", rich_help_panel=FOLDER)
+    ] = 0,
+    init: Annotated[
+        Init,
+        typer.Option(
+            metavar="RULE",
+            help=f"First weights; by default as the net itself begins. {_names(Init)}",
+            rich_help_panel=MOVE,
+        ),
+    ] = Init.auto,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder; by default a new one below runs/.", rich_help_panel=FOLDER)
+    ] = None,
+    l1: Annotated[
+        float | None,
+        typer.Option(help="Penalty on the sizes of weights: their sum, so many times.", rich_help_panel=HOLD),
+    ] = None,
+    l2: Annotated[
+        float | None, typer.Option(help="Penalty on the squares of weights: half their sum.", rich_help_panel=HOLD)
+    ] = None,
+    max_norm: Annotated[
+        float | None, typer.Option(help="Largest norm of the connections into a unit.", rich_help_panel=HOLD)
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Deviation of noise added to normalised inputs.", rich_help_panel=HOLD)
+    ] = None,
+    sparsity: Annotated[
+        float | None, typer.Option(help="Share of the weights that end as 0.", rich_help_panel=HOLD)
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="Move images: shift,rotate,flip, or some of these.", rich_help_panel=DATA)
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of a label given to all classes.", rich_help_panel=HOLD)
+    ] = None,
+    patience: Annotated[
+        float | None, typer.Option(help="Stop after so many epochs without a better check.", rich_help_panel=HOLD)
+    ] = None,
+    soft_sharing: Annotated[
+        int | None, typer.Option(help="Values that each weight tensor ends with.", rich_help_panel=HOLD)
+    ] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Begin again with what is wrong put right; keep the better run.")
+        bool,
+        typer.Option(
+            "--repair", help="Begin again with what is wrong put right; keep the better run.", rich_help_panel=FOLDER
+        ),
     ] = False,
-    resume: Annotated[Path | None, typer.Option(help="Go on with an interrupted run folder.")] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Learn from CSV on standard input, row by row.")] = False,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on with an interrupted run folder.", rich_help_panel=FOLDER)
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Learn from CSV on standard input, row by row.", rich_help_panel=FOLDER)
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a network and write a run folder with its weights, records and report."""
@@ -159,6 +218,10 @@ def train(
         print(json.dumps(run.to_json()))
     else:
         print(f"\n{run.census}\n\n{run.summary()}")
+    if run.missed_goal:
+        raise TrainError(
+            f"The goal {run.missed_goal} was not reached; the run is kept: train longer with --epochs, or aim lower."
+        )
 
 
 def _structure(given: list[str]) -> dict[str, Any]:
@@ -215,7 +278,7 @@ def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="A run folder.")],
-    files: Annotated[list[Path], typer.Argument(help="Image files, or CSV files with a row for each sample.")],
+    files: Annotated[list[Path], typer.Argument(help="Images, folders of them, or tables of samples.")],
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -228,7 +291,11 @@ def predict(
     loaded = Run.load(run, net=net)
     about = loaded.description["data"]
     names, inputs = read_inputs(
-        files, like=tuple(about["in_shape"]), features=tuple(about["features"]), target=about["target"] or None
+        files,
+        like=tuple(about["in_shape"]),
+        features=tuple(about["features"]),
+        target=about["target"] or None,
+        missing=loaded.normalisation.mean,
     )
     with torch.no_grad():
         answers = _answers(loaded, inputs)

@@ -12,7 +12,7 @@ One format, one module: `idx`, `arrays` (NPZ), `tables` (CSV, Parquet), `images`
 from dataclasses import replace
 from pathlib import Path
 
-from commonweight.data import arrays, dataset, idx, images, named, tables
+from commonweight.data import arrays, columns, dataset, idx, images, named, tables
 from commonweight.data.dataset import Data, Samples
 from commonweight.data.inputs import read_inputs
 from commonweight.data.named import Entry, entries, names
@@ -79,7 +79,7 @@ def _read(source: str | Path, target: str | None, task: str | None, seed: int) -
         return idx.read_folder(path) if idx.holds_idx(path) else images.read_folder(path)
     require_file(path)
     if tables.is_table(path):
-        return tables.to_samples(tables.read_table(path), path.name, target, task)
+        return columns.to_samples(tables.read_table(path), path.name, target, task)
     if path.suffix.lower() == ".npz":
         _refuse_options(str(path), target=target)
         return arrays.read_file(path, task)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from commonweight.data.finite import require_finite
+from commonweight.data.missing import fill, marked
+from commonweight.data.missing import means as missing_means
 from commonweight.data.normalise import Normalisation
 from commonweight.data.split import three_parts
 from commonweight.data.targets import Task
@@ -26,6 +28,8 @@ class Samples:
         official_test: the last so many samples are the published test part; 0 when there is none.
         lines: the line of the file that each sample comes from, for the sentences of errors.
 
+    A feature of a table that has another one beside it that marks its gaps (module `missing`) holds NaN there.
+
     The other attributes are those of `Data`.
     """
 
@@ -38,6 +42,7 @@ class Samples:
     target: str = ""
     official_test: int = 0
     lines: Sequence[int] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,6 +60,7 @@ class Data:
         target: the name of the target column of a table in a file, else empty.
         source: what `commonweight.data.load` was given, to load the same data again; empty for data made otherwise.
         prepare: how the normalisation was fitted, see `Normalisation.fit`.
+        notes: what a reader has to say, a sentence each, such as which columns it left out.
 
     >>> from commonweight import data
     >>> data.load("digits", seed=0)
@@ -74,6 +80,7 @@ class Data:
     target: str = ""
     source: str = ""
     prepare: str = "standard"
+    notes: tuple[str, ...] = ()
 
     @property
     def in_shape(self) -> tuple[int, ...]:
@@ -117,27 +124,35 @@ class Data:
 def prepare(samples: Samples, seed: int, way: str = "standard") -> Data:
     """Check the samples, split them by `seed`, and fit the normalisation on the training part, in the given way.
 
+    What is missing becomes the mean of the training part (0 where nothing is prepared, by "none"), which is also what
+    the normalisation takes away, so that a network meets the same for what is missing later.
+
     Raises:
         DataError: values that are not finite, too few samples, only one class, a class too small for three parts, or a
             preparation that is unknown or that they are too large for.
     """
-    require_finite(samples.x, samples.name, samples.features, samples.lines)
     _require_learnable(samples)
     strata = samples.y if samples.task == "classification" else torch.zeros(len(samples.y), dtype=torch.int64)
     train, validation, test = three_parts(strata.numpy(), seed, samples.official_test)
+    x = samples.x
+    if marked(samples.features).any():
+        means = missing_means(x[train], samples.features)
+        x = fill(x, samples.features, torch.zeros_like(means) if way == "none" else means)
+    require_finite(x, samples.name, samples.features, samples.lines)
     return Data(
         name=samples.name,
         task=samples.task,
-        x=samples.x,
+        x=x,
         y=samples.y,
         classes=samples.classes,
         features=samples.features,
         train=train,
         validation=validation,
         test=test,
-        normalisation=Normalisation.fit(samples.x, samples.y, train, way),
+        normalisation=Normalisation.fit(x, samples.y, train, way),
         target=samples.target,
         prepare=way,
+        notes=samples.notes,
     )
 
 

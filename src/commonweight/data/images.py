@@ -1,5 +1,6 @@
 """Images in files: one picture as an array, and a folder whose subfolders are the classes."""
 
+import statistics
 import struct
 import warnings
 import zlib
@@ -19,12 +20,17 @@ from commonweight.errors import DataError
 MAX_PIXELS = 2**24
 """The largest picture that is decoded, in pixels: 4096 x 4096."""
 
+MAX_SIDE = 96
+"""Pictures of a folder are scaled down to so many pixels a side: more costs much time on a CPU and seldom helps."""
+
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
 _BYTE_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB")
 _UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, OverflowError, struct.error, zlib.error)
+_BILINEAR = 2
+"""Pillow's number for it; Pillow is imported when a picture is opened."""
 _IGNORED = ("thumbs.db", "desktop.ini")
 
 
@@ -43,7 +49,7 @@ def header(path: Path) -> tuple[int, int, int]:
         return (1 if image.mode in _GREY_MODES else 3), image.height, image.width
 
 
-def read_image(path: Path, channels: int) -> NDArray[np.float32]:
+def read_image(path: Path, channels: int, size: tuple[int, int] | None = None) -> NDArray[np.float32]:
     """A picture as float32 in [0, 1], shape (channels, H, W), transparency ignored.
 
     Colour becomes grey by ITU-R 601-2 luma (0.299 R + 0.587 G + 0.114 B, as Pillow does); grey becomes colour by three
@@ -52,16 +58,20 @@ def read_image(path: Path, channels: int) -> NDArray[np.float32]:
     Args:
         path: of the picture.
         channels: 1 or 3.
+        size: height and width to which it is stretched (bilinear, with means over what becomes one pixel); by default
+            its own.
 
     Raises:
         DataError: no readable picture, one of more than 4096 x 4096 pixels, or pixels of floating point.
     """
     with _opened(path) as image:
+        height, width = size or (image.height, image.width)
         if image.mode in _BYTE_MODES:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"), dtype=np.float32) / np.float32(255)
+            scaled = image.convert("L" if channels == 1 else "RGB").resize((width, height), _BILINEAR)
+            pixels = np.asarray(scaled, dtype=np.float32) / np.float32(255)
             return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
         mode = image.mode
-        pixels = np.asarray(image, dtype=np.float32) / np.float32(65_535)
+        pixels = np.asarray(image.convert("F").resize((width, height), _BILINEAR)) / np.float32(65_535)
     if mode not in _GREY_MODES or pixels.min() < 0 or pixels.max() > 1:
         raise DataError(f"'{path}' has pixels of mode {mode}, expected 8 or 16 bits; save it as an 8-bit PNG")
     return np.repeat(pixels[None], channels, axis=0)
@@ -89,12 +99,14 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def read_folder(folder: Path) -> Samples:
-    """Every picture in every subfolder; the subfolder's name is the class. All pictures must have one size.
+    """Every picture in every subfolder; the subfolder's name is the class.
 
-    If one picture has colour, all get three channels. Hidden files are left out.
+    Pictures of different sizes are stretched to the median height and width, and those of more than `MAX_SIDE` pixels a
+    side are scaled down; what was done is said in the notes. If one picture has colour, all get three channels. Hidden
+    files are left out.
 
     Raises:
-        DataError: no subfolders, an empty one, a file that is no picture, pictures of different sizes, too many pixels.
+        DataError: no subfolders, an empty one, a file that is no picture, too many pixels.
     """
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
@@ -105,23 +117,28 @@ def read_folder(folder: Path) -> Samples:
     paths = [_pictures(class_folder) for class_folder in classes]
     flat = [path for group in paths for path in group]
     headers = [header(path) for path in flat]
-    _, height, width = headers[0]
-    for path, (_, other_height, other_width) in zip(flat, headers, strict=True):
-        if (other_height, other_width) != (height, width):
-            raise DataError(
-                f"'{path}' is {other_width} x {other_height} pixels (width x height), but '{flat[0]}' is"
-                f" {width} x {height}; bring all pictures to one size"
-            )
+    sizes = {(height, width) for _, height, width in headers}
+    height, width = _common_size([height for _, height, _ in headers], [width for _, _, width in headers])
+    notes: tuple[str, ...] = ()
+    if sizes != {(height, width)}:
+        found = " and ".join(f"{w} x {h}" for h, w in sorted(sizes)) if len(sizes) < 3 else f"{len(sizes):,} sizes"
+        notes = (f"pictures of {found} are scaled to {width} x {height} pixels (width x height)",)
     channels = max(channels for channels, _, _ in headers)
     shape = (len(flat), channels, height, width)
     require_memory(4 * len(flat) * channels * height * width, folder, f"{len(flat):,} pictures of {shape[1:]}")
     x = torch.empty(shape)
     for index, path in enumerate(flat):
-        x[index] = torch.from_numpy(read_image(path, channels))
+        x[index] = torch.from_numpy(read_image(path, channels, (height, width)))
     y = torch.repeat_interleave(torch.tensor([len(group) for group in paths]))
-    return Samples(
-        name=folder.name, task="classification", x=x, y=y, classes=tuple(class_folder.name for class_folder in classes)
-    )
+    names = tuple(class_folder.name for class_folder in classes)
+    return Samples(name=folder.name, task="classification", x=x, y=y, classes=names, notes=notes)
+
+
+def _common_size(heights: list[int], widths: list[int]) -> tuple[int, int]:
+    """The median height and width, scaled down to `MAX_SIDE` where either is more."""
+    height, width = statistics.median_low(heights), statistics.median_low(widths)
+    scale = min(1, MAX_SIDE / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def _pictures(folder: Path) -> list[Path]:

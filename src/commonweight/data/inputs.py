@@ -7,39 +7,55 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from commonweight.data import images, tables
+from commonweight.data import columns, images, tables
 from commonweight.data.reading import readable, require_memory
 from commonweight.errors import DataError
 
 
 def read_inputs(
-    paths: Sequence[str | Path], like: tuple[int, ...], features: Sequence[str] = (), target: str | None = None
+    paths: Sequence[str | Path],
+    like: tuple[int, ...],
+    features: Sequence[str] = (),
+    target: str | None = None,
+    missing: Tensor | None = None,
 ) -> tuple[list[str], Tensor]:
     """Read pictures (one sample each) or tables (one sample a row); values are raw, as in `Data.x`.
 
-    Pictures are converted to the channels that the network takes, but never resized. Columns are found by the names in
+    Pictures are brought to the channels and the size that the network takes. Columns are found by the names in
     `features`, in any order, and all others are ignored; where the file has no header or `features` is empty, they are
     taken in their order, without the target. A series is a row of C·L numbers, channel after channel.
 
     Args:
-        paths: at least one file.
+        paths: at least one file; a folder stands for all pictures below it, by name.
         like: the shape of one sample, (C, H, W), (C, L) or (F,).
         features: the names of the F columns, empty when they have none.
         target: the name of the target column, which the file may hold or not.
+        missing: shape (F,), what stands for a missing value where some were missing in training: `normalisation.mean`.
 
     Returns:
         a name for each sample (the path, for tables with the line: "new.csv:3"), and float32 of shape (N, *like).
 
     Raises:
-        DataError: a file that cannot be read, a picture of another size, missing columns, text, missing values.
+        DataError: a file that cannot be read, missing columns, text or missing values where
+            there were none.
     """
     if not paths:
         raise DataError("there is nothing to predict: no files were given; give pictures or tables")
     files = [Path(path) for path in paths]
     if len(like) == 3:
-        return _read_pictures(files, like)
-    sample_names, rows = _read_rows(files, math.prod(like), features, target)
+        return _read_pictures([file for path in files for file in _pictures(path)], like)
+    sample_names, rows = _read_rows(files, math.prod(like), features, target, missing)
     return sample_names, rows.reshape(-1, *like)
+
+
+def _pictures(path: Path) -> list[Path]:
+    """The file itself, or the pictures below a folder."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if images.is_image(file))
+    if not found:
+        raise DataError(f"'{path}' is a folder without pictures ({', '.join(images.SUFFIXES)}); give one with some")
+    return found
 
 
 def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str], Tensor]:
@@ -54,19 +70,13 @@ def _read_pictures(paths: list[Path], like: tuple[int, ...]) -> tuple[list[str],
             raise DataError(
                 f"'{path}' is a table, but the network takes pictures of {width} x {height} pixels; give such"
             )
-        _, found_height, found_width = images.header(path)
-        if (found_height, found_width) != (height, width):
-            raise DataError(
-                f"'{path}' is {found_width} x {found_height} pixels (width x height), but the network takes"
-                f" {width} x {height}; scale or crop it"
-            )
     return [str(path) for path in paths], torch.stack(
-        [torch.from_numpy(images.read_image(path, channels)) for path in paths]
+        [torch.from_numpy(images.read_image(path, channels, (height, width))) for path in paths]
     )
 
 
 def _read_rows(
-    paths: list[Path], n_features: int, features: Sequence[str], target: str | None
+    paths: list[Path], n_features: int, features: Sequence[str], target: str | None, missing: Tensor | None
 ) -> tuple[list[str], Tensor]:
     names: list[str] = []
     parts: list[Tensor] = []
@@ -78,19 +88,19 @@ def _read_rows(
             )
         with readable(path):
             table = tables.read_table(path, features)
-        parts.append(table.features(_columns(table, n_features, features, target)))
+        parts.append(columns.read(table, _names(table, n_features, features, target), missing))
         names += [f"{path}:{line}" for line in table.lines or range(1, len(table.numbers) + 1)]
     return names, torch.cat(parts)
 
 
-def _columns(table: tables.Table, n_features: int, features: Sequence[str], target: str | None) -> list[int]:
-    """Which columns of the table the network takes, in its order."""
+def _names(table: tables.Table, n_features: int, features: Sequence[str], target: str | None) -> Sequence[str]:
+    """Which features the network takes from the table, in its order."""
     if features and (table.has_header or set(features) <= set(table.names)):
-        return [table.column(name) for name in features]
-    columns = [index for index, name in enumerate(table.names) if name != target]
-    if len(columns) != n_features:
+        return features
+    names = [name for name in table.names if name != target]
+    if len(names) != n_features:
         raise DataError(
-            f"'{table.source}' has {len(columns)} columns without the target, but the network takes {n_features}"
+            f"'{table.source}' has {len(names)} columns without the target, but the network takes {n_features}"
             f"{': ' + ', '.join(features) if features else ''}; give these columns alone, or add a header"
         )
-    return columns
+    return names

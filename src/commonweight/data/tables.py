@@ -1,4 +1,4 @@
-"""Tables, CSV and Parquet: columns of numbers with names, and one column that is the target."""
+"""Tables, CSV and Parquet: cells in columns with names, each a number, text, or missing."""
 
 import csv
 import math
@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from commonweight.data.dataset import Samples
-from commonweight.data.finite import place, require_finite
+from commonweight.data.finite import place
 from commonweight.data.reading import nearest, require_file, require_memory
-from commonweight.data.targets import class_name, encode
+from commonweight.data.targets import class_name
 from commonweight.errors import DataError
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -27,6 +24,9 @@ MAX_TEXT = 2**30
 """The largest CSV file that is read, in bytes."""
 
 _DELIMITER_WINDOW = 2**16
+
+_DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+\s*")
+"""A number as it is written where semicolons separate cells."""
 
 MISSING = frozenset({"", "?", "na", "n/a", "nan", "null"})
 """Cells (in lower case) that say that a value is missing."""
@@ -52,25 +52,22 @@ class Table:
     text: dict[int, dict[int, str]]
     lines: Sequence[int]
 
-    def features(self, columns: Sequence[int]) -> Tensor:
-        """float32 values of some columns, shape (N, len(columns)).
+    def is_text(self, column: int) -> bool:
+        """Whether most cells of a column, of those that hold something, are text: a few may be slips of the pen."""
+        text = len(self.text.get(column, ()))
+        return text > int(np.count_nonzero(~np.isnan(self.numbers[:, column])))
 
-        Raises:
-            DataError: a column holds text, or a cell is missing or not finite as float32.
-        """
-        with_text = [column for column in columns if column in self.text]
-        if with_text:
-            row, cell = next(iter(self.text[with_text[0]].items()))
-            listed = ", ".join(f"'{self.names[column]}'" for column in with_text)
-            raise DataError(
-                f"'{self.source}' holds text in {'columns' if len(with_text) > 1 else 'column'} {listed}"
-                f" ({place(row, self.lines)}: '{cell[:40]}'), but features must be numbers; remove"
-                " such columns, or write each of their values as a column of 0 and 1"
-            )
-        with np.errstate(over="ignore"):
-            x = torch.from_numpy(self.numbers[:, columns].astype(np.float32))
-        require_finite(x, f"'{self.source}'", [self.names[column] for column in columns], self.lines)
-        return x
+    def texts(self, column: int) -> list[str]:
+        """The cells of a column as text, numbers too; "" where one is missing."""
+        text = self.text.get(column, {})
+        numbers = enumerate(self.numbers[:, column].tolist())
+        return [text.get(row) or ("" if math.isnan(number) else class_name(number)) for row, number in numbers]
+
+    def gaps(self, column: int) -> NDArray[np.bool_]:
+        """Where cells of a column are missing, shape (N,)."""
+        empty = np.isnan(self.numbers[:, column])
+        empty[list(self.text.get(column, ()))] = False
+        return empty
 
     def column(self, name: str) -> int:
         """The index of the column of that name."""
@@ -80,46 +77,16 @@ class Table:
         raise DataError(f"'{self.source}' has no column '{name}'; {hint}")
 
 
-def to_samples(table: Table, name: str, target: str | None, task: str | None) -> Samples:
-    """Every column but the target is a feature; the target is the column of that name, by default the last.
-
-    `targets.encode` states the rule by which a target is classes or numbers.
-
-    Raises:
-        DataError: no such column, a table without features, text in a feature, a missing or infinite value.
-    """
-    if len(table.names) < 2:
-        raise DataError(f"'{table.source}' has only the column '{table.names[0]}'; expected features and a target")
-    chosen = len(table.names) - 1 if target is None else table.column(target)
-    columns = [column for column in range(len(table.names)) if column != chosen]
-    kind, y, classes = encode(
-        target_values(table, chosen), task, f"the target of '{table.source}'", [table.names[chosen]], table.lines
-    )
-    return Samples(
-        name=name,
-        task=kind,
-        x=table.features(columns),
-        y=y,
-        classes=classes,
-        features=tuple(table.names[column] for column in columns),
-        target=table.names[chosen],
-        lines=table.lines,
-    )
-
-
 def target_values(table: Table, column: int) -> NDArray[np.float64] | NDArray[np.object_]:
     """The target, shape (N,): float64 when no cell is text, else all of it as text."""
-    values = table.numbers[:, column]
-    text = table.text.get(column)
-    if text is None:
-        return values
-    for row in np.flatnonzero(np.isnan(values)).tolist():
-        if row not in text:
-            raise DataError(
-                f"'{table.source}' has no target in {place(row, table.lines)}, column '{table.names[column]}';"
-                " fill in the class or remove the row"
-            )
-    return np.array([text.get(row) or class_name(value) for row, value in enumerate(values.tolist())], dtype=object)
+    if column not in table.text:
+        return table.numbers[:, column]
+    for row in np.flatnonzero(table.gaps(column)).tolist():
+        raise DataError(
+            f"'{table.source}' has no target in {place(row, table.lines)}, column '{table.names[column]}';"
+            " fill in the class or remove the row"
+        )
+    return np.array(table.texts(column), dtype=object)
 
 
 def is_table(path: Path) -> bool:
@@ -134,6 +101,7 @@ def read_table(path: Path, known: Sequence[str] = ()) -> Table:
 
 def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
     """Read text with one row a line, cells separated by comma, semicolon or tab (the most frequent in the first line).
+    Where semicolons separate cells, 2,5 is a number.
 
     The first row is a header when it holds the `known` names, or no number at all, or some column that goes on with
     nothing but numbers starts with text, or its numbers, three or more, are 0, 1, 2... as the place of each says, which
@@ -157,8 +125,9 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
 
 def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0) -> Table:
     """Read CSV text as `read_csv` says; lines are counted on from `lines_before`."""
-    reader = csv.reader(file, delimiter=_delimiter(file), skipinitialspace=True, strict=True)
-    cells = _Cells()
+    delimiter = _delimiter(file)
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+    cells = _Cells(decimal_comma=delimiter == ";")
     first: list[str] = []
     for row in reader:
         if not "".join(row).strip():
@@ -187,7 +156,8 @@ def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0)
 class _Cells:
     """The cells of a CSV file as they come: numbers in one flat array, text aside by column and row."""
 
-    def __init__(self) -> None:
+    def __init__(self, decimal_comma: bool) -> None:
+        self.decimal_comma = decimal_comma
         self.numbers = array("d")
         self.text: dict[int, dict[int, str]] = {}
         self.lines = array("q")
@@ -195,6 +165,8 @@ class _Cells:
     def add(self, row: list[str], line: int) -> None:
         index = len(self.lines)
         self.lines.append(line)
+        if self.decimal_comma:
+            row = [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]
         for column, value in enumerate(_all_numbers(row) or map(_number, row)):
             if value is None:
                 self.text.setdefault(column, {})[index] = sys.intern(row[column].strip())

@@ -73,11 +73,20 @@ def _is_regression(values: NDArray[Any]) -> bool:
 def _regression_targets(values: NDArray[Any], source: str) -> Tensor:
     """float32 targets of shape (N, T)."""
     if values.dtype.kind not in "biuf":
+        text = next((str(value) for value in values.flat if not _is_number(str(value))), str(values.flat[0]))
         raise DataError(
-            f"{source} holds text such as '{values.flat[0]}', but regression needs numbers;"
+            f"{source} holds text such as '{text[:40]}', but regression needs numbers;"
             " leave the task open or say task='classification'"
         )
     return torch.from_numpy(values.astype(np.float32)).reshape(len(values), -1)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def class_name(kind: str | float) -> str:

@@ -4,16 +4,16 @@ from pathlib import Path
 from urllib.parse import quote
 
 from commonweight.errors import LabError
+from commonweight.lab.sessions.folder_files import TABLES, holds_data
 
 RUNS = Path("runs")
-DATA = (".csv", ".tsv", ".parquet", ".npz")
 
 
 def opening(target: Path | None) -> tuple[Path, str]:
     """The folder that may be read, and the fragment of the first address.
 
     Args:
-        target: a run folder, a folder of runs, a file of data, a checkpoint, or None for the folder runs.
+        target: a run folder, a folder of runs, a table, a folder of pictures, a checkpoint, or None for the runs here.
 
     Raises:
         LabError: it is none of these.
@@ -23,10 +23,13 @@ def opening(target: Path | None) -> tuple[Path, str]:
     place = target.resolve()
     if (place / "run.json").is_file():
         return place.parent, f"#run?subject={quote(place.name)}"
-    if place.is_file() and place.suffix.lower() in DATA:
-        return place.parent, f"#play?subject={quote(place.name)}"
+    if holds_data(place):
+        return place.parent, f"#play?data=own&file={quote(place.name)}"
     if place.is_file() or (place / "config.json").is_file():
         return place.parent, f"#audit?file={quote(place.name)}"
     if place.is_dir():
         return place, "#run"
-    raise LabError(f"{target} is neither a run folder, a folder of runs, data ({', '.join(DATA)}), nor a checkpoint.")
+    raise LabError(
+        f"{target} is neither a run folder, a folder of runs, a table ({', '.join(TABLES)}), a folder of pictures, "
+        f"nor a checkpoint."
+    )

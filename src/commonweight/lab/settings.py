@@ -19,9 +19,10 @@ def whole(default: int, low: int, high: int, step: int = 1) -> Any:
     return field(default=default, metadata={"kind": "whole", "low": low, "high": high, "step": step})
 
 
-def real(default: float, low: float, high: float) -> Any:
-    """A number."""
-    return field(default=default, metadata={"kind": "real", "low": low, "high": high})
+def real(default: float, low: float, high: float, step: float | None = None) -> Any:
+    """A number; a page offers even steps where one is given, powers of ten otherwise."""
+    even = {} if step is None else {"step": step}
+    return field(default=default, metadata={"kind": "real", "low": low, "high": high, **even})
 
 
 def sizes(default: tuple[int, ...], low: int, high: int, most: int) -> Any:
@@ -101,7 +102,7 @@ def _expected(limits: Mapping[str, Any]) -> str:
     if limits["kind"] == "points":
         return f"at most {limits['most']} points (x, y, class), x and y from -2 to 2, of class 0 or 1"
     what = {"whole": "a whole number", "real": "a number", "sizes": f"at most {limits.get('most')} whole numbers"}
-    steps = f" in steps of {limits['step']}" if limits.get("step", 1) > 1 else ""
+    steps = f" in steps of {limits['step']}" if limits["kind"] == "whole" and limits["step"] > 1 else ""
     return f"{what[limits['kind']]} from {limits['low']} to {limits['high']}{steps}"
 
 

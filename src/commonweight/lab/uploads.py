@@ -19,8 +19,9 @@ MOST_KEPT = 4
 """Files at once: the oldest goes when another one comes."""
 
 PREFIX = "upload-"
-NAME = re.compile(r"[A-Za-z0-9_()+-][A-Za-z0-9_ .()+-]{0,99}\.(safetensors|pt|pth|bin|ckpt|onnx)")
-"""A plain name with the end of a checkpoint."""
+_ENDS = "safetensors|pt|pth|bin|ckpt|onnx|csv|tsv|parquet|npz"
+NAME = re.compile(rf"[A-Za-z0-9_()+-][A-Za-z0-9_ .()+-]{{0,99}}\.({_ENDS})")
+"""A plain name that says what the file is."""
 
 
 class Uploads:
@@ -43,13 +44,13 @@ class Uploads:
             chunks: its bytes, as they come.
 
         Raises:
-            LabError: a name that is no checkpoint's, a file that is too long or for which there is no room, or another
-                one that is still on its way.
+            LabError: a name that is neither a checkpoint's nor a table's, a file that is too long or for which there is
+                no room, or another one that is still on its way.
         """
         if not NAME.fullmatch(name):
             raise LabError(
-                f"A checkpoint is a file .safetensors, .pt, .pth, .bin, .ckpt or .onnx with a plain name; got "
-                f"{name[:60]!r}: rename it, or start the lab with its folder."
+                f"A file for the lab has a plain name that ends in {_ENDS.replace('|', ', ')}; got {name[:60]!r}: "
+                f"rename it, or start the lab with its folder."
             )
         if self._taking:
             raise LabError("Another file is on its way to the lab: try again when it has come.")

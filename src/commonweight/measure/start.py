@@ -99,8 +99,7 @@ def _listed(names: list[str]) -> str:
 
 def check_start(
     model: nn.Module,
-    inputs: Tensor,
-    targets: Tensor | None = None,
+    batch: Tensor | tuple[Tensor, Tensor],
     *,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Start:
@@ -111,8 +110,8 @@ def check_start(
 
     Args:
         model: any module; it runs in the mode it is in.
-        inputs: a batch, normalised, shape (B, ...).
-        targets: what the loss compares with; without them, gradients are those of the sum of squared outputs.
+        batch: normalised inputs of shape (B, ...), alone or with their targets, what the loss compares with; without
+            targets, gradients are those of the sum of squared outputs.
         loss: mean loss of outputs and targets; cross entropy for whole numbers, else the mean square, by default.
 
     Example:
@@ -124,6 +123,7 @@ def check_start(
         >>> start.findings[0].split(";")[0]
         'At the start most units are at an end of their range, where the slope is nearly zero: 1'
     """
+    inputs, targets = (batch, None) if isinstance(batch, Tensor) else batch
     copy = deepcopy(model)
     copy.zero_grad()
     with torch.random.fork_rng(), torch.enable_grad():

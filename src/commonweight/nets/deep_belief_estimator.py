@@ -20,7 +20,8 @@ class DBNClassifier(ModuleClassifier):
 
     Each layer learns for `max_iter` epochs as a restricted Boltzmann machine; wake-sleep tunes all together for
     `sleep_iter` epochs, the rate falling to 0; then backpropagation tunes, for `tuning_iter` epochs, a copy of the
-    recognition weights and of the top machine that answers from then on.
+    recognition weights and of the top machine that answers from then on. Its inputs are noisy, without which few
+    samples are soon learned by heart (Bishop 1995; see `learn_labels`).
 
     Args:
         hidden: units of the layers; the last are those of the top machine.
@@ -30,6 +31,7 @@ class DBNClassifier(ModuleClassifier):
         batch_size: samples of an update.
         max_iter, sleep_iter, tuning_iter: epochs; 0 leaves the last two out. Backpropagation takes more of them where
             few samples would leave it fewer than 800 updates.
+        noise: deviation of what backpropagation adds to the inputs, which are scaled to [0, 1].
         random_state: of first weights, order and samples.
 
     Example:
@@ -44,13 +46,14 @@ class DBNClassifier(ModuleClassifier):
         hidden: Sequence[int] = (256, 256),
         *,
         learning_rate: float = 0.1,
-        momentum: float = 0.5,
+        momentum: float = 0.8,
         sleep_rate: float = 0.02,
         tuning_rate: float = 1e-2,
         batch_size: int = 20,
-        max_iter: int = 15,
-        sleep_iter: int = 10,
-        tuning_iter: int = 15,
+        max_iter: int = 30,
+        sleep_iter: int = 20,
+        tuning_iter: int = 40,
+        noise: float = 0.2,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.hidden = hidden
@@ -62,6 +65,7 @@ class DBNClassifier(ModuleClassifier):
         self.max_iter = max_iter
         self.sleep_iter = sleep_iter
         self.tuning_iter = tuning_iter
+        self.noise = noise
         self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
@@ -92,7 +96,8 @@ class DBNClassifier(ModuleClassifier):
         in_epoch = max(1, len(rows) // self.batch_size)
         tuning_iter = max(self.tuning_iter, -(-UPDATES // in_epoch)) if self.tuning_iter else 0
         net.copy_to_classifier()
-        learn_labels(net, x, index, batches(len(rows), self.batch_size, tuning_iter, generator), rate=self.tuning_rate)
+        order = batches(len(rows), self.batch_size, tuning_iter, generator)
+        learn_labels(net.classifier, rows, index, order, rate=self.tuning_rate, noise=self.noise, generator=generator)
         self.module_ = net.eval()
         self.n_iter_ = self.max_iter + self.sleep_iter + tuning_iter
         return self

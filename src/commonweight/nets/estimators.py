@@ -83,7 +83,7 @@ class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"{type(self).__name__} tells classes apart, but y has only one class, {self.classes_[0]!r}: give "
+                f"{type(self).__name__} tells classes apart, but y has only one class, {self.classes_[0]}: give "
                 f"samples of two at least."
             )
         return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(index.astype(np.int64))
@@ -153,9 +153,10 @@ def batches(n_samples: int, size: int, epochs: int, generator: Generator) -> lis
 
 
 def learn_labels(
-    net: nn.Module, rows: Tensor, index: Tensor, order: list[Tensor], *, rate: float, decay: float = 0.0
-) -> None:
-    """Backpropagation of -log softmax(net(x))_y through all parameters that require it, by AdamW.
+    net: nn.Module, rows: Tensor, index: Tensor, order: list[Tensor], *, rate: float, noise: float = 0.0,
+    generator: Generator | None = None,
+) -> None:  # fmt: skip
+    """Backpropagation of -log softmax(net(x))_y through all parameters that require it, by Adam.
 
     Args:
         net: maps rows (B, F) to scores (B, C).
@@ -163,12 +164,18 @@ def learn_labels(
         index: of the class of each row, shape (N,).
         order: the batches, by indices; the rate falls to 0 over them, by a straight line.
         rate: of learning, at first.
-        decay: of weights.
+        noise: deviation of what is added to each value of a batch, drawn anew each time: it keeps answers from
+            changing with small changes of the inputs (Bishop, "Training with noise is equivalent to Tikhonov
+            regularization", 1995).
+        generator: of the noise.
     """
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=decay)
+    optimizer = torch.optim.Adam(parameters, lr=rate)
     for step, batch in enumerate(order):
         optimizer.param_groups[0]["lr"] = rate * (1 - step / len(order))
         optimizer.zero_grad()
-        F.cross_entropy(net(rows[batch]), index[batch]).backward()  # type: ignore[no-untyped-call]  # torch
+        given = rows[batch]
+        if noise:
+            given = given + noise * torch.randn(given.shape, generator=generator)
+        F.cross_entropy(net(given), index[batch]).backward()  # type: ignore[no-untyped-call]  # torch
         optimizer.step()

@@ -89,7 +89,11 @@ class Recurrent(nn.Module):
         n_steps = x.shape[2]
         is_given = lengths is not None
         lengths = torch.full((len(x),), n_steps, device=x.device) if lengths is None else lengths
-        if n_steps < 1 or (is_given and not bool(((lengths >= 1) & (lengths <= n_steps)).all())):
+        if n_steps < 1:
+            raise NetError(
+                "A recurrent net takes sequences of at least 1 step; got some of 0: leave out the empty ones."
+            )
+        if is_given and not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
             raise NetError(
                 f"Each of these sequences has 1 to {n_steps} steps; got lengths of {int(lengths.min())} to "
                 f"{int(lengths.max())}: leave out the empty ones, and pad the others to the longest."

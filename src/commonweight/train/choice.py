@@ -9,6 +9,7 @@ from torch import nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
+from commonweight.train.curvature import is_dual
 from commonweight.train.flat import FlatNet
 from commonweight.train.jacobian import Jacobian
 from commonweight.train.objective import loss_kind
@@ -20,8 +21,10 @@ SMALL_NET, JACOBIAN_WORK = 1000, 2e9
 """Weights, and products for each Jacobian, up to which Levenberg-Marquardt is the rule for values to predict."""
 LITTLE_DATA = 500
 """Samples up to which all of them are taken at each step."""
-MATRICES = 3
-"""Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once."""
+MATRICES = 7
+"""Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once, at most."""
+PRODUCTS_A_SECOND, LONGEST_STEP, LONG_STEP = 2e10, 30.0, 1.0
+"""How fast its equations are set up and solved, and the seconds for a step from which it is refused, or told of."""
 RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
 DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -94,11 +97,21 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
             f"its own: use lbfgs."
         )
     n = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    needed, there = MATRICES * 8 * n * n, memory_bytes()
+    rows, there = len(data.train) * data.n_outputs, memory_bytes()
+    if is_dual(rows, n):
+        needed, what = 8 * rows * (n + 3 * rows), f"a Jacobian of {rows:,} × {n:,}, outputs by weights"
+    else:
+        needed, what = MATRICES * 8 * n * n, f"{MATRICES} matrices of {n:,} × {n:,}, one row for each weight"
     if needed > there / 2:
         raise TrainError(
-            f"{optimizer} holds {MATRICES} matrices of {n:,} × {n:,}, one row for each weight: {needed / 2**30:,.1f} "
-            f"GiB, and half of the memory here is {there / 2**31:,.1f} GiB: use lbfgs, or a smaller net."
+            f"{optimizer} holds {what}: {needed / 2**30:,.1f} GiB, and half of the memory here is "
+            f"{there / 2**31:,.1f} GiB: use lbfgs, or a smaller net."
+        )
+    seconds = step_seconds(n, rows)
+    if seconds > LONGEST_STEP:
+        raise TrainError(
+            f"{optimizer} would take some {seconds:,.0f} s for each step, for {n:,} weights and {rows:,} outputs of "
+            f"all samples: use lbfgs, or a smaller net."
         )
     try:
         net = FlatNet(model)
@@ -109,6 +122,18 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
             f"{optimizer} needs the derivatives of each sample by itself, which torch cannot work out for "
             f"{type(model).__name__} ({reason}): use lbfgs."
         ) from error
+
+
+def step_seconds(n: int, n_rows: int) -> float:
+    """About how long a step of Levenberg-Marquardt takes, for a Jacobian (rows, n)."""
+    return min(n, n_rows) ** 2 * max(n, n_rows) / PRODUCTS_A_SECOND
+
+
+def expected(optimizer: str, model: nn.Module, data: Data) -> str:
+    """A warning that the steps of a rule will be long; empty if they will not."""
+    n = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    seconds = step_seconds(n, len(data.train) * data.n_outputs) if optimizer in ("lm", "lm-bayes") else 0.0
+    return f"some {seconds:.0f} s for each step, for {n:,} weights" if seconds >= LONG_STEP else ""
 
 
 def memory_bytes() -> int:

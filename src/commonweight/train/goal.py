@@ -33,8 +33,8 @@ class Goal:
         """Read `SCORE>=NUMBER` or `SCORE<=NUMBER`.
 
         Raises:
-            TrainError: another form, a score that the task does not have, or a direction that is reached by getting
-                worse.
+            TrainError: another form, a score that the task does not have, a direction that is reached by getting
+                worse, or a number that the score never has.
         """
         match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*", text)
         scores = SCORES[task]
@@ -53,6 +53,9 @@ class Goal:
             raise TrainError(
                 f"A better {match[1]} is {right} the goal: write {match[1]}{right}{match[3]}, not {text!r}."
             )
+        if value > 1 if at_least else value < 0:
+            limit = "at most 1" if at_least else "at least 0"
+            raise TrainError(f"The {match[1]} is {limit}, so that no net reaches {text!r}: take another goal.")
         return Goal(match[1], at_least, value)
 
     def reached(self, scores: Mapping[str, float], n_samples: int) -> bool:

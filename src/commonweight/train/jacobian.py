@@ -1,6 +1,7 @@
 """The Jacobian of a net, sample by sample: ∂outputs/∂θ for all of its weights, as one vector."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,38 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from commonweight.train.flat import FlatNet
 
 Function = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """What ∂outputs/∂θ is made of, for a linear layer y = W a + b used once: ∂z/∂W = δ aᵀ and ∂z/∂b = δ with δ = ∂z/∂y.
+
+    Attributes:
+        given: a, shape (I, B), with a further row of ones for the bias if there is one.
+        back: δ, shape (C, O, B), for each output c of the net.
+        has_bias: whether there is that row.
+    """
+
+    given: Tensor
+    back: Tensor
+    has_bias: bool
+
+    @property
+    def size(self) -> int:
+        """Weights of the layer, with its bias."""
+        return len(self.given) * self.back.shape[1]
+
+    def order(self) -> Tensor:
+        """Where each weight stands in a matrix (O, I): W row by row, then b, which is its last column."""
+        places = torch.arange(self.size).view(-1, len(self.given))
+        return torch.cat([places[:, :-1].flatten(), places[:, -1]]) if self.has_bias else places.flatten()
+
+    def jacobian(self) -> list[Tensor]:
+        """∂z/∂W of shape (B, C, O I), and ∂z/∂b of shape (B, C, O) if there is a bias."""
+        back_BCO = self.back.permute(2, 0, 1)
+        given_IB = self.given[:-1] if self.has_bias else self.given
+        of_weight = (back_BCO[..., None] * given_IB.T[:, None, None, :]).flatten(2)
+        return [of_weight, back_BCO] if self.has_bias else [of_weight]
 
 
 class Jacobian:
@@ -36,10 +69,9 @@ class Jacobian:
         self.traced: dict[torch.Size, Function] = {}
 
     def __call__(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.layers:
-            found = self._through_layers(theta, x)
-            if found is not None:
-                return found
+        found = self.ways(theta, x)
+        if found is not None:
+            return torch.cat([part for way in found[0] for part in way.jacobian()], 2), found[1]
         if x.shape not in self.traced:
 
             def one(theta: Tensor, sample: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,8 +83,13 @@ class Jacobian:
         return self.traced[x.shape](theta, x)
 
     @torch.enable_grad()
-    def _through_layers(self, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """By the linear layers; None where one of them is used twice or not at all, or along more axes."""
+    def ways(self, theta: Tensor, x: Tensor) -> tuple[list[Way], Tensor] | None:
+        """The ways through the linear layers in the order of θ, and the outputs (B, n_outputs).
+
+        None where there are other weights, or a layer is used twice, not at all, or along more axes.
+        """
+        if not self.layers:
+            return None
         uses: list[tuple[nn.Module, Tensor, Tensor]] = []
 
         def keep(module: nn.Module, given: Any, y: Tensor) -> None:
@@ -66,16 +103,14 @@ class Jacobian:
                 hook.remove()
         if [use[0] for use in uses] != self.layers or any(use[2].ndim != 2 for use in uses):
             return None
-        jacobian = theta.new_empty(len(x), z.shape[1], self.net.n)
-        for output in range(z.shape[1]):
-            ways = torch.autograd.grad(z[:, output].sum(), [use[2] for use in uses], retain_graph=True)
-            parts = []
-            for (layer, a_BI, _), way_BO in zip(uses, ways, strict=True):
-                parts.append((way_BO[:, :, None] * a_BI[:, None, :]).flatten(1))
-                if layer.bias is not None:
-                    parts.append(way_BO)
-            torch.cat(parts, 1, out=jacobian[:, output])
-        return jacobian, z.detach()
+        sums = [y for _, _, y in uses]
+        back = [torch.autograd.grad(column.sum(), sums, retain_graph=True) for column in z.unbind(1)]
+        found = []
+        for (layer, a_BI, _), ways_CBO in zip(uses, zip(*back, strict=True), strict=True):
+            ones = [] if layer.bias is None else [a_BI.new_ones(1, len(a_BI))]
+            ways_COB = torch.stack([way.T for way in ways_CBO])
+            found.append(Way(torch.cat([a_BI.T, *ones]), ways_COB, bool(ones)))
+        return found, z.detach()
 
 
 def linear_layers(model: nn.Module) -> list[nn.Module]:

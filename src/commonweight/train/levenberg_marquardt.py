@@ -1,13 +1,15 @@
 """Levenberg-Marquardt: the curvature from the Jacobian of the net, damped as far as the last steps call for."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from commonweight.train.curvature import PAIRS_FROM, Dual, Primal, add_products, is_dual
 from commonweight.train.flat import BLOCK, Objective
-from commonweight.train.jacobian import Jacobian
+from commonweight.train.jacobian import Jacobian, Way
 
 JACOBIAN_BYTES = 1 << 27
 """Of the rows of the Jacobian that are held at once, and of what is made of them."""
@@ -33,7 +35,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
     λ = 2 γ L / ((N T - γ) ‖θ‖²) for squared errors, or γ / (N ‖θ‖²) for the cross entropy, from 0.01 at first. Where
     the targets are noise, λ grows and the weights vanish.
 
-    The Jacobian is worked out in blocks of samples, of which only G (n, n) is kept; it is solved in float64.
+    The Jacobian is worked out in blocks of samples, of which only G (n, n) is kept, or their rows where these are fewer
+    than the weights; see `train.curvature`. Equations are solved in float64.
 
     Args:
         params: weights, as for any torch optimiser.
@@ -55,12 +58,11 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             self.jacobian = Jacobian(objective.net)
         curvature, slope, value = gauss_newton(objective, self.jacobian, theta)
         decay = state.setdefault("decay", FIRST_DECAY if self.bayesian else 0.0)
-        curvature.diagonal().add_(decay)
         slope += decay * theta
-        state.setdefault("damping", FIRST_DAMPING * max(float(curvature.diagonal().amax()), 1e-30))
+        state.setdefault("damping", FIRST_DAMPING * max(curvature.largest() + decay, 1e-30))
         damping = state["damping"]
         for trial in range(TRIALS):
-            move = solve(curvature, damping, -slope)
+            move = curvature.solve(damping + decay, -slope)
             ahead = theta + move.to(theta)
             new_value = objective.value(ahead)
             fallen = value - new_value + decay / 2 * float(theta @ theta - ahead @ ahead)
@@ -73,52 +75,76 @@ class LevenbergMarquardt(torch.optim.Optimizer):
         else:
             return
         if self.bayesian:
-            state["determined"] = determined_weights(curvature, decay)
+            state["determined"] = max(curvature.determined(decay), TINY)
             state["decay"] = probable_decay(objective, new_value, ahead, state["determined"])
 
 
-def gauss_newton(objective: Objective, jacobian: Jacobian, theta: Tensor) -> tuple[Tensor, Tensor, float]:
+def gauss_newton(objective: Objective, jacobian: Jacobian, theta: Tensor) -> tuple[Primal | Dual, Tensor, float]:
     """G and ∂L/∂θ at θ (n,), of shapes (n, n) and (n,), and L; see `LevenbergMarquardt`.
 
-    Blocks are multiplied in the precision of the net and added up in float64.
+    Blocks are multiplied in the precision of the net and added up in float64; what is kept as rows is float64.
     """
     net, value = objective.net, 0.0
-    curvature = torch.zeros(net.n, net.n, dtype=torch.float64, device=theta.device)
     slope = torch.zeros(net.n, dtype=torch.float64, device=theta.device)
-    wide = objective.targets.shape[1] if objective.kind == "squares" else int(objective.targets.amax()) + 1
-    rows = max(1, JACOBIAN_BYTES // (net.n * wide * (2 * theta.element_size())))
-    for inputs, targets, share in objective.blocks(min(rows, BLOCK)):
-        jacobian_BCn, outputs_BC = jacobian(theta, inputs)
-        with torch.enable_grad():
-            outputs_BC = outputs_BC.detach().requires_grad_()
-            loss = objective.loss(outputs_BC, targets)
-            (errors_BC,) = torch.autograd.grad(loss, outputs_BC)
-        value += share * loss.item()
-        slope += share * (errors_BC.flatten() @ jacobian_BCn.flatten(0, 1))
-        if objective.kind == "squares":
-            scale = 2 / outputs_BC.numel()
+    wide = n_outputs(objective)
+    dual = is_dual(len(objective) * wide, net.n)
+    matrix = torch.zeros(() if dual else (net.n, net.n), dtype=torch.float64, device=theta.device)
+    kept: list[Tensor] = []
+    pairs = not dual and bool(jacobian.layers) and net.n * wide >= PAIRS_FROM
+    at_once = BLOCK if pairs else max(1, JACOBIAN_BYTES // (net.n * wide * (2 * theta.element_size())))
+    for inputs, targets, share in objective.blocks(min(at_once, BLOCK)):
+        found = jacobian.ways(theta, inputs) if pairs else None
+        if found is not None:
+            loss, errors_BC, p_BC, scale = _of_outputs(objective, found[1], targets)
+            slope += share * torch.cat([_gradient(way, errors_BC) for way in found[0]])
+            p_C1B = None if p_BC is None else p_BC.T[:, None, :]
+            ways = [replace(way, back=_weighted(way.back, p_C1B, 0)) for way in found[0]]
+            add_products(matrix, ways, share * scale)
         else:
-            p_BC1 = outputs_BC.detach().softmax(1)[..., None]
-            jacobian_BCn = p_BC1.sqrt() * (jacobian_BCn - (p_BC1 * jacobian_BCn).sum(1, keepdim=True))
-            scale = 1 / len(outputs_BC)
-        rows_Rn = jacobian_BCn.flatten(0, 1)
-        curvature += share * scale * (rows_Rn.T @ rows_Rn)
-    return curvature, slope, value
+            jacobian_BCn, outputs_BC = jacobian(theta, inputs)
+            loss, errors_BC, p_BC, scale = _of_outputs(objective, outputs_BC, targets)
+            slope += share * (errors_BC.flatten() @ jacobian_BCn.flatten(0, 1))
+            rows_Rn = _weighted(jacobian_BCn, None if p_BC is None else p_BC[..., None], 1).flatten(0, 1)
+            if dual:
+                kept.append((share * scale) ** 0.5 * rows_Rn.double())
+            else:
+                matrix += share * scale * (rows_Rn.T @ rows_Rn)
+        value += share * loss
+    return Dual(torch.cat(kept)) if dual else Primal(matrix), slope, value
 
 
-def solve(curvature: Tensor, damping: float, right: Tensor) -> Tensor:
-    """x with (G + μ I) x = b, for G (n, n) positive semidefinite but for rounding; 0 if that spoils G + μ I."""
-    damped = curvature.clone()
-    damped.diagonal().add_(damping)
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    return torch.zeros_like(right) if failed else torch.cholesky_solve(right[:, None], factor)[:, 0]
+@torch.enable_grad()
+def _of_outputs(
+    objective: Objective, outputs_BC: Tensor, targets: Tensor
+) -> tuple[float, Tensor, Tensor | None, float]:
+    """The mean loss of a block, its gradient by the outputs, p where a softmax is, and the scale of its curvature.
+
+    ∂²L/∂z² is scale · I for squares, and scale · (diag(p) - p pᵀ) for the cross entropy.
+    """
+    outputs_BC = outputs_BC.detach().requires_grad_()
+    loss = objective.loss(outputs_BC, targets)
+    (errors_BC,) = torch.autograd.grad(loss, outputs_BC)
+    if objective.kind == "squares":
+        return loss.item(), errors_BC, None, 2 / outputs_BC.numel()
+    return loss.item(), errors_BC, outputs_BC.detach().softmax(1), 1 / len(outputs_BC)
 
 
-def determined_weights(curvature: Tensor, decay: float) -> float:
-    """γ = n - λ tr H⁻¹, H = G + λ I of shape (n, n): each direction counts as its share g/(g + λ) of the curvature."""
-    factor, failed = torch.linalg.cholesky_ex(curvature)
-    undetermined = 0.0 if failed else decay * float(torch.cholesky_inverse(factor).trace())
-    return max(len(curvature) - undetermined, TINY)
+def _weighted(derivatives: Tensor, p: Tensor | None, axis: int) -> Tensor:
+    """A with Aᵀ A = Dᵀ (diag(p) - p pᵀ) D for the derivatives D of outputs along an axis: √p_c (d_c - Σ p d)."""
+    if p is None:
+        return derivatives
+    return p.sqrt() * (derivatives - (p * derivatives).sum(axis, keepdim=True))
+
+
+def n_outputs(objective: Objective) -> int:
+    """Outputs of the net for each sample."""
+    return objective.targets.shape[1] if objective.kind == "squares" else int(objective.targets.amax()) + 1
+
+
+def _gradient(way: Way, errors_BC: Tensor) -> Tensor:
+    """∂L/∂(W, b) of a layer, in the order of its weights."""
+    sums_OB = (way.back * errors_BC.T[:, None, :]).sum(0)
+    return (sums_OB @ way.given.T).flatten()[way.order()]
 
 
 def probable_decay(objective: Objective, value: float, theta: Tensor, determined: float) -> float:

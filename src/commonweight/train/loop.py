@@ -28,13 +28,15 @@ from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
+from commonweight.train.compiled_steps import compiled_steps
 from commonweight.train.display import Display
 from commonweight.train.facts import first_nonfinite, gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import initialise
 from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
-from commonweight.train.optimise import make_optimizer, rate_at
+from commonweight.train.optimise import averaging_at, make_optimizer, rate_at
+from commonweight.train.order import Order
 from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
@@ -234,16 +236,16 @@ class Trainer:
         if settings.optimizer in WHOLE_BATCH:
             given = (self.train.inputs, self.train.targets, self.loss, loss_kind(model, data))
             self.objective = Objective(FlatNet(model), *given)
-        self.steps_per_epoch = len(data.train) // settings.batch_size
+        self.order = Order(len(data.train), settings.batch_size, settings.seed)
+        self.steps_per_epoch = self.order.per_epoch
         self.steps = settings.epochs * self.steps_per_epoch
         self.check_steps = max(self.steps_per_epoch // settings.checks_per_epoch, min(self.steps, settings.check_steps))
         self.evidence = self._evidence()
         self.regulariser = Regulariser(model, settings, self.steps)
+        self.compiled = compiled_steps(model, self.average, self.optimizer, settings, self.train, data)
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
         self.is_shared = False
-        self.order = torch.empty(0, dtype=torch.int64)
-        self.order_epoch = -1
 
     def _initialise(self) -> None:
         """Give the net its first weights, and note in the run what will keep it from learning."""
@@ -252,7 +254,7 @@ class Trainer:
             initialise(self.model, settings.init, inputs.float(), targets, loss=self.loss, seed=settings.seed)
         order = np.random.default_rng([settings.seed, 0]).permutation(len(self.train))
         first = torch.from_numpy(order[:START_SAMPLES]).to(inputs.device)
-        start = check_start(self.model, inputs[first].float(), targets[first], loss=self.loss)
+        start = check_start(self.model, (inputs[first].float(), targets[first]), loss=self.loss)
         self.run.description["start"] = list(start.findings)
 
     def checks(self, display: Display | None) -> Iterator[tuple[Record, bool]]:
@@ -274,17 +276,9 @@ class Trainer:
 
     def _advance(self, stop: int, display: Display | None) -> tuple[Record, dict[str, float]]:
         """Take the steps up to `stop`, the last one under observation, then score the averaged weights."""
-        first, losses, errors = self.progress.step, [], 0.0
-        started = time.perf_counter()
-        for step in range(first, stop - 1):
-            loss, wrong = self._step(step)
-            losses.append(loss)
-            errors += wrong
-            if not math.isfinite(loss):
-                stop = step + 2
-                break
-            if display:
-                display.advance(step + 1, loss, metric(wrong, self.settings.batch_size, self.data))
+        first, started = self.progress.step, time.perf_counter()
+        losses, errors = self._take(first, stop - 1, display)
+        stop = first + len(losses) + 1  # the next one after a loss that is no number
         with observe(self.model) as seen:
             loss, wrong = self._step(stop - 1)
         losses.append(loss)
@@ -298,7 +292,7 @@ class Trainer:
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
             loss=sum(losses) / len(losses),
-            metric=metric(errors + wrong, (stop - first) * self.settings.batch_size, self.data),
+            metric=metric(sum(errors) + wrong, (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
@@ -306,16 +300,25 @@ class Trainer:
         )
         return record, scores
 
+    def _take(self, step: int, stop: int, display: Display | None) -> tuple[list[float], list[float]]:
+        """Take the steps before `stop`, up to a loss that is no number. Returns their losses and their `error_sum`s."""
+        losses: list[float] = []
+        errors: list[float] = []
+        while step < stop and all(map(math.isfinite, losses[-1:])):
+            if self.compiled is not None and step > 0:  # torch makes the first one, and with it the rule's state
+                more, wrong = self.compiled.take(step, self.order.batches(step, stop))
+            else:
+                more, wrong = ([number] for number in self._step(step))
+            losses, errors, step = losses + more, errors + wrong, step + len(more)
+            if display:
+                display.advance(step, losses[-1], metric(errors[-1], self.settings.batch_size, self.data))
+        return losses, errors
+
     def _step(self, step: int) -> tuple[float, float]:
         """One batch: forward, backward, update, average. Returns its loss and its `error_sum`."""
         if self.objective is not None:
             return self._whole_step(step, self.objective)
-        epoch, batch = divmod(step, self.steps_per_epoch)
-        if epoch != self.order_epoch:
-            order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
-            self.order, self.order_epoch = torch.from_numpy(order), epoch
-        chosen = self.order[batch * self.settings.batch_size : (batch + 1) * self.settings.batch_size]
-        chosen = self.team.share(chosen).to(self.train.inputs.device)
+        chosen = self.team.share(self.order.batches(step, step + 1)[0]).to(self.train.inputs.device)
         self.team.reseed(self.settings.seed, step)
         inputs, targets = self.regulariser.disturb(self.train.inputs[chosen]), self.train.targets[chosen]
         rate = rate_at(step, self.settings, self.steps_per_epoch)
@@ -348,9 +351,8 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        """Move the running average of weights and statistics; it reaches back over a share of the steps so far."""
-        share = 1 / max(1.0, (step + 1) * self.settings.average_share)
-        torch._foreach_lerp_(self.averaged, self.averaging, share)
+        """Move the running average of weights and statistics."""
+        torch._foreach_lerp_(self.averaged, self.averaging, averaging_at(step, self.settings))
 
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
         """Whether these are the best scores so far; notes why training stops, if it does."""

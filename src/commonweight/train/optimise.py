@@ -94,3 +94,8 @@ def rate_at(step: int, settings: Settings, steps_per_epoch: int) -> float:
     steps = settings.epochs * steps_per_epoch
     warm = WARM_UP_EPOCHS * steps_per_epoch
     return settings.lr * min((step + 1) / warm, 1.0, (steps - step) / (steps - warm))
+
+
+def averaging_at(step: int, settings: Settings) -> float:
+    """How far the running average goes towards the weights after a step: it reaches back over a share of the steps."""
+    return 1 / max(1.0, (step + 1) * settings.average_share)

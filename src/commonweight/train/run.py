@@ -90,6 +90,12 @@ class Run:
         outputs = self.model(self.normalisation.apply(x).to(device)).float().cpu()
         return self.normalisation.restore_target(outputs)
 
+    @property
+    def missed_goal(self) -> str | None:
+        """The goal that a finished run had and did not reach."""
+        goal: str | None = self.description["settings"].get("goal")
+        return None if self.results["stopped"] == "goal" else goal
+
     def summary(self) -> str:
         """The outcome in a few lines for a person."""
         results, (n_train, n_validation, n_test) = self.results, self.description["data"]["sizes"]
@@ -100,10 +106,10 @@ class Run:
             chosen = f"held back {n_validation:,}"
         else:
             why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
-            goal = self.description["settings"].get("goal")
-            missed = f"; the goal {goal} was not reached" if goal and stopped != "goal" else ""
+            missed = f"; the goal {self.missed_goal} was not reached" if self.missed_goal else ""
             lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
+        lines += self.description["data"].get("notes", [])
         lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")
         if self.folder is not None:
             lines.append(f"run: {self.folder}   report: {self.folder / REPORT}")
@@ -221,6 +227,7 @@ def describe(
         "sizes": [len(data.train), len(data.validation), len(data.test)],
         "fingerprint": data.fingerprint(),
         "prepare": data.prepare,
+        "notes": list(data.notes),
     }
     versions = {
         "commonweight": commonweight.__version__,

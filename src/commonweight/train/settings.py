@@ -11,7 +11,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.augment import KINDS
-from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, require_fitting
+from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import INITS
 
@@ -52,7 +52,7 @@ class Settings:
         augment: what is done to images at random, some of shift, rotate and flip, see `train.augment`.
         soft_sharing: values that each weight tensor ends with, see `train.soft_sharing`, which goes on with the best
             weights for as many epochs again; None to leave them free.
-        reason: why this optimizer, where nobody said which.
+        reason: why this optimizer, where nobody said which; or that its steps will be long.
         init: the rule by which weights begin, see `initialise`; "auto" for that of the net itself.
     """
 
@@ -133,7 +133,10 @@ def choose_settings(
     restraints["augment"] = list(augment)
     given = {name: value or None for name, value in restraints.items()}
     given |= {"batch_size": batch_size, "lr": lr, "precision": None if precision == "auto" else precision}
-    chosen, reason = choose_optimizer(model, data, given) if optimizer == "auto" else (optimizer, "")
+    if optimizer == "auto":
+        chosen, reason = choose_optimizer(model, data, given)
+    else:
+        chosen, reason = optimizer, expected(optimizer, model, data)
     whole = chosen in WHOLE_BATCH
     if whole:
         require_fitting(chosen, model, data, given)

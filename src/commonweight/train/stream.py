@@ -13,7 +13,7 @@ from torch import Tensor
 
 from commonweight import nets
 from commonweight.atomic import append_text
-from commonweight.data import tables
+from commonweight.data import columns, tables
 from commonweight.data.dataset import Data, prepare
 from commonweight.data.targets import class_name, encode
 from commonweight.errors import DataError, TrainError
@@ -67,7 +67,7 @@ def learn_stream(
     table = tables.parse(io.StringIO("".join(head)), STREAM, ())
     if not table.has_header:
         raise DataError("a stream begins with the names of its columns, which cannot be guessed; add that line")
-    data = prepare(tables.to_samples(table, "stream", target, task), seed)
+    data = prepare(columns.to_samples(table, "stream", target, task), seed)
     if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
         raise TrainError(f"{net} learns by a rule of its own, from all samples at once: choose another --net.")
     model = nets.build(net, data.in_shape, data.n_outputs, task=data.task, seed=seed, structure=structure)
@@ -166,7 +166,7 @@ def _batches(lines: Iterator[str], header: str, data: Data, n_before: int) -> It
         if any(line.strip() for line in batch):
             text = io.StringIO("".join([header, *batch]))
             table = tables.parse(text, STREAM, (*data.features, data.target), n_before - 1)
-            x = table.features([table.column(name) for name in data.features])
+            x = columns.read(table, data.features, data.normalisation.mean)
             yield x, _targets(table, data)
         n_before += len(batch)
 

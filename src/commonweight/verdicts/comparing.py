@@ -3,8 +3,9 @@
 from collections.abc import Hashable, Iterable, Sequence
 
 from commonweight.verdicts.judging import Classes, Findings
-from commonweight.verdicts.report import Code, Group, Problem, Verdict, listed
+from commonweight.verdicts.report import Code, Group, Problem, Verdict
 from commonweight.verdicts.sides import Side
+from commonweight.verdicts.words import listed, say
 
 
 def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
@@ -20,31 +21,30 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
             Problem(
                 Code.ABSENT,
                 tuple(absent),
-                f"{other.label} has {listed(absent)}; {subject.label} has not, and no tie that it knows speaks for "
-                f"{_them(absent)}.",
-                "Check that both are of one architecture and whole.",
+                say("absent", other=other.label, names=listed(absent), subject=subject.label, them=_them(absent)),
+                say("same_architecture"),
             )
         )
     if extra := [name for name in subject.entries if tied.of(name) not in there and name not in subject.unsaved]:
-        random = f": loaded from {other.label}, they keep their first, random values" if subject.live else ""
+        key = "extra_random" if subject.live else "extra"
         problems.append(
             Problem(
                 Code.EXTRA,
                 tuple(extra),
-                f"{subject.label} has {listed(extra)}, for which {other.label} has nothing{random}.",
-                "Check that both are of one architecture and whole.",
+                say(key, subject=subject.label, names=listed(extra), other=other.label),
+                say("same_architecture"),
             )
         )
     both = [name for name in subject.entries if name in other.entries]
     unlike = [name for name in both if subject.entries[name].shape != other.entries[name].shape]
     if unlike:
-        shapes = f"{subject.entries[unlike[0]].shape} and {other.entries[unlike[0]].shape}"
+        one, two = (side.entries[unlike[0]].shape for side in (subject, other))
         problems.append(
             Problem(
                 Code.SHAPE,
                 tuple(unlike),
-                f"{listed(unlike)} have other shapes in {subject.label} than in {other.label}, the first {shapes}.",
-                "Check that both are of one architecture, and that the embeddings were resized in both or in neither.",
+                say("other_shapes", names=listed(unlike), subject=subject.label, other=other.label, one=one, two=two),
+                say("resized"),
             )
         )
     return problems + _differing(subject, other, [name for name in both if name not in set(unlike)])
@@ -63,14 +63,22 @@ def _differing(subject: Side, other: Side, names: Sequence[str]) -> list[Problem
     differing = sorted((name for name in unequal if deltas.get(name) != 0), key=lambda name: -deltas.get(name, 0.0))
     if not differing:
         return []
-    largest = f", by up to {deltas[differing[0]]:.3g} in `{differing[0]}`" if differing[0] in deltas else ""
+    first = differing[0]
+    largest = say("by_up_to", delta=f"{deltas[first]:.3g}", name=first) if first in deltas else ""
     return [
         Problem(
             Code.DIFFERS,
             tuple(differing),
-            f"{len(differing):,} of {len(names):,} tensors have other values in {subject.label} than in "
-            f"{other.label}{largest}: {listed(differing)}.",
-            "If the one was trained further than the other, give that one as `before`; if not, load or save it again.",
+            say(
+                "other_values",
+                count=f"{len(differing):,}",
+                all=f"{len(names):,}",
+                subject=subject.label,
+                other=other.label,
+                largest=largest,
+                names=listed(differing),
+            ),
+            say("give_before"),
         )
     ]
 
@@ -95,8 +103,14 @@ def before(subject: Side, earlier: Side, tied: Iterable[str]) -> list[Problem]:
             Problem(
                 Code.UNTOUCHED,
                 tuple(still),
-                f"{len(still):,} of {len(names):,} tensors did not move since {earlier.label}: {listed(still)}.",
-                "If they were frozen on purpose, all is well; if not, see that each process's optimiser has them.",
+                say(
+                    "still",
+                    count=f"{len(still):,}",
+                    all=f"{len(names):,}",
+                    earlier=earlier.label,
+                    names=listed(still),
+                ),
+                say("frozen"),
             )
         )
     for name in dict.fromkeys(tied):
@@ -115,15 +129,20 @@ def _still_rows(subject: Side, earlier: Side, name: str) -> list[Problem]:
     rows = grader.still_rows(earlier.read(name), subject.read(name))
     if not rows:
         return []
-    span = f"rows {rows[0]:,} to {rows[-1]:,}" if len(rows) > 1 else f"row {rows[0]:,}"
+    span = say("rows" if len(rows) > 1 else "row", first=f"{rows[0]:,}", last=f"{rows[-1]:,}")
     return [
         Problem(
             Code.UNTOUCHED_ROWS,
             (name,),
-            f"{len(rows):,} of {pair[0].shape[0]:,} rows of the tied `{name}` did not move since {earlier.label} "
-            f"({span}), although the others did: a process did not update its part.",
-            "Tie before the model is sharded, and wrap all users of a tied weight in one group "
-            "(cw.parallel.fsdp_groups).",
+            say(
+                "still_rows",
+                count=f"{len(rows):,}",
+                all=f"{pair[0].shape[0]:,}",
+                name=name,
+                earlier=earlier.label,
+                span=span,
+            ),
+            say("tie_before_sharding"),
         )
     ]
 
@@ -140,9 +159,8 @@ def altered(subject: Side) -> list[Problem]:
         Problem(
             Code.ALTERED,
             tuple(names),
-            f"{listed(names)} in {subject.label} {'are' if len(names) > 1 else 'is'} not what the manifest of the file "
-            f"says: it was damaged, or changed by a program that does not know the manifest.",
-            "Copy it again from where it came; if the change was meant, save the model with cw.save.",
+            say("altered", names=listed(names), subject=subject.label, are="are" if len(names) > 1 else "is"),
+            say("copy_again"),
         )
     ]
 
@@ -163,13 +181,13 @@ def uninitialised(subject: Side, findings: Findings) -> None:
             odd.setdefault(what, []).append(name)
     for what, names in odd.items():
         code = Code.NOT_FINITE if what in _NOT_FINITE else Code.NEVER_INITIALISED
-        verb = "has values that are" if what in _NOT_FINITE else "is"
+        key = "not_finite" if what in _NOT_FINITE else "never_written"
         findings.problems.append(
             Problem(
                 code,
                 tuple(names),
-                f"{listed(names)} {verb} {what} in {subject.label}: nobody wrote {_them(names)}, or training broke.",
-                "Load it from where it was trained; if it is meant to be so, it need not be stored.",
+                say(key, names=listed(names), what=say(what), subject=subject.label, them=_them(names)),
+                say("load_again"),
             )
         )
         slot = "reality" if subject.in_memory else "file"

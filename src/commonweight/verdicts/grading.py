@@ -18,6 +18,7 @@ from commonweight.notation import Equation
 from commonweight.transforms import Slice
 from commonweight.verdicts.report import Verdict
 from commonweight.verdicts.sides import Shape, State
+from commonweight.verdicts.words import say
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Grader:
             return State(Verdict.DIVERGED, delta, f"two, max |Δ| {delta:.3g}", False)
         if (other := self._rearranged(equation, alias, source)) is not None:
             return other
-        return State(Verdict.DIVERGED, None, f"shapes {tuple(alias.shape)} and {tuple(source.shape)}", False)
+        return State(Verdict.DIVERGED, None, say("shapes", one=tuple(alias.shape), other=tuple(source.shape)), False)
 
     def gap(self, first: Tensor, second: Tensor) -> float:
         """max |first - second| for tensors of one shape and any types; infinite where only one is NaN."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from commonweight import manifest
 from commonweight.notation import Equation
 from commonweight.verdicts.families import FAMILIES, INNER_CONFIGS, Family, Pair, family
+from commonweight.verdicts.words import say
 
 FLAG = "tie_word_embeddings"
 
@@ -44,8 +45,7 @@ def of_metadata(metadata: Mapping[str, str], names: Collection[str]) -> list[Int
     Raises:
         FileError: a manifest that is damaged.
     """
-    says = "the manifest of the file" if manifest.KEY in metadata else "the metadata of the file"
-    settles = "Save it again from a model whose ties hold (cw.check finds out)."
+    says, settles = say("manifest" if manifest.KEY in metadata else "metadata"), say("save_holding")
     return [Intent(equation, says, settles) for equation in manifest.declared(metadata, names)]
 
 
@@ -63,9 +63,7 @@ def of_config(config: Mapping[str, object], names: Collection[str]) -> list[Inte
     if line is None:
         return list(_unknown(names)) if any(given) else []
     tied = any(given) if given else kind in line.tied
-    says = f"config.json ({FLAG}: {str(tied).lower()})"
-    if not given:
-        says = f"the default of {kind} (config.json has no {FLAG})"
+    says = say("config", flag=FLAG, value=str(tied).lower()) if given else say("default", kind=kind, flag=FLAG)
     headed = _headed(config.get("architectures"))
     return list(_of_family(line, tied, says, headed, names))
 
@@ -78,10 +76,7 @@ def _headed(architectures: object) -> bool | None:
 
 
 def _of_family(line: Family, tied: bool, says: str, headed: bool | None, names: Collection[str]) -> Iterator[Intent]:
-    settles = (
-        f"If they are one weight, delete the stale one from the file; if both are meant, "
-        f'set "{FLAG}": false in config.json.'
-    )
+    settles = say("stale_or_false", flag=FLAG)
     alias, source = _place_pair(_choose(line, names), names)
     there = (alias in names, source in names)
     if tied and (headed or there[0] or (there[1] and headed is None)):
@@ -114,8 +109,7 @@ def _place_pair(pair: Pair, names: Collection[str]) -> Pair:
 
 def _unknown(names: Collection[str]) -> Iterator[Intent]:
     """For an architecture that is not in the table: the first of its lines of which both tensors are there."""
-    says = f"config.json ({FLAG}: true)"
-    settles = f'If both tensors are meant, set "{FLAG}": false in config.json; if not, delete the stale one.'
+    says, settles = say("config", flag=FLAG, value="true"), say("false_or_stale", flag=FLAG)
     for line in FAMILIES:
         alias, source = (place(name, names, whole=True) for name in line.head)
         if alias is not None and source is not None:

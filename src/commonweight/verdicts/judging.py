@@ -8,6 +8,7 @@ from commonweight.notation import Equation
 from commonweight.verdicts.intent import FLAG, Intent
 from commonweight.verdicts.report import Code, Group, Problem, Verdict
 from commonweight.verdicts.sides import Found, Side, State
+from commonweight.verdicts.words import say
 
 _BY_VALUE = (Verdict.EQUAL_BITS, Verdict.TRANSFORMED, Verdict.CLOSE)
 
@@ -82,7 +83,7 @@ def judge(subject: Side, other: Side | None, extra: Iterable[Intent] = ()) -> Fi
 def of_facts(side: Side, found: Iterable[Found]) -> list[Intent]:
     """Ties that nobody declared, but that a model or a file has as one object or one memory."""
     shared = (Verdict.SAME_OBJECT, Verdict.SAME_STORAGE)
-    settles = "Tie them there too, or give both a weight of their own here."
+    settles = say("tie_there")
     return [
         Intent(equation, f"{side.label} ({one.text})", settles, fact=True)
         for one in found
@@ -99,7 +100,7 @@ def _once(intents: Iterable[Intent]) -> list[Intent]:
         if known is None:
             kept[key] = intent
         elif not intent.fact and intent.says not in known.says:
-            kept[key] = replace(known, says=f"{known.says} and {intent.says}")
+            kept[key] = replace(known, says=say("both", one=known.says, other=intent.says))
     return list(kept.values())
 
 
@@ -172,7 +173,9 @@ def _add_found(findings: Findings, subject: Side, found: Found, together: Classe
         return
     bad = subject.live and found.verdict is Verdict.SAME_STORAGE
     if bad:
-        findings.problems += [_two_parameters(f"`{equation}` holds in {subject.label}", equation) for equation in new]
+        findings.problems += [
+            _two_parameters(say("holds", equation=equation, says=subject.label), equation) for equation in new
+        ]
     names = (new[0].source, *(equation.alias for equation in new))
     slot = "reality" if subject.in_memory else "file"
     text = "; ".join(map(str, new))
@@ -184,9 +187,8 @@ def _two_parameters(start: str, equation: Equation) -> Problem:
     return Problem(
         Code.TWO_PARAMETERS,
         (equation.source, equation.alias),
-        f"{start}, but as two Parameters on one memory: an optimiser steps it twice, each has its own gradient, and "
-        f"saving refuses it.",
-        f'cw.tie(model, "{equation}", keep="source") makes them one weight.',
+        say("two_parameters", start=start),
+        say("tie_now", equation=equation),
     )
 
 
@@ -200,11 +202,11 @@ def _problem(intent: Intent, side: Side, state: State) -> Problem | None:
         return None  # a tie of the other side, between tensors that this one has not
     if not intent.tied:
         return _no_head(intent, side)
-    declared = f"`{equation}` {'holds in' if intent.fact else 'is declared by'} {intent.says}"
+    declared = say("holds" if intent.fact else "declared", equation=equation, says=intent.says)
     if state.verdict is Verdict.SAME_STORAGE:
-        return _two_parameters(f"{declared}, and {side.label} has it", equation)
+        return _two_parameters(say("has_it", declared=declared, label=side.label), equation)
     code, fact, remedy = _broken(intent, side, state)
-    return Problem(code, (equation.source, equation.alias), f"{declared}, but {fact}", remedy)
+    return Problem(code, (equation.source, equation.alias), say("sentence", declared=declared, fact=fact), remedy)
 
 
 def _broken(intent: Intent, side: Side, state: State) -> tuple[Code, str, str]:
@@ -213,33 +215,30 @@ def _broken(intent: Intent, side: Side, state: State) -> tuple[Code, str, str]:
     delta = f"{state.difference:.3g}" if state.difference is not None else ""
     match state.verdict:
         case Verdict.MISSING:
-            remedy = "Save the whole model again, or correct the declaration."
-            return Code.TIE_MISSING, f"in {label}: {state.text}.", remedy
+            return Code.TIE_MISSING, say("missing", label=label, text=state.text), say("save_again")
         case Verdict.NEVER_INITIALISED:
-            fact = f"{label} has two tensors without values (on the meta device), which will be filled apart."
-            return Code.TWO_COPIES, fact, settles
+            return Code.TWO_COPIES, say("unfilled", label=label), settles
         case Verdict.TRANSFORMED if state.instead is not None:
-            fact = f"in {label} it is `{state.instead}` that holds."
-            remedy = f"Declare `{state.instead}`, or bring the tensor into the declared form before it is saved."
-            return Code.TRANSFORMED, fact, remedy
+            fact = say("instead", label=label, instead=state.instead)
+            return Code.TRANSFORMED, fact, say("declare_instead", instead=state.instead)
         case Verdict.EQUAL_BITS | Verdict.TRANSFORMED:
-            return Code.TWO_COPIES, f"{label} has two tensors with equal values, which training moves apart.", settles
+            return Code.TWO_COPIES, say("equal_copies", label=label), settles
         case Verdict.CLOSE if state.difference == 0:
-            return Code.TWO_COPIES, f"{label} has two tensors with equal values, which training moves apart.", settles
+            return Code.TWO_COPIES, say("equal_copies", label=label), settles
         case Verdict.UNREAD:
-            return Code.TWO_COPIES, f"{label} has two tensors, whose values were not compared.", settles
+            return Code.TWO_COPIES, say("not_compared", label=label), settles
         case Verdict.PERMUTED:
-            fact = f"in {label} the two have the same rows in different orders: they count tokens or units differently."
-            remedy = "Bring the rows into one order before saving; until then each needs its own tensor."
-            return Code.PERMUTED, fact, remedy
+            return Code.PERMUTED, say("permuted", label=label), say("one_order")
         case Verdict.CLOSE:
-            fact = f"in {label} the two differ by rounding, up to {delta}: loaders that compare them do not tie them."
-            return Code.ROUNDED, fact, settles
+            return Code.ROUNDED, say("rounded", label=label, delta=delta), settles
         case Verdict.DIVERGED if state.difference is None:
-            return Code.CONTRADICTED, f"in {label} they cannot be one: {state.text}.", settles
+            return Code.CONTRADICTED, say("cannot", label=label, text=state.text), settles
         case _:
-            loader = "" if side.live else " A loader that ties them keeps one and drops the other without a word."
-            return Code.CONTRADICTED, f"in {label} the two differ by up to {delta}.{loader}", settles
+            return (
+                Code.CONTRADICTED,
+                say("differ" if side.live else "differ_in_file", label=label, delta=delta),
+                settles,
+            )
 
 
 def _no_head(intent: Intent, side: Side) -> Problem:
@@ -247,7 +246,6 @@ def _no_head(intent: Intent, side: Side) -> Problem:
     return Problem(
         Code.HEAD_MISSING,
         (alias,),
-        f"{intent.says} says that `{alias}` has weights of its own, but {side.label} does not hold it: a loader fills "
-        f"it with random ones.",
-        f'If the model was tied when it was saved, set "{FLAG}": true in config.json; if not, save it with its head.',
+        say("head_missing", says=intent.says, alias=alias, label=side.label),
+        say("head_remedy", flag=FLAG),
     )

@@ -17,6 +17,7 @@ from commonweight.notation import Equation
 from commonweight.verdicts.intent import FLAG, Intent
 from commonweight.verdicts.report import Verdict
 from commonweight.verdicts.sides import Entry, Found, Side, State
+from commonweight.verdicts.words import say
 
 _LEVELS = {
     Level.SAME_MODULE: (Verdict.SAME_OBJECT, "one module"),
@@ -42,7 +43,9 @@ class Model(Side):
     def compare(self, equation: Equation) -> State:
         alias, source = self.entries.get(equation.alias), self.entries.get(equation.source)
         if alias is None or source is None:
-            return State(Verdict.MISSING, None, f"no {equation.alias if alias is None else equation.source}", False)
+            return State(
+                Verdict.MISSING, None, say("no_name", name=equation.alias if alias is None else equation.source), False
+            )
         if holds(self.module, equation):
             text = "computed from its owner" if computed(self.module, equation.alias) else "one Parameter"
             return State(Verdict.SAME_OBJECT, 0.0, text, True)
@@ -91,8 +94,7 @@ def of_model(model: nn.Module, values: bool) -> Side:
         Intent(
             equation,
             "cw.tie",
-            f'Either cw.tie(model, "{equation}", keep="source") makes them one again, or '
-            f'cw.untie(model, "{equation.alias}") lets them differ.',
+            say("tie_or_untie", equation=equation, alias=equation.alias),
         )
         for equation in record.declared(model)
     ]
@@ -139,7 +141,7 @@ def of_keys(model: nn.Module) -> Iterator[Intent]:
     sources: they are the input embeddings, and for `X.decoder.bias` it is `X.bias`. Where the configuration says
     `tie_word_embeddings` is false, nothing is declared.
     """
-    settles = f"Either model.tie_weights() makes them one again, or config.{FLAG} = False lets them differ."
+    settles = say("tie_weights", flag=FLAG)
     seen: set[Equation] = set()
     for path, module in model.named_modules():
         keys = getattr(module, "_tied_weights_keys", None)
@@ -152,7 +154,7 @@ def of_keys(model: nn.Module) -> Iterator[Intent]:
             equation = Equation(prefix + alias, prefix + source)
             if alias != source and equation not in seen:
                 seen.add(equation)
-                yield Intent(equation, f"_tied_weights_keys of {type(module).__name__}", settles)
+                yield Intent(equation, say("keys", kind=type(module).__name__), settles)
 
 
 def _flag(module: nn.Module, default: bool) -> bool:

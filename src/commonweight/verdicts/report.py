@@ -86,8 +86,8 @@ class Problem:
     Attributes:
         code: one word for programs.
         names: the tensors that it is about.
-        message: what is wrong, in a sentence or two.
-        remedy: what to do about it.
+        message: what is wrong, in a sentence or two; `words.translated` has it in other languages.
+        remedy: what to do about it; the same.
     """
 
     code: Code
@@ -190,17 +190,6 @@ def size(count: int) -> str:
         return f"{count} byte{'' if count == 1 else 's'}"
     power = min(int(math.log10(count)) // 3, 4)
     return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Names for a sentence: the first ones, and how many more.
-
-    >>> listed(["a", "b", "c"], most=2)
-    '`a`, `b` and 1 more'
-    """
-    shown = [f"`{name}`" for name in names[:most]]
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(shown) + more
 
 
 def _finite(number: float | None) -> float | None:

@@ -18,6 +18,7 @@ from commonweight.notation import Equation
 from commonweight.transforms import Flip, Slice, Transform, Transpose
 from commonweight.verdicts.intent import Intent, of_config, of_metadata
 from commonweight.verdicts.report import Verdict
+from commonweight.verdicts.words import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,12 +175,12 @@ class Side:
         """What is true of a tie between two tensors."""
         alias, source = self.entries.get(equation.alias), self.entries.get(equation.source)
         if alias is None and source is None:
-            return State(Verdict.MISSING, None, "neither is there", False)
+            return State(Verdict.MISSING, None, say("neither"), False)
         if alias is None:
             return State(Verdict.SAME_STORAGE, 0.0, "stored once", True)
         if source is None:
             if any(isinstance(transform, Slice) for transform in equation.transforms):
-                return State(Verdict.MISSING, None, "only a part is there", False)
+                return State(Verdict.MISSING, None, say("only_part"), False)
             return State(Verdict.SAME_STORAGE, 0.0, "stored once, as the alias", True)
         if not equation.transforms and alias.place == source.place:
             one = alias.holder is not None and alias.holder == source.holder
@@ -192,7 +193,7 @@ class Side:
         may_fit = alias.shape[1:] == source.shape[1:] or sorted(alias.shape) == sorted(source.shape)
         comparable = self.values and alias.readable and source.readable
         if not fits and (equation.transforms or not may_fit or not comparable):
-            return State(Verdict.DIVERGED, None, f"shapes {alias.shape} and {source.shape}", False)
+            return State(Verdict.DIVERGED, None, say("shapes", one=alias.shape, other=source.shape), False)
         if fits and self._same_bits(equation):
             return State(Verdict.EQUAL_BITS, 0.0, "two equal copies", True)
         if comparable:
@@ -200,7 +201,7 @@ class Side:
 
             return Grader(self.release).grade(equation, self.read(equation.alias), self.read(equation.source))
         if equation.alias in self.contents and not equation.transforms:
-            return State(Verdict.DIVERGED, None, "two, not equal", False)
+            return State(Verdict.DIVERGED, None, say("two_unequal"), False)
         return State(Verdict.UNREAD, None, "two, not compared", None)
 
     def _same_bits(self, equation: Equation) -> bool:

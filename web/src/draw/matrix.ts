@@ -1,7 +1,7 @@
 // The matrix of a layer: rows are output units, columns input units; the users of the chosen weight are marked.
 
 import { type Box, fitted, type Rect } from "./box";
-import { css, group, largest, type Palette, signed } from "./palette";
+import { css, group, hatched, largest, type Palette } from "./palette";
 import { drawPicture, outlineCell } from "./picture";
 
 export interface Matrix {
@@ -26,8 +26,8 @@ export function drawMatrix(ctx: CanvasRenderingContext2D, box: Box, matrix: Matr
   drawPicture(ctx, rect, values, units, units, (value, place) => {
     const weight = index[place];
     if (weight < 0) return palette.empty;
-    const colour = matrix.by === "group" ? group(weight, palette) : signed(value, limit, palette);
-    return colour;
+    if (matrix.by === "value") return hatched(value, limit, Math.floor(place / units), palette);
+    return inRhythm(weight, Math.floor(place / units)) ? group(weight, palette) : palette.empty;
   });
   if (chosen) markUsers(ctx, rect, matrix, palette);
   ctx.strokeStyle = palette.grid;
@@ -35,6 +35,14 @@ export function drawMatrix(ctx: CanvasRenderingContext2D, box: Box, matrix: Matr
   ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
   const [row, column] = matrix.anchor;
   if (row >= 0 && column >= 0) outlineCell(ctx, rect, units, units, row, column, palette.accent, 2.5);
+}
+
+const RHYTHMS = ["#", "##-", "#-", "#--", "##--", "###-", "##-#--"];
+
+/** Those who share are told by a rhythm of drawn and empty cells along their rows, too: never by colour alone. */
+export function inRhythm(group: number, row: number): boolean {
+  const rhythm = RHYTHMS[group % RHYTHMS.length];
+  return rhythm[row % rhythm.length] === "#";
 }
 
 function markUsers(ctx: CanvasRenderingContext2D, rect: Rect, matrix: Matrix, palette: Palette): void {

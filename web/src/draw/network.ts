@@ -2,19 +2,21 @@
 // dashed where it is negative, as thick as the weight is large.
 
 import type { Box, Rect } from "./box";
-import { css, largest, type Palette, signed } from "./palette";
-import { drawPicture } from "./picture";
+import { css, largest, type Palette } from "./palette";
+import { drawSigned } from "./picture";
 
 export interface Layer {
   readonly name: string;
+  /** Columns of the weights that are known; of a layer with many inputs, only the first of them. */
   readonly inputs: number;
+  readonly allInputs: number;
   readonly outputs: number;
   readonly weight: Float32Array;
 }
 
 export interface Network {
   readonly layers: readonly Layer[];
-  readonly pictures: readonly (ArrayLike<number> | null)[];
+  readonly pictures: readonly (Float32Array | null)[];
   readonly pictureSide: readonly [number, number];
   readonly inputNames: readonly string[];
   readonly outputNames: readonly string[];
@@ -80,6 +82,16 @@ export function lineAt(found: readonly Line[], x: number, y: number): Line | nul
   return best;
 }
 
+/** The unit of a layer under a point: [layer, unit]; null on an input, or on none. */
+export function unitAt(box: Box, layers: readonly Layer[], x: number, y: number): [number, number] | null {
+  const places = columns(box, layers);
+  for (let column = 1; column < places.length; column++) {
+    const unit = places[column].findIndex((at) => x >= at.x && x < at.x + at.width && y >= at.y && y < at.y + at.height);
+    if (unit >= 0) return [column - 1, unit];
+  }
+  return null;
+}
+
 function curve(line: Line, share: number): number {
   return line.y0 + (line.y1 - line.y0) * share;
 }
@@ -116,7 +128,7 @@ function drawUnit(
   if (all && all.length >= (unit + 1) * height * width) {
     const picture = Array.from({ length: height * width }, (_, k) => all[unit * height * width + k]);
     const limit = largest(picture);
-    drawPicture(ctx, rect, picture, height, width, (value) => signed(value, limit, palette));
+    drawSigned(ctx, rect, picture, height, width, limit, palette);
   }
   ctx.strokeStyle = palette.faint;
   ctx.lineWidth = 1;
@@ -144,7 +156,7 @@ function drawHeads(
   });
   if (network.layers.length > 0 && network.layers[0].inputs > MOST) {
     const rect = places[0][0];
-    ctx.fillText(String(network.layers[0].inputs), rect.x + rect.width / 2, rect.y + rect.height / 2 + 4);
+    ctx.fillText(String(network.layers[0].allInputs), rect.x + rect.width / 2, rect.y + rect.height / 2 + 4);
   }
   ctx.textAlign = "left";
 }

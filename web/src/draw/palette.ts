@@ -48,6 +48,12 @@ export function signed(value: number, limit: number, palette: Palette): [number,
   return blend(palette.zero, value < 0 ? palette.negative : palette.positive, strength);
 }
 
+/** The same where cells are too small for a + or −: every other row of what is negative is paler, so that it looks hatched. */
+export function hatched(value: number, limit: number, row: number, palette: Palette): [number, number, number] {
+  const colour = signed(value, limit, palette);
+  return value < 0 && row % 2 === 1 ? blend(colour, palette.zero, 0.55) : colour;
+}
+
 /** From the page to ink, for values from 0 to `limit`. */
 export function grey(value: number, limit: number, palette: Palette): [number, number, number] {
   return blend(palette.zero, palette === DARK ? [240, 243, 248] : [28, 36, 48], limit > 0 ? value / limit : 0);

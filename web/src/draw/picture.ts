@@ -1,7 +1,7 @@
 // A picture of numbers: one cell for each, coloured, without smoothing.
 
-import type { Rect } from "./box";
-import { css, type Palette, signed } from "./palette";
+import { type Box, fitted, type Rect } from "./box";
+import { css, hatched, largest, type Palette } from "./palette";
 
 export type Paint = (value: number, place: number) => readonly [number, number, number];
 
@@ -24,14 +24,15 @@ export function drawPicture(
   ctx.drawImage(cells, rect.x, rect.y, rect.width, rect.height);
 }
 
-/** Draw signed numbers; where cells are large enough, each negative one bears a bar, each positive one a cross. */
+/** Draw signed numbers: each negative one bears a bar, each positive one a cross; where cells are small, what is negative is hatched. */
 export function drawSigned(
   ctx: CanvasRenderingContext2D, rect: Rect, values: ArrayLike<number>, rows: number, columns: number, limit: number,
   palette: Palette,
 ): void {
-  drawPicture(ctx, rect, values, rows, columns, (value) => signed(value, limit, palette));
-  const side = rect.width / columns;
-  if (side < 13 || values.length < rows * columns) return;
+  const large = rect.width / columns >= 8;
+  const row = (place: number) => (large ? 0 : Math.floor(place / columns));
+  drawPicture(ctx, rect, values, rows, columns, (value, place) => hatched(value, limit, row(place), palette));
+  if (!large || values.length < rows * columns) return;
   ctx.lineWidth = 1.2;
   for (let place = 0; place < rows * columns; place++) {
     const share = limit > 0 ? Math.abs(values[place]) / limit : 0;
@@ -40,13 +41,24 @@ export function drawSigned(
   }
 }
 
+/** Draw one picture of signed numbers, as large as it fits, in a frame. */
+export function drawOne(
+  ctx: CanvasRenderingContext2D, box: Box, values: ArrayLike<number>, rows: number, columns: number, palette: Palette,
+): void {
+  const rect = fitted({ x: 2, y: 2, width: box.width - 4, height: box.height - 4 }, columns / rows);
+  drawSigned(ctx, rect, values, rows, columns, largest(values), palette);
+  ctx.strokeStyle = palette.faint;
+  ctx.lineWidth = 1;
+  ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
+}
+
 function drawSign(
   ctx: CanvasRenderingContext2D, rect: Rect, rows: number, columns: number, place: number, negative: boolean,
   colour: string,
 ): void {
   const x = rect.x + ((place % columns) + 0.5) * (rect.width / columns);
   const y = rect.y + (Math.floor(place / columns) + 0.5) * (rect.height / rows);
-  const arm = Math.min(rect.width / columns, rect.height / rows) * 0.16;
+  const arm = Math.max(Math.min(rect.width / columns, rect.height / rows) * 0.16, 2);
   ctx.strokeStyle = colour;
   ctx.beginPath();
   ctx.moveTo(x - arm, y);

@@ -11,6 +11,8 @@ export interface Plane {
   readonly reach: number;
   readonly train: ArrayLike<number>;
   readonly test: ArrayLike<number>;
+  /** Where keys would paint, in shares from −1 to 1; null where they do not. */
+  readonly cursor: readonly [number, number] | null;
 }
 
 export function planeRect(box: Box): Rect {
@@ -30,6 +32,18 @@ export function drawPlane(ctx: CanvasRenderingContext2D, box: Box, plane: Plane,
       drawMark(ctx, x, y, points[k + 2], hollow ? 3.4 : 2.6, hollow, palette);
     }
   }
+  if (plane.cursor) drawCross(ctx, ...toPixel(rect, 1, ...plane.cursor), palette);
+}
+
+function drawCross(ctx: CanvasRenderingContext2D, x: number, y: number, palette: Palette): void {
+  ctx.strokeStyle = palette.accent;
+  ctx.lineWidth = 2.5;
+  ctx.beginPath();
+  ctx.moveTo(x - 8, y);
+  ctx.lineTo(x + 8, y);
+  ctx.moveTo(x, y - 8);
+  ctx.lineTo(x, y + 8);
+  ctx.stroke();
 }
 
 /** The decision boundary: a line between neighbouring cells of different answers. */

@@ -1,5 +1,10 @@
 // What the facts of the view Audit are.
 
+import type { Language } from "../words/speech.svelte";
+
+/** A text in each language of the page. */
+type Texts = Readonly<Record<Language, string>>;
+
 export interface AuditGroup {
   readonly verdict: string;
   readonly names: readonly string[];
@@ -25,7 +30,7 @@ export interface Audited {
   readonly searched: boolean;
   readonly notes: readonly string[];
   readonly groups: readonly AuditGroup[];
-  readonly problems: readonly { readonly code: string; readonly names: readonly string[]; readonly message: string; readonly remedy: string }[];
+  readonly problems: readonly { readonly code: string; readonly names: readonly string[]; readonly message: Texts; readonly remedy: Texts }[];
   readonly suggestions: readonly {
     readonly kind: string; readonly names: readonly string[]; readonly text: string; readonly error: number; readonly bytes_saved: number;
   }[];
@@ -36,10 +41,4 @@ export interface AuditFacts {
   readonly all_files: boolean;
   readonly uploaded: boolean;
   readonly audit: Audited | null;
-}
-
-/** Give a file to the lab: the subject to open it by, or why it was not taken. */
-export async function upload(file: File): Promise<{ subject: string } | { text: string }> {
-  const answer = await fetch(`./uploads?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
-  return (await answer.json()) as { subject: string } | { text: string };
 }

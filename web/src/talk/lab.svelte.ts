@@ -1,5 +1,6 @@
 // The connection to the server, and what it has told us: the state of the open view and its newest frames.
 
+import { completed, equal, type Place } from "./address";
 import { decodeFrame, type Frame } from "./frame";
 import type { Asked, Settings, State, Told } from "./messages";
 import { Recording, type Moment } from "./recording";
@@ -20,6 +21,8 @@ export class Lab {
   views = $state.raw<readonly string[]>([]);
   connected = $state(false);
   notes = $state.raw<readonly Note[]>([]);
+  /** What is chosen in this page alone, and kept in its address: a line of a drawing, a layer. */
+  choices = $state.raw<Settings>({});
   viewer = 0;
   /** The recording that is played instead of a server, and where it is. */
   replay = $state.raw<readonly Moment[] | null>(null);
@@ -28,6 +31,7 @@ export class Lab {
 
   private socket: WebSocket | null = null;
   private opened: Asked | null = null;
+  private linked: Settings | null = null;
   private waiting: Frame | null = null;
   private last = 0;
   private count = 0;
@@ -56,9 +60,11 @@ export class Lab {
     this.views = this.state ? [this.state.view] : [];
   }
 
-  open(view: string, subject: string, settings: Settings | null): void {
+  open({ view, subject, settings, choices }: Place): void {
+    this.choices = choices;
     if (this.replay) return;
     this.opened = { type: "open", view, subject, settings };
+    this.linked = settings;
     this.state = this.live = this.structure = null;
     this.recording.clear();
     this.ask(this.opened);
@@ -70,6 +76,10 @@ export class Lab {
 
   set(settings: Settings): void {
     this.ask({ type: "set", settings });
+  }
+
+  choose(choices: Settings): void {
+    this.choices = { ...this.choices, ...choices };
   }
 
   act(action: string, given: Record<string, unknown> = {}): void {
@@ -122,9 +132,18 @@ export class Lab {
       this.recording.keepState(text);
       this.state = told;
       if (this.opened?.type === "open") this.opened = { ...this.opened, settings: null };
+      this.follow(told);
     } else if (told.type === "refused") this.note("refused", told.text);
     else if (told.type === "worker") this.note(told.again ? "died" : "ended", String(told.code));
     else this.note("steered", told.did, told.by);
+  }
+
+  /** A link means its settings and no others: what somebody else set before goes back to its default. */
+  private follow({ settings, limits }: State): void {
+    if (!this.linked) return;
+    const meant = completed(this.linked, limits);
+    this.linked = null;
+    if (limits.some(({ name }) => !equal(meant[name], settings[name]))) this.set(meant);
   }
 
   /** Frames are drawn when the browser draws, the newest only; seldom for those who want little movement. */

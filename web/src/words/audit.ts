@@ -2,13 +2,11 @@
 
 const en = {
   file: "Checkpoint",
-  choose: "choose a file of the lab's folder…",
+  choose: "choose a file…",
   noFiles: "The folder that the lab was started with holds no checkpoint.",
   notAll: "Only the newest of its checkpoints are listed.",
   drop: "Drop a checkpoint here",
-  pick: "Choose a file",
   dropHelp: "safetensors, PyTorch, ONNX; up to 256 MB. It goes to this lab only, and is deleted when the lab ends. Larger ones are read where they lie: commonweight lab FILE.",
-  sending: (name: string) => `Giving ${name} to the lab…`,
   reading: "Reading…",
   again: "Read again",
   nothing: "Choose a checkpoint: every byte is read once, nothing in it is executed.",
@@ -55,13 +53,11 @@ type Said = typeof en;
 
 const hans: Said = {
   file: "检查点",
-  choose: "选择实验室文件夹里的文件……",
+  choose: "选择文件……",
   noFiles: "启动实验室时给的文件夹里没有检查点。",
   notAll: "只列出了最新的一些检查点。",
   drop: "把检查点拖到这里",
-  pick: "选择文件",
   dropHelp: "safetensors、PyTorch、ONNX，不超过 256 MB。它只交给本机的实验室，实验室结束时删除。更大的文件可就地读取：commonweight lab 文件。",
-  sending: (name) => `正在把 ${name} 交给实验室……`,
   reading: "正在读取……",
   again: "重新读取",
   nothing: "选择一个检查点：每个字节读一遍，其中的任何内容都不会被执行。",
@@ -103,13 +99,11 @@ const hans: Said = {
 
 const hant: Said = {
   file: "檢查點",
-  choose: "選擇實驗室資料夾裡的檔案……",
+  choose: "選擇檔案……",
   noFiles: "啟動實驗室時給的資料夾裡沒有檢查點。",
   notAll: "只列出了最新的一些檢查點。",
   drop: "把檢查點拖到這裡",
-  pick: "選擇檔案",
   dropHelp: "safetensors、PyTorch、ONNX，不超過 256 MB。它只交給本機的實驗室，實驗室結束時刪除。更大的檔案可就地讀取：commonweight lab 檔案。",
-  sending: (name) => `正在把 ${name} 交給實驗室……`,
   reading: "正在讀取……",
   again: "重新讀取",
   nothing: "選擇一個檢查點：每個位元組讀一遍，其中的任何內容都不會被執行。",

@@ -26,6 +26,11 @@ class Speech {
   private readonly figures = $derived(new Intl.NumberFormat(this.language, { maximumSignificantDigits: 3 }));
   private readonly percents = $derived(new Intl.NumberFormat(this.language, { style: "percent", maximumFractionDigits: 1 }));
 
+  /** Speak the language of a link, without remembering it. */
+  speak(tag: string): void {
+    if (tag in LANGUAGES) this.language = tag as Language;
+  }
+
   choose(language: Language): void {
     this.language = language;
     localStorage.setItem(KEY, language);
@@ -50,6 +55,11 @@ class Speech {
     const unit = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"][power];
     const style = { style: "unit", unit, unitDisplay: power === 0 ? "long" : "short", maximumSignificantDigits: 3 } as const;
     return new Intl.NumberFormat(this.language, style).format(value / 1000 ** power);
+  }
+
+  /** A share without decimals, for tables of many. */
+  wholePercent(value: number): string {
+    return this.percent(Math.round(100 * value) / 100);
   }
 
   percent(value: number): string {

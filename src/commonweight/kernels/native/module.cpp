@@ -6,11 +6,13 @@
 #include <memory>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "adjoint.hpp"
 #include "codebook.hpp"
 #include "kmeans.hpp"
 #include "networks.hpp"
+#include "perceptron.hpp"
 #include "threads.hpp"
 
 namespace nb = nanobind;
@@ -139,6 +141,51 @@ void networks(const std::string& instructions, std::uintptr_t first, std::uintpt
   });
 }
 
+// A row of the table for each layer: inputs, outputs, activation; then of the weight, and of the bias, the addresses of its values,
+// its two moments and its average.
+std::vector<commonweight::Layer> layers_of(const std::int64_t* table, std::ptrdiff_t n_layers, float decay, float l2) {
+  const auto parameter = [](const std::int64_t* row, float decay, float l2) {
+    const auto address = [row](int entry) { return at<float>(static_cast<std::uintptr_t>(row[entry])); };
+    return commonweight::Parameter{address(0), address(1), address(2), address(3), decay, l2};
+  };
+  std::vector<commonweight::Layer> layers;
+  for (const std::int64_t* row = table; row != table + 11 * n_layers; row += 11)
+    layers.push_back({row[0], row[1], static_cast<commonweight::Activation>(row[2]), parameter(row + 3, decay, l2),
+                      parameter(row + 7, 0.0f, 0.0f)});
+  return layers;
+}
+
+std::ptrdiff_t perceptron_steps(const std::string& instructions, std::uintptr_t table, std::ptrdiff_t n_layers,
+                                float decay, float l2, bool adam, bool nesterov, double beta1,
+                                double beta2, float epsilon, std::int64_t done, std::uintptr_t x,
+                                std::uintptr_t classes, std::uintptr_t values, std::uintptr_t scale, float smoothing,
+                                std::uintptr_t chosen, std::uintptr_t rates, std::uintptr_t shares,
+                                std::ptrdiff_t steps, std::ptrdiff_t batch, std::uintptr_t losses,
+                                std::uintptr_t errors) {
+  const auto layers = layers_of(at<std::int64_t>(table), n_layers, decay, l2);
+  const commonweight::Rule rule{adam, nesterov, beta1, beta2, epsilon, done};
+  const commonweight::PerceptronSteps it{layers.data(),
+                                         n_layers,
+                                         rule,
+                                         at<float>(x),
+                                         at<std::int64_t>(classes),
+                                         at<float>(values),
+                                         at<float>(scale),
+                                         smoothing,
+                                         at<std::int64_t>(chosen),
+                                         at<double>(rates),
+                                         at<double>(shares),
+                                         steps,
+                                         batch,
+                                         at<double>(losses),
+                                         at<double>(errors)};
+  const auto kernel = instructions == "avx512" ? commonweight::perceptron_avx512()
+                      : instructions == "avx2" ? commonweight::perceptron_avx2()
+                                               : commonweight::perceptron_portable();
+  nb::gil_scoped_release release;
+  return kernel(it);
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -150,6 +197,7 @@ NB_MODULE(_native, m) {
   m.def("kmeans_float32", &kmeans<float>);
   m.def("kmeans_float64", &kmeans<double>);
   m.def("networks", &networks);
+  m.def("perceptron_steps", &perceptron_steps);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);

@@ -4,33 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "exponential.hpp"
 #include "networks.hpp"
 
 namespace commonweight {
 namespace {
-
-// x to the nearest whole number, for |x| < 2^22: adding 1.5 · 2^23 leaves no bits for the fraction.
-inline float nearest(float x) { return (x + 12582912.0f) - 12582912.0f; }
-
-// e^x = 2^n e^r with |r| <= ln 2 / 2, where a polynomial is exact to float.
-inline float exponential(float x) {
-  x = std::min(88.0f, std::max(-87.0f, x));
-  const float n = nearest(x * 1.44269504f);
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const std::int32_t bits = (static_cast<std::int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return p * power;
-}
 
 // x less the nearest even number: -1 to 1. From 2^23 on, floats are whole, and count as even.
 inline float turn(float x) {
@@ -57,11 +36,6 @@ inline float sine(float x) {
 }
 
 inline float cosine(float x) { return sine_of_half_turn(0.5f - std::fabs(turn(x))); }
-
-inline float tangent(float x) {
-  const float e = exponential(-2.0f * std::fabs(x));
-  return std::copysign((1.0f - e) / (1.0f + e), x);
-}
 
 template <class Activation>
 void activate(const float* __restrict weights, float* __restrict sums, std::ptrdiff_t n, Activation activation) {

@@ -7,16 +7,19 @@ from typing import Any
 
 from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
-from commonweight.lab.sessions.audit_files import checkpoint_at, checkpoints_in
+from commonweight.lab.sessions.folder_files import found_in, path_in
 from commonweight.lab.settings import changed, choice, text
 from commonweight.lab.uploads import PREFIX
 from commonweight.verdicts import Audit, Group, audit
+from commonweight.verdicts.words import LANGUAGES, translated
 
 MOST_SHOWN = 300
 """Groups, problems and suggestions that are told, each."""
 
 MOST_NAMES = 40
 """Names of a group that are told."""
+
+ENDS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".onnx", ".index.json")
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,21 @@ class AuditSession:
     def _audit(self, settings: AuditSettings) -> Audit | None:
         if not settings.file:
             return None
-        against = checkpoint_at(self.folder, settings.against) if settings.against else None
-        return audit(checkpoint_at(self.folder, settings.file), against, suggest=settings.suggest == "yes")
+        against = path_in(self.folder, settings.against) if settings.against else None
+        return audit(path_in(self.folder, settings.file), against, suggest=settings.suggest == "yes")
+
+
+def checkpoints_in(folder: Path) -> tuple[list[str], bool]:
+    """Checkpoints below a folder: files, and folders with weights and a `config.json`, each one checkpoint."""
+    return found_in(folder, _is_checkpoint)
+
+
+def _is_checkpoint(path: Path) -> bool:
+    return (path / "config.json").is_file() if path.is_dir() else path.name.endswith(ENDS)
 
 
 def _told(found: Audit) -> dict[str, Any]:
-    """The audit for a page: what `to_json` says, a bounded number of each, with the columns of the report."""
+    """The audit for a page: what `to_json` says, a bounded number of each, columns, and problems in each language."""
     told = found.to_json()
     for kind in ("groups", "problems", "suggestions"):
         entries = told.get(kind, [])
@@ -110,6 +122,9 @@ def _told(found: Audit) -> dict[str, Any]:
     told["groups"] = [
         entry | _columns(group) for entry, group in zip(told["groups"], found.groups[:MOST_SHOWN], strict=True)
     ]
+    for entry, problem in zip(told["problems"], found.problems, strict=False):
+        for part in ("message", "remedy"):
+            entry[part] = {language: translated(getattr(problem, part), language) for language in LANGUAGES}
     searched = found.suggestions is not None
     return told | {"subject": found.subject, "tensors": found.tensors, "notes": list(found.notes), "searched": searched}
 

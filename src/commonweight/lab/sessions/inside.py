@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from commonweight.lab.sessions.rules import make_optimizer
 from commonweight.lab.settings import changed, index_of
 
 CHECK_STEPS = 10
+GOING_ON = {"drawing", "batch", "rule", "rate", "sample", "stage", "map", "row", "column"}
 _DRAWING = re.compile(f"d[0-9a-f]{{{SIDE * SIDE}}}")
 
 
@@ -28,13 +30,11 @@ class InsideSession:
 
     def __init__(self, folder: Path, subject: str) -> None:
         self.settings = InsideSettings()
-        self.sample = 0
-        self.chosen = ("first", 0, 6, 6)
         self._load()
         self._restart()
 
     def change(self, given: Mapping[str, Any]) -> None:
-        """Take new settings; a drawing, a batch and a rule leave the weights as they are."""
+        """Take new settings; those in `GOING_ON` leave the weights as they are."""
         new = changed(self.settings, given)
         if new.drawing and not _DRAWING.fullmatch(new.drawing):
             raise LabError(f"A drawing is the letter d and {SIDE * SIDE} hexadecimal digits; got {new.drawing[:20]!r}.")
@@ -42,25 +42,23 @@ class InsideSession:
         differing = {name for name in given if getattr(new, name) != getattr(old, name)}
         if "seed" in differing:
             self._load()
-        if differing - {"drawing", "batch", "rule", "rate"}:
+        self.settings = replace(new, sample=min(new.sample, len(self.tests) - 1))
+        if differing - GOING_ON:
             self._restart()
         elif differing & {"rule", "rate"}:
             self.optimizer = make_optimizer(self.net, new.rule, new.rate)
+        self._look_at(new.stage, new.map, new.row, new.column)
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`restart`; `sample` shows a test sample; `choose` a value by stage, map, row and column."""
         if action == "restart":
             self._restart()
         elif action == "sample":
-            self.sample = index_of(given, "sample", len(self.tests))
-            self.change({"drawing": ""})
+            self.settings = replace(self.settings, sample=index_of(given, "sample", len(self.tests)), drawing="")
         elif action == "choose":
-            stage = STAGES[index_of(given, "stage", len(STAGES))]
-            shape = stages(self.net, self.image())[stage].shape
-            number, row, column = (
-                index_of(given, name, size) for name, size in zip(("map", "row", "column"), shape, strict=True)
-            )
-            self.chosen = (stage, number, row, column)
+            stage = index_of(given, "stage", len(STAGES))
+            sizes = zip(("map", "row", "column"), self._shape(stage), strict=True)
+            self._look_at(stage, *(index_of(given, name, size) for name, size in sizes))
         else:
             raise LabError(f"Here one can restart, or choose a sample or a value; got {action[:40]!r}.")
 
@@ -68,7 +66,7 @@ class InsideSession:
         """What is shown to the net: (1, 1, 14, 14), from 0 to 1."""
         drawing = self.settings.drawing
         if not drawing:
-            return self.tests[self.sample : self.sample + 1]
+            return self.tests[self.settings.sample : self.settings.sample + 1]
         levels = [int(letter, 16) / 15 for letter in drawing[1:]]
         return torch.tensor(levels).reshape(1, 1, SIDE, SIDE)
 
@@ -94,7 +92,8 @@ class InsideSession:
 
     def code(self) -> str:
         """The program of these settings, from the start."""
-        return program(self.settings, self.step, self.sample, STAGES.index(self.chosen[0]), self.chosen[1:])
+        settings = self.settings
+        return program(settings, self.step, settings.sample, settings.stage, self.chosen[1:])
 
     def advance(self) -> bool:
         """One batch."""
@@ -128,8 +127,8 @@ class InsideSession:
             "value": float(found[stage][number, row, column]),
             "bias": sums.bias,
             "origin": [sums.first_map, sums.top, sums.left],
-            "sample": self.sample,
-            "label": -1 if self.settings.drawing else int(self.test_labels[self.sample]),
+            "sample": self.settings.sample,
+            "label": -1 if self.settings.drawing else int(self.test_labels[self.settings.sample]),
             "accuracy": float(table[-1, 2]),
             "loss": float(table[-1, 1]),
         }
@@ -168,10 +167,20 @@ class InsideSession:
         with torch.no_grad():
             loss = F.cross_entropy(self.net(self.validation), self.validation_labels)
         self.curves.add(0, [float(loss), self._accuracy()])
-        stage, *at = self.chosen
-        shape = stages(self.net, self.image())[stage].shape
-        number, row, column = (min(place, size - 1) for place, size in zip(at, shape, strict=True))
-        self.chosen = (stage, number, row, column)
+
+    @property
+    def chosen(self) -> tuple[str, int, int, int]:
+        """The value that is looked at: its stage, map, row and column."""
+        settings = self.settings
+        return STAGES[settings.stage], settings.map, settings.row, settings.column
+
+    def _shape(self, stage: int) -> torch.Size:
+        return stages(self.net, self.image())[STAGES[stage]].shape
+
+    def _look_at(self, stage: int, *at: int) -> None:
+        """Show this value, or the last ones where there are fewer maps, rows or columns."""
+        number, row, column = (min(place, size - 1) for place, size in zip(at, self._shape(stage), strict=True))
+        self.settings = replace(self.settings, stage=stage, map=number, row=row, column=column)
 
 
 SESSION = InsideSession

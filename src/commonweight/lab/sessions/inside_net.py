@@ -30,6 +30,8 @@ class InsideSettings:
         rule, rate, batch: of the updates.
         seed: of the split, the first weights and the order of samples.
         drawing: a digit drawn by hand: the letter d and a hexadecimal digit for each of 196 pixels; else a test sample.
+        sample: the test sample.
+        stage, map, row, column: the value that is looked at.
     """
 
     kernel: int = whole(5, 1, 5)
@@ -41,6 +43,11 @@ class InsideSettings:
     batch: int = whole(64, 1, 256)
     seed: int = whole(0, 0, 9999)
     drawing: str = text(1 + SIDE * SIDE)
+    sample: int = whole(0, 0, 9999)
+    stage: int = whole(0, 0, len(STAGES) - 1)
+    map: int = whole(0, 0, CLASSES - 1)
+    row: int = whole(6, 0, SIDE + 5)
+    column: int = whole(6, 0, SIDE + 5)
 
 
 def out_size(size: int, kernel: int, stride: int, padding: int) -> int:

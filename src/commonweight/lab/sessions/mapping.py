@@ -1,7 +1,7 @@
 """Map: a self-organising map that unfolds over its data, and which sample lands where."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from commonweight import data
-from commonweight.errors import LabError
+from commonweight.errors import LabError, NetError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
 from commonweight.lab.sessions.mapping_code import program
@@ -30,24 +30,34 @@ class MapSettings:
     Attributes:
         data: a set by name; the map never sees its labels.
         rows, columns, grid: of the units, squares or hexagons.
+        edges: whether the grid ends at its edges, or goes on at the other side, as a torus.
         start: the first weights, at random around the mean or spread along the principal components.
         learning: all samples at once, or one after the other.
         radius: of the neighbourhood at first; at last it is 0.5.
         rate: of the online rule at first; at last it is a hundredth of that.
         passes: over the samples.
         seed: of the split, the first weights and the order of samples.
+        unit, sample: what is looked at.
+        feature: of the component plane; -1 for that in which samples differ most.
     """
 
     data: str = choice("digits", SETS)
     rows: int = whole(12, 2, 24)
     columns: int = whole(12, 2, 24)
     grid: str = choice("hexagons", ("hexagons", "squares"))
+    edges: str = choice("planar", ("planar", "torus"))
     start: str = choice("random", ("random", "components"))
     learning: str = choice("batch", ("batch", "online"))
     radius: int = whole(5, 1, 12)
     rate: float = real(0.5, 0.001, 1.0)
     passes: int = whole(60, 1, 200)
     seed: int = whole(0, 0, 9999)
+    unit: int = whole(0, 0, 24 * 24 - 1)
+    sample: int = whole(0, 0, 9999)
+    feature: int = whole(-1, -1, 9999)
+
+
+FIRST_LOOK: dict[str, Any] = {"unit": 0, "sample": 0, "feature": -1}
 
 
 class MapSession:
@@ -55,29 +65,32 @@ class MapSession:
 
     def __init__(self, folder: Path, subject: str) -> None:
         self.settings = MapSettings()
-        self.unit, self.sample, self.feature = 0, 0, 0
         self._restart()
-        self._look_anew()
 
     def change(self, given: Mapping[str, Any]) -> None:
-        """Take new settings, and begin anew if any differs."""
-        new = changed(self.settings, given)
-        old, self.settings = self.settings, new
-        if new != old:
-            self._restart()
+        """Take new settings, and begin anew if any differs that is not about what is looked at."""
+        old, new = self.settings, changed(self.settings, given)
         if new.data != old.data:
-            self._look_anew()
+            new = replace(new, **{name: given.get(name, default) for name, default in FIRST_LOOK.items()})
+        self.settings = new
+        try:
+            if replace(new, **FIRST_LOOK) != replace(old, **FIRST_LOOK):
+                self._restart()
+        except NetError:  # no such grid
+            self.settings = old
+            raise
+        self._look_at(new.unit, new.sample, new.feature)
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`restart`; `unit`, `sample` and `feature` choose what is shown."""
         if action == "restart":
             self._restart()
         elif action == "unit":
-            self.unit = index_of(given, "unit", self.net.grid.units)
+            self.settings = replace(self.settings, unit=index_of(given, "unit", self.net.grid.units))
         elif action == "sample":
-            self.sample = index_of(given, "sample", len(self.tests))
+            self.settings = replace(self.settings, sample=index_of(given, "sample", len(self.tests)))
         elif action == "feature":
-            self.feature = index_of(given, "feature", self.x.shape[1])
+            self.settings = replace(self.settings, feature=index_of(given, "feature", self.x.shape[1]))
         else:
             raise LabError(f"Here one can restart, or choose a unit, sample or feature; got {action[:40]!r}.")
 
@@ -127,17 +140,18 @@ class MapSession:
         won = net.winners(self.x)
         classes = len(self.data.classes)
         votes = torch.bincount(won * classes + self.labels, minlength=grid.units * classes).reshape(-1, classes)
-        test = self.tests[self.sample : self.sample + 1]
+        unit, sample = self.settings.unit, self.settings.sample
+        test = self.tests[sample : sample + 1]
         squared = net.squared_distances(test).detach()
         winner = int(squared.argmin())
         error, topographic = self._errors()
         values = {
-            "unit": self.unit,
-            "sample": self.sample,
+            "unit": unit,
+            "sample": sample,
             "feature": self.feature,
             "winner": winner,
             "distance": float(squared[0, winner].sqrt()),
-            "label": int(self.test_labels[self.sample]),
+            "label": int(self.test_labels[sample]),
             "error": error,
             "topographic": topographic,
             "radius": self.radii[max(min(self._reached(), len(self.radii)) - 1, 0)],
@@ -148,13 +162,19 @@ class MapSession:
             "plane": net.component_planes()[self.feature],
             "units": self._flat(net.weight.detach()),
             "sheet": net.weight.detach() if self.data.x.ndim > 2 else torch.zeros(0),
-            "chosen": net.weight.detach()[self.unit],
+            "chosen": net.weight.detach()[unit],
             "nearest": net.weight.detach()[winner],
             "test": test[0],
             "place": self._flat(test),
             "curves": torch.from_numpy(self.curves.table()),
         }
         return Frame("live", self.step, values, {name: array.numpy() for name, array in arrays.items()})
+
+    @property
+    def feature(self) -> int:
+        """Of the component plane."""
+        chosen = self.settings.feature
+        return chosen if chosen >= 0 else int(self.x.var(0).argmax())
 
     @property
     def _width(self) -> int:
@@ -185,16 +205,17 @@ class MapSession:
                 rows=settings.rows,
                 columns=settings.columns,
                 hexagonal=settings.grid == "hexagons",
+                torus=settings.edges == "torus",
             )
         self.net.weight.data = self._first(self.net.grid)
         self._plan()
         self.step, self.curves = 0, Curves(2, 1)
         self.curves.add(0, self._errors())
-        self.unit = min(self.unit, self.net.grid.units - 1)
 
-    def _look_anew(self) -> None:
-        """The first sample, and the feature in which samples differ most."""
-        self.sample, self.feature = 0, int(self.x.var(0).argmax())
+    def _look_at(self, unit: int, sample: int, feature: int) -> None:
+        """Show these, or the last ones where there are fewer."""
+        unit, sample = min(unit, self.net.grid.units - 1), min(sample, len(self.tests) - 1)
+        self.settings = replace(self.settings, unit=unit, sample=sample, feature=min(feature, self.x.shape[1] - 1))
 
     def _first(self, grid: Grid) -> Tensor:
         if self.settings.start == "components":

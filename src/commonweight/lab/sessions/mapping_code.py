@@ -15,7 +15,9 @@ samples = data.load("{data}", seed={seed})
 x = samples.x[samples.train].flatten(1)  # the map never sees the labels
 
 torch.manual_seed({seed})
-net = SelfOrganisingMap(x.shape[1:], {classes}, rows={rows}, columns={columns}, hexagonal={hexagonal})
+net = SelfOrganisingMap(
+    x.shape[1:], {classes}, rows={rows}, columns={columns}, hexagonal={hexagonal}, torus={torus}
+)
 net.weight.data = {start}
 
 {learning}
@@ -52,6 +54,7 @@ def program(settings: "MapSettings", steps: int, together: int, final: float) ->
         "rows": settings.rows,
         "columns": settings.columns,
         "hexagonal": settings.grid == "hexagons",
+        "torus": settings.edges == "torus",
         "classes": "len(samples.classes)",
         "radius": settings.radius,
         "final": final,

@@ -1,7 +1,7 @@
 """Play: a small network that one builds, steers and watches while it learns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,13 @@ from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
 from commonweight.lab.sessions import play_look as look
-from commonweight.lab.sessions.play_code import program
+from commonweight.lab.sessions.folder_files import found_in, holds_data
+from commonweight.lab.sessions.play_code import dropout_seed, program
 from commonweight.lab.sessions.play_data import MOST_SAMPLES, SETS, first_points, read
 from commonweight.lab.sessions.rules import RULES, make_optimizer
-from commonweight.lab.settings import changed, choice, index_of, points, real, sizes, whole
+from commonweight.lab.settings import changed, choice, index_of, points, real, sizes, text, whole
+from commonweight.lab.uploads import PREFIX
+from commonweight.train.regularise import weights_of
 
 CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 80
 """Between two points of the curves, at first, where data are points, and where they are images."""
@@ -32,39 +35,67 @@ SHOWN, CHECKED = 400, 400
 SHOWN_IMAGES, CHECKED_IMAGES = 100, 200
 """Images: each costs as much as many points, and training is not to wait for them."""
 
+LOADING = {"data", "file", "seed", "points"}
+BUILDING = {"data", "file", "net", "hidden", "activation", "dropout", "batch_norm", "seed"}
+
 
 @dataclass(frozen=True)
 class PlaySettings:
     """What can be set.
 
     Attributes:
-        data: a set by name, or painted points.
+        data: a set by name, painted points, or one's own.
+        file: of one's own data: a table or a folder of pictures, by its path in the folder that the lab may read.
         net: a perceptron of some layers, or a small convolutional net for images.
         hidden, activation: of the perceptron.
-        rule, rate, decay, batch: of the updates.
-        seed: of the first weights, the split, the drawn points and the order of samples.
+        rule, rate, batch: of the updates.
+        l1, l2: λ₁ and λ₂ of the penalty λ₁ Σ |θ| + λ₂/2 Σ θ² on all weights but biases, see `train.regularise`.
+        dropout: with this probability a hidden unit is 0 in a step.
+        batch_norm: whether sums are normalised over the batch; usual is yes of the convolutional net, no of the other.
+        seed: of the first weights, the split, the drawn points, the order of samples and dropout.
         points: (x, y, class) of painted points.
+        sample: the test sample that is looked at.
     """
 
     data: str = choice("spirals", SETS)
+    file: str = text(400)
     net: str = choice("mlp", ("mlp", "cnn"))
     hidden: tuple[int, ...] = sizes((8, 8), 1, 32, 4)
     activation: str = choice("tanh", ("tanh", "relu", "leaky_relu", "sigmoid", "step"))
     rule: str = choice("adam", RULES)
     rate: float = real(0.01, 1e-5, 10.0)
-    decay: float = real(0.0, 0.0, 1.0)
     batch: int = whole(32, 1, 256)
+    l1: float = real(0.0, 0.0, 1.0)
+    l2: float = real(0.0, 0.0, 1.0)
+    dropout: float = real(0.0, 0.0, 0.9, step=0.1)
+    batch_norm: str = choice("usual", ("usual", "yes", "no"))
     seed: int = whole(0, 0, 9999)
     points: tuple[tuple[float, float, int], ...] = points(500)
+    sample: int = whole(0, 0, 999_999)
+
+    def structure(self) -> dict[str, Any]:
+        """What the net is built with, besides the shapes of the data."""
+        made: dict[str, Any] = {"width": 8}
+        if self.net == "mlp":
+            made = {"hidden": list(self.hidden), "activation": self.activation}
+        if self.dropout:
+            made["dropout"] = self.dropout
+        if self.batch_norm != "usual":
+            made["batch_norm"] = self.batch_norm == "yes"
+        return made
 
 
 class PlaySession:
     """The network and its data; what is shown of them is in `play_look`."""
 
     def __init__(self, folder: Path, subject: str) -> None:
-        self.folder, self.subject = folder, subject
+        self.folder, self.files = folder, list[str]()
         self.settings = PlaySettings()
-        self.sample, self.step, self.epoch = 0, 0, -1
+        if subject and not subject.startswith(PREFIX):
+            raise LabError(f"Play is opened for a file that was uploaded, or for nothing; got {subject[:40]!r}.")
+        if subject:
+            self.settings = self._possible(PlaySettings(data="own"))
+        self.step, self.epoch = 0, -1
         self.curves = Curves(4, CHECK_STEPS)
         self.axes: Tensor | None = None
         self.confusion: Tensor | None = None
@@ -73,19 +104,20 @@ class PlaySession:
 
     def change(self, given: Mapping[str, Any]) -> None:
         """Take new settings: a net of another build begins anew, the rest goes on."""
-        old, new = self.settings, changed(self.settings, given)
-        differing = {name for name in given if getattr(new, name) != getattr(old, name)}
+        old, new = self.settings, self._possible(changed(self.settings, given))
+        differing = {name for name in asdict(new) if getattr(new, name) != getattr(old, name)}
         self.settings = new
         try:
-            if differing & {"data", "seed", "points"}:
+            if differing & LOADING:
                 self._load()
-            if differing & {"data", "net", "hidden", "activation", "seed"}:
+            if differing & BUILDING:
                 self._restart()
         except Exception:
             self.settings = old
             self._load()
             raise
-        if differing & {"rule", "rate", "decay"}:
+        self._look_at(self.settings.sample)
+        if differing & {"rule", "rate"}:
             self._optimise()
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
@@ -98,7 +130,7 @@ class PlaySession:
             for _ in range(steps):
                 self.advance()
         elif action == "sample":
-            self.sample = index_of(given, "sample", len(self.test))
+            self._look_at(index_of(given, "sample", len(self.test)))
         else:
             raise LabError(f"Here one can restart, rewind, or choose a sample; got {action[:40]!r}.")
 
@@ -115,11 +147,13 @@ class PlaySession:
             "weights": sum(weight.numel() for weight in self.net.parameters()),
             "points": [list(point) for point in self.settings.points or first_points()],
             "batches_per_epoch": len(self.train) // self.batch,
+            "test_samples": len(self.test),
+            "files": self.files,
         }
 
     def code(self) -> str:
         """The program of these settings, from the start."""
-        return program(self.settings, str(self.subject), len(self.train), self.step or 200)
+        return program(self.settings, self.folder, len(self.train), self.step or 200)
 
     def advance(self) -> bool:
         """One batch."""
@@ -131,8 +165,8 @@ class PlaySession:
         if not self.net.training:
             self.net.train()
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self.net(self.train[chosen]), self.labels[chosen])
-        torch.autograd.backward(loss)
+        loss = F.cross_entropy(self._answers(self.train[chosen]), self.labels[chosen])
+        torch.autograd.backward(loss + self._penalty() if self.settings.l1 or self.settings.l2 else loss)
         self.optimizer.step()
         self.loss = float(loss.detach())
         self.step += 1
@@ -162,16 +196,16 @@ class PlaySession:
             arrays |= weights
             values["layers"] = layers
         grid = look.grids(self.reach) if self.reach else self.test[:0]
-        shown = slice(self.shown)
-        outputs = look.layer_outputs(self.net, torch.cat([grid, self.test[shown], self.test[self.sample, None]]))
+        shown, sample = slice(self.shown), self.settings.sample
+        outputs = look.layer_outputs(self.net, torch.cat([grid, self.test[shown], self.test[sample, None]]))
         seen, answers = list(outputs.values())[-2:]
         if self.data.in_shape == (2,):
             arrays |= look.plane_pictures(outputs)
         elif self.data.is_image:
             arrays |= look.kernels(self.net, self.data.in_shape)
-            arrays["image"] = self.data.x[self.data.test[self.sample]].mean(0)
+            arrays["image"] = self.data.x[self.data.test[sample]].mean(0)
             arrays["answer"] = answers[-1].softmax(0)
-            values |= {"sample": self.sample, "label": int(self.test_labels[self.sample])}
+            values |= {"sample": sample, "label": int(self.test_labels[sample])}
         seen, first = seen.flatten(1), len(grid)
         lattice = seen[first - look.BENT : first] if first else None
         space, values["share"], self.axes = look.bent(seen[first:-1], lattice, self.axes)
@@ -184,13 +218,15 @@ class PlaySession:
     def _load(self) -> None:
         """The data of the settings, normalised."""
         settings = self.settings
-        self.data = data = read(settings.data, settings.points, settings.seed, self.folder, self.subject)
+        self.data = data = read(settings.data, settings.points, settings.seed, self.folder, settings.file)
         parts = data.train[:MOST_SAMPLES], data.validation[:MOST_SAMPLES], data.test[:MOST_SAMPLES]
         self.train, self.validation, self.test = (data.normalisation.apply(data.x[part]) for part in parts)
         self.labels, self.validation_labels, self.test_labels = (data.y[part] for part in parts)
         self.reach = float(1.12 * self.train.abs().max()) if data.in_shape == (2,) else 0.0
-        self.epoch, self.sample = -1, min(self.sample, len(self.test) - 1)
+        self.epoch = -1
         self.shown, self.checked = (SHOWN_IMAGES, CHECKED_IMAGES) if data.is_image else (SHOWN, CHECKED)
+        if settings.net == "cnn" and not data.is_image:
+            self.settings = replace(settings, net="mlp")
 
     @property
     def batch(self) -> int:
@@ -199,12 +235,10 @@ class PlaySession:
 
     def _restart(self) -> None:
         """The first weights of the seed."""
-        settings = self.settings
-        mlp = {"hidden": list(settings.hidden), "activation": settings.activation}
-        structure = mlp if settings.net == "mlp" else {"width": 8}
-        shape = self.data.in_shape
-        self.net = nets.build(settings.net, shape, self.data.n_outputs, seed=settings.seed, structure=structure)
-        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if self.data.is_image else CHECK_STEPS)
+        settings, data = self.settings, self.data
+        structure = settings.structure()
+        self.net = nets.build(settings.net, data.in_shape, data.n_outputs, seed=settings.seed, structure=structure)
+        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if data.is_image else CHECK_STEPS)
         self.axes = None
         self._optimise()
         with torch.no_grad():
@@ -219,7 +253,44 @@ class PlaySession:
     def optimizer(self) -> Optimizer:
         """Made for the first step and not before: torch takes a second to load what it needs for it."""
         settings = self.settings
-        return make_optimizer(self.net, settings.rule, settings.rate, settings.decay)
+        return make_optimizer(self.net, settings.rule, settings.rate)
+
+    def _answers(self, x: Tensor) -> Tensor:
+        """What the net answers in a step; what dropout takes out depends on seed and step alone."""
+        if not self.settings.dropout:
+            return self.net(x)  # type: ignore[no-any-return]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(dropout_seed(self.settings.seed, self.step))
+            return self.net(x)  # type: ignore[no-any-return]
+
+    def _penalty(self) -> Tensor:
+        """λ₁ Σ |θ| + λ₂/2 Σ θ²."""
+        l1, l2 = self.settings.l1, self.settings.l2
+        return torch.stack([l1 * w.abs().sum() + l2 / 2 * w.square().sum() for w in weights_of(self.net)]).sum()
+
+    def _possible(self, settings: PlaySettings) -> PlaySettings:
+        """The settings with the first of one's own files, where none was chosen.
+
+        Raises:
+            LabError: there is none, or a batch of one sample, which has no deviation to normalise by.
+        """
+        if settings.batch_norm == "yes" and settings.batch < 2:
+            raise LabError("Batch normalisation needs 2 samples in a batch at least; got 1: set another batch size.")
+        if settings.data != "own":
+            return settings
+        self.files, _ = found_in(self.folder, holds_data)
+        if settings.file:
+            return settings
+        if not self.files:
+            raise LabError(
+                f"{self.folder.name} holds no table and no folder of pictures: give the lab a folder that does "
+                f"(commonweight lab FOLDER), or choose a file."
+            )
+        return replace(settings, file=self.files[0])
+
+    def _look_at(self, sample: int) -> None:
+        """Show this test sample, or the last one where there are fewer."""
+        self.settings = replace(self.settings, sample=min(sample, len(self.test) - 1))
 
     @torch.no_grad()
     def _check(self) -> None:

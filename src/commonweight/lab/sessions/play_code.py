@@ -1,5 +1,7 @@
 """The view Play as Python: the program that it shows, which takes the same steps to the same numbers."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commonweight.lab.sessions.play_data import MOST_SAMPLES, first_points
@@ -26,8 +28,8 @@ for step in range({steps}):
     first = step % batches * {batch}
     chosen = train[order[first : first + {batch}]]
     optimizer.zero_grad()
-    loss = F.cross_entropy(net.train()(x[chosen]), y[chosen])
-    loss.backward()
+{before}    loss = F.cross_entropy(net.train()(x[chosen]), y[chosen])
+    {backward}
     optimizer.step()
 
 with torch.no_grad():
@@ -41,24 +43,39 @@ samples = prepare(
 )"""
 
 
-def program(settings: "PlaySettings", subject: str, n_train: int, steps: int) -> str:
+_DROPOUT = "    torch.manual_seed({seed} + 10_000 * step)  # of what dropout takes out\n"
+_PENALTY = """penalty = sum({l1} * w.abs().sum() + {l2} / 2 * w.square().sum() for w in weights_of(net))
+    (loss + penalty).backward()"""
+
+
+def dropout_seed(seed: int, step: int) -> int:
+    """The seed of what dropout takes out in a step."""
+    return seed + 10_000 * step
+
+
+def program(settings: "PlaySettings", folder: Path, n_train: int, steps: int) -> str:
     """Python for these settings, from the start, with so many steps.
 
     Args:
-        subject: the file that is learned, if it is one.
+        folder: of one's own files.
         n_train: samples of the training part.
     """
-    painted = settings.data == "painted" and not subject
+    painted = settings.data == "painted"
+    penalised = bool(settings.l1 or settings.l2)
     points = [[float(number) for number in point] for point in settings.points or first_points()]
-    mlp = {"hidden": list(settings.hidden), "activation": settings.activation}
-    load = f'samples = data.load("{subject or settings.data}", seed={settings.seed})'
+    source = str(folder / settings.file) if settings.data == "own" else settings.data
+    load = f"samples = data.load({json.dumps(source, ensure_ascii=False)}, seed={settings.seed})"
+    imports = "from commonweight.data.dataset import Samples, prepare\n" if painted else ""
+    imports += "from commonweight.train.regularise import weights_of\n" if penalised else ""
     return _PROGRAM.format(
-        imports="from commonweight.data.dataset import Samples, prepare\n" if painted else "",
+        imports=imports,
         load=_PAINTED.format(points=points, seed=settings.seed) if painted else load,
         cut=f" = samples.train[:{MOST_SAMPLES}]" if n_train >= MOST_SAMPLES else " = samples.train",
         net=settings.net,
-        structure=mlp if settings.net == "mlp" else {"width": 8},
-        optimizer=written(settings.rule, settings.rate, settings.decay),
+        structure=settings.structure(),
+        optimizer=written(settings.rule, settings.rate),
+        before=_DROPOUT.format(seed=settings.seed) if settings.dropout else "",
+        backward=_PENALTY.format(l1=settings.l1, l2=settings.l2) if penalised else "loss.backward()",
         batch=min(settings.batch, n_train),
         seed=settings.seed,
         steps=max(steps, 1),

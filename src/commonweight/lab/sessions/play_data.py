@@ -1,4 +1,4 @@
-"""What the view Play learns: a set by name, points that were painted, or a file in the folder that the lab may read."""
+"""What the view Play learns: a set by name, points that were painted, or one's own: a table or a folder of pictures."""
 
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import torch
 from commonweight import data
 from commonweight.data.dataset import Data, Samples, prepare
 from commonweight.errors import LabError
+from commonweight.lab.sessions.folder_files import path_in
 
-SETS = ("spirals", "circles", "xor", "moons", "painted", "digits", "mnist-5k", "fashion-mnist")
+SETS = ("spirals", "circles", "xor", "moons", "painted", "digits", "mnist-5k", "fashion-mnist", "own")
 MOST_SAMPLES = 8000
 """Of larger sets, so many are learned: a page wants to see something soon."""
 
@@ -24,18 +25,19 @@ def first_points() -> Points:
     return tuple((round(float(x), 2), round(float(y), 2), label) for x, y, label in found)
 
 
-def read(name: str, points: Points, seed: int, folder: Path, subject: str) -> Data:
+def read(name: str, points: Points, seed: int, folder: Path, file: str) -> Data:
     """The data of the settings.
 
+    Args:
+        file: of one's own, by its path in the folder.
+
     Raises:
-        LabError: a file elsewhere, or values instead of classes.
+        LabError: a file that is not there, or values instead of classes.
+        FileError: a file elsewhere.
         DataError: data that cannot be had, or learned from.
     """
-    if subject:
-        place = (folder / subject).resolve()
-        if not place.is_relative_to(folder):
-            raise LabError(f"{subject!r} is not in the folder that this lab may read.")
-        found = data.load(place, seed=seed)
+    if name == "own":
+        found = data.load(path_in(folder, file), seed=seed)
     elif name == "painted":
         table = np.array(points or first_points(), dtype=np.float32)
         labels = torch.from_numpy(table[:, 2].astype(np.int64))

@@ -44,14 +44,10 @@ def layer_outputs(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
 
 
 def weights(net: nn.Sequential) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """The layers of a perceptron with their sizes, and their weights (O, I) and biases."""
+    """The layers of a perceptron with their sizes, and their weights (O, I)."""
     layers = [(name, layer) for name, layer in net.named_children() if isinstance(layer, nn.Linear)]
     told = [{"name": name, "inputs": layer.in_features, "outputs": layer.out_features} for name, layer in layers]
-    arrays = {}
-    for name, layer in layers:
-        arrays[f"{name}.weight"] = layer.weight[:, : max(MOST_UNITS, 64)]
-        arrays[f"{name}.bias"] = layer.bias
-    return told, arrays
+    return told, {f"{name}.weight": layer.weight[:, : max(MOST_UNITS, 64)] for name, layer in layers}
 
 
 def plane_pictures(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

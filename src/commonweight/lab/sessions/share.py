@@ -41,6 +41,7 @@ MOST_USERS = 2048
 CHECK_STEPS = 10
 RESTARTING = {"maps", "head", "seed"}
 OPTIMISING = {"rule", "rate"}
+LOOKING = {"map", "out", "inp", "sample"}
 
 
 class ShareSession:
@@ -51,8 +52,7 @@ class ShareSession:
 
     def __init__(self, folder: Path, subject: str) -> None:
         self.settings = ShareSettings()
-        self.map, self.weight, self.sample = 0, -1, 0
-        self.anchor = (0, 0)
+        self.weight = -1
         self._restart()
 
     def change(self, given: Mapping[str, Any]) -> None:
@@ -60,15 +60,18 @@ class ShareSession:
         new = changed(self.settings, given)
         differing = {name for name in given if getattr(new, name) != getattr(self.settings, name)}
         self.settings = new
-        if not differing:
-            return
-        if differing & RESTARTING or self.step == 0:
-            self._restart()
-        elif differing <= OPTIMISING:
-            self._optimise()
-        elif differing != {"batch"}:
-            self._switch()
-        self._gradient()
+        learning = differing - LOOKING
+        if learning:
+            if learning & RESTARTING or self.step == 0:
+                self._restart()
+            elif learning <= OPTIMISING:
+                self._optimise()
+            elif learning != {"batch"}:
+                self._switch()
+            self._gradient()
+        self.settings = replace(self.settings, sample=min(new.sample, len(self.test) - 1))
+        if differing & {"map", "out", "inp"}:
+            self._look_at(new.map, (new.out, new.inp))
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`restart`; `map`, `weight`, `connection` (out, inp) and `sample` choose what is shown."""
@@ -76,18 +79,16 @@ class ShareSession:
         if action == "restart":
             self._restart()
         elif action == "map":
-            self.map = index_of(given, "map", self.settings.maps)
-            self._choose(self._liveliest())
+            self._look_at(index_of(given, "map", self.settings.maps), (-1, -1))
         elif action == "weight":
             users = tied.tiemap.users(index_of(given, "weight", tied.tiemap.n_weights))
-            here = users[users[:, 0] // UNITS == self.map]
+            here = users[users[:, 0] // UNITS == self.settings.map]
             row = (here if len(here) else users)[len(here if len(here) else users) // 2]
-            self.map = int(row[0]) // UNITS
-            self._choose((int(row[0]), int(row[1])))
+            self._look_at(int(row[0]) // UNITS, (int(row[0]), int(row[1])))
         elif action == "connection":
             self._choose((index_of(given, "out", tied.tiemap.n_out), index_of(given, "inp", UNITS)))
         elif action == "sample":
-            self.sample = index_of(given, "sample", len(self.data.test))
+            self.settings = replace(self.settings, sample=index_of(given, "sample", len(self.test)))
         else:
             raise LabError(f"Here one can restart, or choose a map, weight, connection or sample; got {action[:40]!r}.")
 
@@ -132,20 +133,21 @@ class ShareSession:
         tiemap = self.nets[0].tiemap
         index = np.full(tiemap.n_full, -1.0, dtype=np.float32)
         index[tiemap.cells] = tiemap.weight
-        rows = slice(self.map * UNITS, (self.map + 1) * UNITS)
-        return Frame("structure", self.step, {"map": self.map}, {"index": index.reshape(-1, UNITS)[rows]})
+        arrays = {"index": index.reshape(-1, UNITS)[self._rows]}
+        return Frame("structure", self.step, {"map": self.settings.map}, arrays)
 
     def live(self) -> Frame:
         """Weights, users and what they ask for, answers, curves and the test of shifted images."""
         self._shift(1)
-        rows = slice(self.map * UNITS, (self.map + 1) * UNITS)
+        sample = self.settings.sample
+        rows = self._rows
         tied, control = self.nets
         values, users, asks, by_place = self._users()
         with torch.no_grad():
-            image = self.test[self.sample : self.sample + 1]
+            image = self.test[sample : sample + 1]
             answers = torch.cat([net(image).softmax(1) for net in self.nets])
             maps = torch.cat([net.sums[:, rows] for net in self.nets])
-        values |= {"map": self.map, "sample": self.sample, "label": int(self.test_labels[self.sample])}
+        values |= {"map": self.settings.map, "sample": sample, "label": int(self.test_labels[sample])}
         values |= {"losses": self.losses, "accuracies": self.accuracies}
         arrays = {
             "matrix": tied.matrix()[rows],
@@ -168,7 +170,7 @@ class ShareSession:
         chosen = np.flatnonzero(tiemap.weight == self.weight)
         out, inp = tiemap.out[chosen], tiemap.inp[chosen]
         each = self.gradients[0].numpy()[out, inp] * tiemap.signs[chosen]
-        by_place = np.bincount(out, each, tiemap.n_out)[self.map * UNITS : (self.map + 1) * UNITS]
+        by_place = np.bincount(out, each, tiemap.n_out)[self._rows]
         shown = np.arange(len(chosen))
         if len(shown) > MOST_USERS:
             shown = np.sort(np.argsort(-np.abs(each), kind="stable")[:MOST_USERS])
@@ -199,9 +201,7 @@ class ShareSession:
             tied = self._first()
             self.nets = (tied, tied.with_pattern(untied(tied.layer.pattern, settings)))
         self.step, self.curves = 0, Curves(4, CHECK_STEPS)
-        self.map = min(self.map, settings.maps - 1)
         self._optimise()
-        self.anchor = (-1, -1)
         self._renew()
         self._check()
 
@@ -230,15 +230,31 @@ class ShareSession:
         self.next_place = 0
         self._shift(PLACES**2)
         self._gradient()
+        self._look_at(self.settings.map, self.anchor)
+
+    @property
+    def _rows(self) -> slice:
+        """The output units of the map that is looked at."""
+        first = self.settings.map * UNITS
+        return slice(first, first + UNITS)
+
+    @property
+    def anchor(self) -> tuple[int, int]:
+        """The connection whose weight is looked at."""
+        return self.settings.out, self.settings.inp
+
+    def _look_at(self, number: int, connection: tuple[int, int]) -> None:
+        """Show a map, or the last one where there are fewer, and a connection, or the liveliest where there is none."""
+        self.settings = replace(self.settings, map=min(number, self.settings.maps - 1))
         try:
-            self._choose(self.anchor)
+            self._choose(connection)
         except LabError:
             self._choose(self._liveliest())
 
     def _liveliest(self) -> tuple[int, int]:
         """The connection of the chosen map that asks for the largest change."""
         tiemap = self.nets[0].tiemap
-        of_map = np.flatnonzero(tiemap.out // UNITS == self.map)
+        of_map = np.flatnonzero(tiemap.out // UNITS == self.settings.map)
         out, inp = tiemap.out[of_map], tiemap.inp[of_map]
         most = int(np.abs(self.gradients[0].numpy()[out, inp]).argmax())
         return int(out[most]), int(inp[most])
@@ -253,7 +269,8 @@ class ShareSession:
         found = np.flatnonzero((tiemap.out == out) & (tiemap.inp == inp))
         if not len(found):
             raise LabError(f"No connection leads from input {inp} to output {out}: choose one inside of a window.")
-        self.weight, self.anchor = int(tiemap.weight[found[0]]), (out, inp)
+        self.weight = int(tiemap.weight[found[0]])
+        self.settings = replace(self.settings, out=out, inp=inp)
 
     def _batch(self) -> tuple[Tensor, Tensor]:
         epoch, batch = divmod(self.step, self.batches)

@@ -34,6 +34,8 @@ class ShareSettings:
         head: what the classes see of each map: its largest answer, or all of its units.
         rule, rate, batch: of the updates.
         seed: of the first weights, the split and the order of samples.
+        map, sample: what is looked at.
+        out, inp: the connection whose weight is looked at; -1 for that of the map which asks for the largest change.
     """
 
     pattern: str = choice("conv", PATTERNS)
@@ -46,6 +48,10 @@ class ShareSettings:
     rate: float = real(0.01, 1e-5, 1.0)
     batch: int = whole(64, 1, 256)
     seed: int = whole(0, 0, 9999)
+    map: int = whole(0, 0, 15)
+    out: int = whole(-1, -1, 16 * UNITS - 1)
+    inp: int = whole(-1, -1, UNITS - 1)
+    sample: int = whole(0, 0, 9999)
 
 
 def make_pattern(settings: ShareSettings, matrix: Tensor | None = None) -> Pattern:

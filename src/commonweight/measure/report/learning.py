@@ -28,9 +28,20 @@ def learning(records: Sequence[Record], data: Data) -> Markup:
     ]
     if not records:
         return section("learning", "How it learned", words, [paragraph("This run has no records.")])
+    if len(records) == 1 and not records[0].rate:
+        return section("learning", "How it learned", [paragraph(_once(records[0], data))], [])
     best = min(records, key=lambda record: _rank(record, data))
     figures = [_loss(records, best), _score(records, best, data), _rate(records), _updates(records)]
     return section("learning", "How it learned", words, figures)
+
+
+def _once(record: Record, data: Data) -> str:
+    """What a net that learned in one piece, by a rule of its own, came to."""
+    metric, words = ("accuracy", percent) if data.task == "classification" else ("typical error", number)
+    return (
+        f"It was measured once, in the end: {metric} {words(record.validation_metric)} on the validation part, which "
+        f"the net never learns from, and {words(record.metric)} on the training part."
+    )
 
 
 def _rank(record: Record, data: Data) -> tuple[float, float]:

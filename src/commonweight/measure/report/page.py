@@ -203,15 +203,15 @@ def command(description: Mapping[str, Any]) -> str:
     'commonweight train digits --net cnn --epochs 5 --seed 0'
     """
     given, about = description["settings"], description["data"]
-    settings = {key: given[key] for key in OPTIONS if given.get(key) is not None}
-    settings |= {key: given[key] for key in RESTRAINTS if given.get(key)}
+    by_rule = description.get("results", {}).get("stopped") == "rule"  # then all that is given are parameters of it
+    settings = {key: given[key] for key in OPTIONS if not by_rule and given.get(key) is not None}
+    settings |= {key: given[key] for key in RESTRAINTS if not by_rule and given.get(key)}
     settings["seed"] = description["seed"]
     if description["net"] is None or not about["source"]:
         return f"commonweight.fit(model, data, {', '.join(f'{key}={value!r}' for key, value in settings.items())})"
     if about["target"]:  # a table, whose last column and kind of value are only the defaults
         settings = {"target": about["target"], "task": about["task"], **settings}
     words = ["commonweight", "train", about["source"], "--net", description["net"]]
-    by_rule = description.get("results", {}).get("stopped") == "rule"
     structure = {k: v for k, v in given.items() if k != "seed"} if by_rule else description.get("structure", {})
     if about.get("prepare", "standard") != "standard":
         words += ["--prepare", about["prepare"]]

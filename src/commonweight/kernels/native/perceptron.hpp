@@ -1,0 +1,55 @@
+// Steps of mini-batch descent for a small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L, written out: each
+// step gathers its samples, goes forward and backward, and moves the weights, in float32 and in one thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace commonweight {
+
+// A weight or a bias, with what the update rule remembers for it. Addresses that a rule does not use are null.
+struct Parameter {
+  float *value, *first, *second;  // first and second moment of Adam, or the momentum
+  float* average;                 // the running average over the steps
+  float decay, l2;                // decoupled decay; strength of the penalty l2/2 value²
+};
+
+enum class Activation : std::int64_t { identity, relu, tanh, sigmoid };
+
+struct Layer {
+  std::ptrdiff_t inputs, outputs;
+  Activation activation;   // of its outputs
+  Parameter weight, bias;  // (outputs, inputs) and (outputs); a layer without bias has null for its value
+};
+
+// Adam (Kingma & Ba 2015) with bias correction, or momentum: m <- beta1 m + g, by m or by g + beta1 m (Nesterov).
+struct Rule {
+  bool adam, nesterov;
+  double beta1, beta2;
+  float epsilon;
+  std::int64_t done;  // steps before these
+};
+
+struct PerceptronSteps {
+  const Layer* layers;  // the last one without activation
+  std::ptrdiff_t n_layers;
+  Rule rule;
+  const float* x;               // (samples, inputs)
+  const std::int64_t* classes;  // (samples): cross entropy; null: squared error
+  const float* values;          // (samples, outputs): targets of the squared error
+  const float* scale;           // (outputs): the unit in which errors of values are told
+  float smoothing;              // of the classes
+  const std::int64_t* chosen;   // (steps, batch): the samples of each step
+  const double *rates, *shares;  // (steps): learning rate, and how far the average moves to the weights
+  std::ptrdiff_t steps, batch;
+  double *losses, *errors;  // (steps), out: mean loss; right answers, or the sum of squared errors
+};
+
+// Takes the steps, and stops after one whose loss is no finite number. Returns how many were taken.
+using PerceptronKernel = std::ptrdiff_t (*)(const PerceptronSteps& it);
+
+PerceptronKernel perceptron_avx512();
+PerceptronKernel perceptron_avx2();
+PerceptronKernel perceptron_portable();
+
+}  // namespace commonweight

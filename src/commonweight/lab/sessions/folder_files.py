@@ -1,0 +1,74 @@
+"""What there is to choose from in the folder that a session may read, and the path of what was chosen."""
+
+import mimetypes
+import os
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from commonweight.checkpoints.bounded import inside
+from commonweight.errors import LabError
+
+TABLES = (".csv", ".tsv", ".parquet", ".npz")
+MOST_FILES, MOST_ENTRIES, DEEPEST = 200, 5000, 3
+GLANCE = 10
+"""Files of a class folder that are looked at, by their names, to tell whether it holds pictures."""
+
+
+def found_in(folder: Path, wanted: Callable[[Path], bool]) -> tuple[list[str], bool]:
+    """Names of the wanted files and folders below a folder, the newest first, and whether these are all.
+
+    Links are not followed.
+    """
+    found: list[tuple[float, str]] = []
+    for seen, entry in enumerate(_walk(folder, DEEPEST)):
+        if seen >= MOST_ENTRIES or len(found) >= MOST_FILES:
+            return _by_time(found), False
+        if wanted(Path(entry.path)):
+            found.append((entry.stat().st_mtime, Path(entry.path).relative_to(folder).as_posix()))
+    return _by_time(found), True
+
+
+def path_in(folder: Path, name: str) -> Path:
+    """The path of a file or folder in a folder.
+
+    Raises:
+        LabError: there is none of this name.
+        FileError: it lies outside of the folder.
+    """
+    path = inside(folder, name, folder)
+    if not path.exists():
+        raise LabError(f"There is no file or folder {name[:100]!r} in the folder that this lab may read.")
+    return path
+
+
+def holds_data(path: Path) -> bool:
+    """Whether this is a table, or a folder with a folder of pictures for each class, by the first files of each."""
+    if not path.is_dir():
+        return path.is_file() and path.suffix.lower() in TABLES
+    try:
+        classes = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
+        return len(classes) > 1 and all(any(map(_is_picture, islice(one.iterdir(), GLANCE))) for one in classes)
+    except OSError:  # it may not be read
+        return False
+
+
+def _is_picture(file: Path) -> bool:
+    kind, _ = mimetypes.guess_type(file.name, strict=False)
+    return kind is not None and kind.startswith("image/")
+
+
+def _walk(folder: Path, deep: int) -> Iterator["os.DirEntry[str]"]:
+    try:
+        with os.scandir(folder) as entries:
+            kept = [entry for entry in entries if not entry.is_symlink() and not entry.name.startswith(".")]
+    except OSError:  # it does not exist, or may not be read: nothing to choose from in it
+        return
+    for entry in kept:
+        yield entry
+        if entry.is_dir() and deep > 1:
+            yield from _walk(Path(entry.path), deep - 1)
+
+
+def _by_time(found: list[tuple[float, str]]) -> list[str]:
+    return [name for _, name in sorted(found, reverse=True)]
