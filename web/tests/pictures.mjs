@@ -46,7 +46,7 @@ for (const [name, settings] of looks) {
   for (const view of views.filter((found) => wanted.length === 0 || wanted.includes(found))) {
     const page = await open(PLACES[view] ?? `#${view}`, settings);
     await page.waitForSelector(`.view.${view} .card`);
-    if (name === "en") await train(page, STEPS[view] ?? 200);
+    await train(page, STEPS[view] ?? 200);
     await page.waitForTimeout(800);
     await page.screenshot({ path: `${OUT}${view}-${name}.png` });
     await page.context().close();
