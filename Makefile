@@ -63,7 +63,7 @@ networks: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt minisom pyts
 	$(BIN)/python benchmarks/networks.py $(FILES)
 
-# How often the diagnosis is right, beside other tools, docs/diagnosis.md: about 20 minutes on one core.
+# How often the diagnosis is right, beside other tools, docs/diagnosis.md: about half an hour on one core.
 diagnosis: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt traintools trainwatch psutil
 	$(BIN)/python benchmarks/diagnosis.py

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import commonweight as cw
 from commonweight import data, nets
 from commonweight.errors import DivergedError, FileError, TrainError
-from commonweight.measure.diagnosis import RULES, Advice, Evidence, Finding, diagnose
+from commonweight.measure.diagnosis import OPPOSITES, RULES, Advice, Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.evidence import DataFacts, LossFacts, ModelFacts
@@ -48,7 +48,12 @@ GOOD = [record(step, loss=0.7 - 0.0006 * step, metric=0.99, validation_metric=0.
 
 
 def codes(records=RECORDS, **facts):
-    """The codes of the findings, with facts of data, net and loss given as data_..., model_..., loss_..."""
+    """The codes of the findings, see `findings`."""
+    return [finding.code for finding in findings(records, **facts)]
+
+
+def findings(records=RECORDS, **facts):
+    """The findings, with facts of data, net and loss given as data_..., model_..., loss_..."""
     evidence = EVIDENCE
     for key, value in facts.items():
         part, _, name = key.partition("_")
@@ -56,7 +61,7 @@ def codes(records=RECORDS, **facts):
             evidence = replace(evidence, **{part: replace(getattr(evidence, part), **{name: value})})
         else:
             evidence = replace(evidence, **{key: value})
-    return [finding.code for finding in diagnose(records, evidence)]
+    return diagnose(records, evidence)
 
 
 def with_layers(records, **changed):
@@ -136,10 +141,73 @@ def test_a_rule_is_silent_where_learning_does_not_suffer(code):
 
 
 def test_a_run_that_is_not_half_done_is_not_judged_by_its_outcome():
-    assert "underfit" in codes(RECORDS[:5])
+    assert "underfit" in codes(RECORDS)
     assert codes(RECORDS[:4]) == []
+    assert "underfit" not in codes(RECORDS[:9])
+    assert "underfit" in codes(RECORDS[:9], ended=True)
     assert codes(RECORDS[:4], ended=True) == codes(RECORDS[:4], steps=400)
     assert codes(RECORDS[:1], model_zero=("a",)) == ["zero_start"]
+
+
+def test_no_finding_advises_the_opposite_of_an_earlier_one():
+    wild = [replace(r, loss=0.69, layers=(layer("a", update_ratio=0.9),)) for r in RECORDS]
+    assert "no_progress" in codes(**CASES["no_progress"])
+    assert "rate_too_high" in codes(records=wild)
+    assert "no_progress" not in codes(records=wild)
+
+
+@pytest.mark.parametrize("one", CASES)
+@pytest.mark.parametrize("other", CASES)
+def test_two_faults_at_once_never_get_opposite_advice(one, other):
+    """The facts of each pair of cases together, in the records of either."""
+    facts = {**CASES[one], **CASES[other]}
+    for records in (case.get("records", RECORDS) for case in (CASES[one], CASES[other])):
+        said = [finding.advice.code for finding in findings(**{**facts, "records": records})]
+        assert not [(a, b) for a in said for b in said if {a, b} in OPPOSITES]
+
+
+def test_opposite_advice_is_advice():
+    assert set().union(*OPPOSITES) <= set(ADVICE)
+    assert all(len(pair) == 2 for pair in OPPOSITES)
+
+
+HEALTHY = {
+    "iris": ("mlp", {"hidden": (16,)}),
+    "wine": ("mlp", {}),
+    "digits": ("cnn", {"width": 4}),
+    "building": ("mlp", {}),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_healthy_run_is_told_nothing_on_its_way_that_its_end_takes_back(name):
+    of, (net, structure) = data.load(name), HEALTHY[name]
+    model = nets.build(net, of.in_shape, of.n_outputs, task=of.task, structure=structure)
+    run = fit(model, of, epochs=None if len(of.x) < 1000 else 6, optimizer="muon", out=None, progress=False)
+    evidence = replace(Evidence.from_json(run.description["evidence"]), ended=False, recalls=())
+    told = {f.code for n in range(1, len(run.records)) for f in diagnose(run.records[:n], evidence)}
+    assert told <= {f.code for f in run.findings()}
+
+
+def test_overfit_takes_a_gap_that_chance_does_not_explain():
+    records = [replace(r, metric=1.0, validation_metric=0.7) for r in RECORDS]
+    assert "overfit" in codes(records)
+    case = Case(tuple(records), EVIDENCE)
+    assert case.gap_error == pytest.approx(math.sqrt(0.7 * 0.3 / 400))
+    assert "overfit" not in codes(records, data_n_validation=20)
+
+
+def test_the_error_of_a_gap_of_r_squared_by_simulation():
+    """Olkin & Finn's √(4 R² (1 - R²)² / n), against the spread of R² over samples of a linear relation."""
+    generator = torch.Generator().manual_seed(0)
+    n, rho2 = 200, 0.5
+    x, noise = torch.randn(2, 2000, n, generator=generator)
+    y = rho2**0.5 * x + (1 - rho2) ** 0.5 * noise
+    centred = [v - v.mean(1, keepdim=True) for v in (x, y)]
+    r2 = (centred[0] * centred[1]).sum(1) ** 2 / (centred[0].square().sum(1) * centred[1].square().sum(1))
+    facts = replace(DATA, task="regression", n_train=10**9, n_validation=n)
+    told = replace(RECORDS[-1], validation_metric=(1 - rho2) ** 0.5, metric=0.0)
+    assert Case((told,), replace(EVIDENCE, data=facts)).gap_error == pytest.approx(float(r2.std()), rel=0.05)
 
 
 def test_no_records_no_findings():
@@ -381,6 +449,14 @@ def test_a_run_without_evidence_says_so(tmp_path):
     with pytest.raises(TrainError, match="stores no evidence to judge by"):
         run.findings()
     with pytest.raises(TrainError, match="stores no evidence to judge by"):
+        findings_of(tmp_path / "run")
+
+
+def test_a_run_whose_records_are_gone_is_not_called_well(tmp_path):
+    iris = data.load("iris")
+    fit(nn.Linear(4, 3), iris, epochs=2, out=tmp_path / "run", progress=False)
+    (tmp_path / "run" / "records.jsonl").unlink()
+    with pytest.raises(FileError, match=r"Cannot read the records .*records\.jsonl"):
         findings_of(tmp_path / "run")
 
 

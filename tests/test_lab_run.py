@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from commonweight import data, fit, nets
 from commonweight.errors import DivergedError, LabError
 from commonweight.lab.sessions import open_session
-from commonweight.measure.records import read_records
+from commonweight.measure.records import read_records, to_lines
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +42,21 @@ def test_a_run_is_shown_as_it_is_in_its_folder(folder):
     records = read_records(folder / "well" / "records.jsonl")
     assert [run["name"] for run in live.values["shown"]] == ["well", "wild"]
     assert np.allclose(live.arrays["curves0"][:, 3], [record.validation_loss for record in records])
-    assert np.allclose(live.arrays["layers0"][-1, 0, 2], records[-1].layers[0].gradient_norm)
-    assert np.allclose(live.arrays["quantiles0"][-1, 0], records[-1].layers[0].weight_quantiles)
+    layers = [record.layers for record in records if record.layers][-1]
+    assert np.allclose(live.arrays["layers0"][-1, 0, 2], layers[0].gradient_norm)
+    assert np.allclose(live.arrays["quantiles0"][-1, 0], layers[0].weight_quantiles)
     assert live.values["shown"][0]["layers"] == [layer.name for layer in records[0].layers]
     assert session.step == records[-1].step
     live.encode()
+
+
+def test_a_check_without_statistics_shows_the_last_ones_before_it(folder):
+    path = folder / "well" / "records.jsonl"
+    first, second, *rest = read_records(path)
+    path.write_text(to_lines([first, replace(second, layers=()), *rest]))
+    layers = open_session("run", folder, "well").live().arrays["layers0"]
+    assert layers.shape[1] == len(first.layers)
+    assert np.array_equal(layers[1], layers[0])
 
 
 def test_findings_come_with_words_in_every_language(folder):

@@ -16,8 +16,8 @@ from commonweight.measure.diagnosis import Advice
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
 from commonweight.train.loop import fit
-from commonweight.train.repair import CHANGES, Start, fit_repaired, follow
-from commonweight.train.settings import DEFAULT_RATE
+from commonweight.train.repair import CHANGES, Start, anew, drawn_again, fit_repaired, follow
+from commonweight.train.settings import DEFAULT_RATE, usual_batch_size, usual_epochs
 
 IRIS = data.load("iris")
 ONLY_A_PERSON = {"check_labels"}
@@ -49,17 +49,64 @@ def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
 
 
 def test_settings_are_changed_and_others_kept():
-    assert followed("initialise", start(lr=1.0), rule="he").settings == {"lr": 1.0, "init": "he"}
     assert followed("larger_batch", start(batch_size=1), batch_size=32).settings["batch_size"] == 32
     assert followed("regularise", start()).settings == {"l2": 1e-3}
     assert followed("regularise", start(l2=0.1)).settings == {"l2": 1.0}
-    assert followed("longer", start(epochs=1, lr=1e-9, seed=3), factor=3.0).settings == {
-        "epochs": None,
+    assert followed("longer", start(epochs=1000, lr=1e-9, seed=3), factor=3.0).settings == {
+        "epochs": 3000,
         "lr": None,
-        "batch_size": None,
-        "patience": None,
         "seed": 3,
     }
+    assert followed("longer", start(epochs=1, batch_size=16), factor=3.0).settings["epochs"] == usual_epochs(106, 16)
+
+
+def test_restarts_have_the_settings_of_the_library_and_no_fewer_epochs():
+    size = usual_batch_size(len(IRIS.train))
+    chosen = anew(start(optimizer="adam", lr=1.0, epochs=1, batch_size=2, init="zero", seed=4)).settings
+    epochs = usual_epochs(len(IRIS.train), size)
+    assert chosen == {
+        "optimizer": "muon",
+        "lr": DEFAULT_RATE["muon"],
+        "batch_size": size,
+        "epochs": epochs,
+        "patience": None,
+        "init": "auto",
+        "seed": 4,
+    }
+    assert anew(start(optimizer="adam", epochs=5000)).settings["epochs"] == 5000
+    slow = anew(start(optimizer="adam", lr=DEFAULT_RATE["adam"] / 100), keep_pace=True)
+    assert slow.settings["lr"] == pytest.approx(DEFAULT_RATE["muon"] / 100)
+
+
+def test_weights_begin_again_as_their_layers_begin():
+    bare = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    for weight in bare.parameters():
+        nn.init.zeros_(weight)
+    changed = followed("initialise", start(bare, seed=7), rule="he")
+    assert changed.settings == {"seed": 7}
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        fresh = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert torch.equal(changed.model[2].weight, fresh[2].weight)
+    assert not bare[0].weight.any()
+    lenet, first = (nets.build("lenet5", (1, 8, 8), 10, seed=seed) for seed in (1, 0))
+    again = drawn_again(lenet, 0)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), first.parameters(), strict=True))
+
+
+def test_weights_begin_by_a_rule_where_a_layer_cannot_begin_again():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(3, 4))
+
+        def forward(self, x):
+            return x @ self.weight.T
+
+    assert followed("initialise", start(Own()), rule="he").settings == {"init": "he"}
+    tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
+    cw.tie(tied, "1.weight = 0.weight", keep="source")
+    assert drawn_again(tied, 0) is None
 
 
 def test_data_is_normalised_again():
@@ -165,21 +212,35 @@ def test_activations_are_put_between():
 
 
 def test_the_way_of_gradients_is_cleared():
-    model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Dropout(0.1), nn.Linear(8, 3))
-    changed = followed("clear_the_way", start(model, lr=9.0, optimizer="adam"), cut=["2"])
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 3))
+    changed = followed("clear_the_way", start(model), cut=[])
     assert isinstance(changed.model[1], nn.ReLU)
-    assert isinstance(changed.model[2], nn.Identity)
-    assert changed.settings["lr"] == DEFAULT_RATE["adam"]
-    assert changed.settings["init"] == "he"
     assert changed.settings["net"] is None
+    cut = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 3))
+    changed = followed("clear_the_way", start(cut), cut=["2"])
+    assert isinstance(changed.model[1], nn.Tanh)
+    assert isinstance(changed.model[2], nn.Identity)
+
+
+def test_deep_sigmoid_nets_by_name_become_the_usual_net_of_their_family():
+    deep = mlp(hidden=(4,) * 8, activation="sigmoid")
+    changed = followed("clear_the_way", start(deep), cut=[]).model
+    assert [type(module) for module in changed] == [type(module) for module in mlp()]
+    assert changed.hidden1.out_features == mlp().hidden1.out_features
+    deep.output = nn.Sequential(nn.Identity(), deep.output)  # no longer what its name makes
+    assert len(followed("clear_the_way", start(deep), cut=[]).model) == len(deep)
 
 
 def test_nets_by_name_become_wider_and_narrower():
-    wider = followed("widen", start(mlp(hidden=(2, 40))), factor=8.0).model
-    assert (wider.hidden1.out_features, wider.hidden2.out_features) == (16, 320)
-    assert wider.built_with == {"hidden": (16, 320)}
+    wider = followed("widen", start(mlp(hidden=(30, 40))), factor=8.0).model
+    assert (wider.hidden1.out_features, wider.hidden2.out_features) == (240, 320)
+    assert wider.built_with == {"hidden": (240, 320)}
+    assert followed("widen", start(mlp(hidden=(1,))), factor=8.0).model.built_with == {"hidden": (128, 64)}
     assert followed("narrow", start(mlp()), factor=0.25).model.hidden1.out_features == 32
     assert followed("widen", start(nn.Linear(4, 3)), factor=8.0) is None
+    changed = mlp()
+    changed.add_module("softmax", nn.Softmax(1))
+    assert followed("widen", start(changed), factor=8.0) is None
 
 
 def test_a_run_is_repaired_in_folders_of_its_own(tmp_path):

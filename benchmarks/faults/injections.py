@@ -28,7 +28,7 @@ class Fault:
         name: what it is called in the tables.
         codes: findings that name it; the first is the one that is meant.
         inject: puts it into a healthy setup.
-        nets: of the study, that can have it.
+        nets: kinds of net that can have it.
         data: the same.
         by_machine: whether the advice can be followed without knowing more than the run does.
         always: whether it counts even where the score does not suffer.
@@ -45,7 +45,7 @@ class Fault:
 
 def fits(fault: Fault, setup: Setup) -> bool:
     """Whether this run can have the fault."""
-    return (fault.nets is None or setup.net in fault.nets) and fault.data(setup.data)
+    return (fault.nets is None or setup.kind in fault.nets) and fault.data(setup.data)
 
 
 # -- the beginning --
@@ -172,9 +172,9 @@ def cut_off(setup: Setup) -> Setup:
 
 
 def broken_tie(setup: Setup) -> Setup:
-    first, second = ("hidden2", "hidden3") if setup.net == "deep" else ("hidden1", "hidden2")
-    if setup.net == "tanh":
-        setup = replace(setup, model=build("tanh", setup.data, setup.seed, hidden=(32, 32, 32)))
+    first, second = ("hidden2", "hidden3") if setup.kind == "deep" else ("hidden1", "hidden2")
+    if setup.kind == "tanh":
+        setup = replace(setup, model=build(setup.net, setup.data, setup.seed, hidden=(32, 32, 32)))
         first, second = "hidden2", "hidden3"
     cw.tie(setup.model, f"{second}.weight = {first}.weight", keep="source")
     layer = setup.model.get_submodule(second)
@@ -225,7 +225,7 @@ def squashed(setup: Setup) -> Setup:
 def narrow(setup: Setup) -> Setup:
     structure = {"mlp": {"hidden": (1,)}, "tanh": {"hidden": (1, 1)}, "deep": {"hidden": (1, 1, 1, 1)}}
     structure |= {"cnn": {"width": 1}, "gru": {"units": 1}}
-    return replace(setup, model=build(setup.net, setup.data, setup.seed, **structure[setup.net]))
+    return replace(setup, model=build(setup.net, setup.data, setup.seed, **structure[setup.kind]))
 
 
 def wide_on_little(setup: Setup) -> Setup:
@@ -233,7 +233,7 @@ def wide_on_little(setup: Setup) -> Setup:
     of = relabelled(0.2, ("train",))(setup).data
     of = replace(of, train=of.train[torch.randperm(len(of.train), generator=_generator(setup))[: len(of.train) // 4]])
     of = replace(of, train=of.train.sort().values)
-    model = build(setup.net, of, setup.seed, hidden=(1024,) * (1 if setup.net == "mlp" else 2))
+    model = build(setup.net, of, setup.seed, hidden=(1024,) * (1 if setup.kind == "mlp" else 2))
     return with_settings(replace(setup, data=of, model=model), optimizer="adam", epochs=4 * setup.settings["epochs"])
 
 
@@ -292,7 +292,7 @@ def dead_columns(setup: Setup) -> Setup:
     of = setup.data
     x = of.x.clone()
     known = torch.cat([of.train, of.validation])
-    x[known[:, None], torch.arange(0, x.shape[1], 2)] = x[known[0], ::2]
+    x[known[:, None], torch.arange(0, x.shape[1], 2)] = x[known[0], ::2].clone()
     return replace(setup, data=replace(of, x=x, normalisation=Normalisation.fit(x, of.y, of.train)))
 
 

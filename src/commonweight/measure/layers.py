@@ -1,4 +1,8 @@
-"""The statistics of each layer over one training step, taken by hooks that are gone afterwards."""
+"""The statistics of each layer over one training step, taken by hooks that are gone afterwards.
+
+Taking them costs about as much as two steps of a small net. So not every check takes them (`is_observed`), and of the
+batch some samples are enough.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +14,31 @@ from torch.utils.hooks import RemovableHandle
 
 from commonweight.measure.records import QUANTILES, LayerStatistics
 
-QUANTILE_SAMPLE = 10_000
+QUANTILE_SAMPLE = 2_000
 """Quantiles of more weights than that are those of so many, evenly spaced: sorting millions would slow training."""
+
+SAMPLES = 32
+"""What goes into a layer and comes out of it is looked at for so many samples of the batch, the first ones."""
+
+MOST_BETWEEN = 16
+"""Checks from one that takes the statistics to the next, at most."""
 
 EDGE = 0.05
 """How near the end of its range, as a share of the range, a value counts as saturated."""
 
 
 class StepStatistics:
-    """Watches one step, from `attach` to `detach`; `layers()` is complete once the step is done."""
+    """Watches one step, from `attach` to `detach`; `layers()` is complete once the step is done.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: the net.
+        due: whether there is anything to watch; if not, `layers()` is empty.
+    """
+
+    def __init__(self, model: nn.Module, due: bool = True) -> None:
         self.modules = [
             (name, module)
-            for name, module in model.named_modules()
+            for name, module in (model.named_modules() if due else ())
             if any(parameter.requires_grad for parameter in module.parameters(recurse=False))
         ]
         self.before = {name: _flat(module) for name, module in self.modules}
@@ -42,7 +57,7 @@ class StepStatistics:
 
     def layers(self) -> tuple[LayerStatistics, ...]:
         """One entry for each module that has trainable weights of its own, in the order of the model."""
-        return tuple(self._layer(name, module) for name, module in self.modules)
+        return tuple(_named(name, row.tolist()) for (name, _), row in zip(self.modules, self._rows(), strict=True))
 
     def signals(self) -> tuple[float, ...]:
         """For each of `layers()`, the deviation of its outputs from sample to sample: √ of the mean variance of a unit.
@@ -55,39 +70,38 @@ class StepStatistics:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             if isinstance(tensor, Tensor):
-                self.outputs[name] = tensor.detach()
+                self.outputs[name] = tensor.detach()[:SAMPLES]
             # What needs no gradient is the data itself, whose constant features are no units.
             if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad and inputs[0].ndim > 1:
-                self.fed[name] = _by_unit(module, inputs[0].detach())
+                self.fed[name] = inputs[0].detach()[:SAMPLES]
 
         return hook
 
     @torch.no_grad()
-    def _layer(self, name: str, module: nn.Module) -> LayerStatistics:
-        weights, before = _flat(module), self.before[name]
-        gradients = [p.grad.flatten().float() for p in module.parameters(recurse=False) if p.grad is not None]
-        outputs = self.outputs.get(name, weights.new_zeros(1)).float()
-        dead, saturated = _states(self.fed[name]) if name in self.fed else (0.0, 0.0)
-        return LayerStatistics(
-            name=name,
-            weight_mean=float(weights.mean()),
-            weight_std=float(weights.std(correction=0)),
-            weight_max=float(weights.abs().max()),
-            gradient_norm=float(torch.cat(gradients).norm()) if gradients else 0.0,
-            update_ratio=float((weights - before).norm() / before.norm().clamp_min(torch.finfo(torch.float32).tiny)),
-            activation_mean=float(outputs.mean()),
-            activation_std=float(outputs.std(correction=0)),
-            zero_fraction=float((outputs == 0).float().mean()),
-            dead_fraction=dead,
-            saturated_fraction=saturated,
-            weight_quantiles=_quantiles(weights),
-        )
+    def _rows(self) -> list[Tensor]:
+        """The values of each layer, in one row: few operations, and no value is read before all are worked out."""
+        if not self.modules:
+            return []
+        weights, before = [_flat(module) for _, module in self.modules], list(self.before.values())
+        gradients = torch._foreach_norm([_gradient(module) for _, module in self.modules])
+        steps, sizes = torch._foreach_norm(torch._foreach_sub(weights, before)), torch._foreach_norm(before)
+        rows = []
+        for (name, module), own, gradient, step, size in zip(
+            self.modules, weights, gradients, steps, sizes, strict=True
+        ):
+            mean, std = _mean_and_deviation(own)
+            ratio = step / size.clamp_min(torch.finfo(torch.float32).tiny)
+            given = _given(self.outputs[name].float()) if name in self.outputs else 3 * [torch.zeros_like(std)]
+            fed = _states(module, self.fed[name].float()) if name in self.fed else 2 * [torch.zeros_like(std)]
+            first = torch.stack([mean, std, own.abs().amax(), gradient, ratio, *given, *fed])
+            rows.append(torch.cat([first, _quantiles(own)]))
+        return rows
 
 
 @contextmanager
-def observe(model: nn.Module) -> Iterator[StepStatistics]:
+def observe(model: nn.Module, due: bool = True) -> Iterator[StepStatistics]:
     """Watch one step: forward, backward and update belong inside the block; read `layers()` after the update."""
-    seen = StepStatistics(model)
+    seen = StepStatistics(model, due)
     seen.attach()
     try:
         yield seen
@@ -95,35 +109,74 @@ def observe(model: nn.Module) -> Iterator[StepStatistics]:
         seen.detach()
 
 
-def _by_unit(module: nn.Module, x: Tensor) -> Tensor:
-    """What a layer is fed, one row for each unit or channel: (U, values over batch and places)."""
-    return x.movedim(-1 if isinstance(module, nn.Linear) else 1, 0).flatten(1)
+def is_observed(check: int) -> bool:
+    """Whether the check of this number, counted from 1, takes the statistics: two in each doubling, and every 16th.
+
+    >>> [check for check in range(1, 50) if is_observed(check)]
+    [1, 2, 3, 4, 6, 8, 12, 16, 23, 32, 46, 48]
+    """
+    return check % MOST_BETWEEN == 0 or (check**2).bit_length() > ((check - 1) ** 2).bit_length()
 
 
-def _states(units_UN: Tensor) -> tuple[float, float]:
-    """The share of dead units and of saturated values."""
-    if units_UN.shape[1] < 2:
-        return 0.0, 0.0
-    units_UN = units_UN.float()
-    low_U, high_U = units_UN.aminmax(dim=1)
-    low, high = low_U.min(), high_U.max()
+def _mean_and_deviation(values: Tensor) -> tuple[Tensor, Tensor]:
+    mean = values.mean()
+    return mean, (values - mean).norm() / values.numel() ** 0.5
+
+
+def _given(outputs: Tensor) -> list[Tensor]:
+    """Mean and deviation of what a layer gives, and the share that is exactly zero."""
+    return [*_mean_and_deviation(outputs), 1 - outputs.count_nonzero() / outputs.numel()]
+
+
+def _states(module: nn.Module, fed: Tensor) -> list[Tensor]:
+    """The shares of dead units (or channels) and of saturated values among what a layer is fed."""
+    units = fed.ndim - 1 if isinstance(module, nn.Linear) else 1
+    others = [axis for axis in range(fed.ndim) if axis != units]
+    if fed.numel() < 2 * fed.shape[units]:
+        return [fed.new_zeros(()), fed.new_zeros(())]
+    low_U, high_U = fed.amin(others), fed.amax(others)
+    low, high = low_U.amin(), high_U.amax()
     dead_U = (low_U == 0) & (high_U == 0)
     edge = EDGE * (high - low)
-    near = ((units_UN - low < edge) | (high - units_UN < edge)) & (units_UN != 0)
-    return float(dead_U.float().mean()), float(near.float().mean())
+    near = ((fed < low + edge) | (fed > high - edge)) & (fed != 0)
+    return [dead_U.float().mean(), near.count_nonzero() / fed.numel()]
 
 
 def _signal(outputs: Tensor) -> float:
     return float(outputs.float().var(0, correction=0).mean().sqrt())
 
 
-def _quantiles(weights: Tensor) -> tuple[float, ...]:
+def _quantiles(weights: Tensor) -> Tensor:
     """The weights below which the shares `QUANTILES` lie, with linear interpolation."""
     sample = weights[:: -(-len(weights) // QUANTILE_SAMPLE)]
-    return tuple(sample.quantile(sample.new_tensor(QUANTILES)).tolist())
+    return sample.quantile(sample.new_tensor(QUANTILES))
 
 
 def _flat(module: nn.Module) -> Tensor:
     """A copy of the module's own trainable weights, in one row."""
     own = [p.detach().flatten().float() for p in module.parameters(recurse=False) if p.requires_grad]
-    return torch.cat(own).clone()
+    return torch.cat(own)
+
+
+def _gradient(module: nn.Module) -> Tensor:
+    """The gradients of the module's own weights, in one row; 0 where there is none."""
+    own = [p.grad.flatten().float() for p in module.parameters(recurse=False) if p.grad is not None]
+    return torch.cat(own) if own else torch.zeros(1)
+
+
+def _named(name: str, row: list[float]) -> LayerStatistics:
+    mean, std, largest, gradient, ratio, given_mean, given_std, zero, dead, saturated, *quantiles = row
+    return LayerStatistics(
+        name=name,
+        weight_mean=mean,
+        weight_std=std,
+        weight_max=largest,
+        gradient_norm=gradient,
+        update_ratio=ratio,
+        activation_mean=given_mean,
+        activation_std=given_std,
+        zero_fraction=zero,
+        weight_quantiles=tuple(quantiles),
+        dead_fraction=dead,
+        saturated_fraction=saturated,
+    )

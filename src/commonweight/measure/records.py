@@ -60,7 +60,7 @@ class Record:
         loss: mean training loss since the last record.
         metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
         validation_loss, validation_metric: the same on the whole validation part.
-        layers: statistics of each layer at this step.
+        layers: statistics of each layer at this step; empty at a check that takes none, see `layers.is_observed`.
         loss_deviation: standard deviation of the training losses of the single steps since the last record.
     """
 

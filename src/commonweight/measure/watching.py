@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import look, model_facts
-from commonweight.measure.layers import StepStatistics
+from commonweight.measure.layers import StepStatistics, is_observed
 from commonweight.measure.records import Record
 
 NAN = float("nan")
@@ -35,7 +35,8 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
     Args:
         model: the net.
         optimizer: of its weights.
-        every: steps from one record to the next, at least 1.
+        every: steps from one record to the next, at least 1. Some of them have statistics of the layers, see
+            `measure.layers.is_observed`.
         batch: inputs and targets of one batch, to look at net and loss before the first step; more is found with it.
         loss: outputs and targets to a scalar; needed with `batch`.
 
@@ -112,7 +113,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
 
     def _before(self, model: nn.Module, inputs: Any) -> None:
         if self.seen is None and model.training and (self.steps + 1) % self.every == 0:
-            self.seen = StepStatistics(model)
+            self.seen = StepStatistics(model, due=is_observed(len(self.records) + 1))
             self.seen.attach()
 
     def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:

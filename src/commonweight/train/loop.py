@@ -22,7 +22,7 @@ from commonweight.data.dataset import Data
 from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
 from commonweight.measure.diagnosis import Evidence, diagnose
-from commonweight.measure.layers import observe
+from commonweight.measure.layers import is_observed, observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
@@ -270,7 +270,7 @@ class Trainer:
             if self.progress.stopped or time.perf_counter() - saved > CHECKPOINT_SECONDS:
                 self._save()
                 saved = time.perf_counter()
-            if display:
+            if display and record.layers:
                 display.tell(diagnose(self.run.records, self.evidence))
             yield record, is_best
 
@@ -279,7 +279,7 @@ class Trainer:
         first, started = self.progress.step, time.perf_counter()
         losses, errors = self._take(first, stop - 1, display)
         stop = first + len(losses) + 1  # the next one after a loss that is no number
-        with observe(self.model) as seen:
+        with observe(self.model, is_observed(self.progress.checks + 1) or stop == self.steps) as seen:
             loss, wrong = self._step(stop - 1)
         losses.append(loss)
         self.regulariser.prune(weights_of(self.average), stop - 1)

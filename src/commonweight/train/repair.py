@@ -1,7 +1,9 @@
 """Follow the advice of the diagnosis: begin again with what it says changed, and keep the better run.
 
 Advice is data: `CHANGES` is the table from its code to a change of how a training starts. Some advice only a person can
-follow (look at the labels, collect more data): it has no entry.
+follow (look at the labels, collect more data): it has no entry. What is wrong seldom comes alone, and settings that
+went with it were not made for what comes next: a restart has the rule, rate and batches that the library chooses for
+the data by itself, and at least as many epochs (`anew`).
 """
 
 import math
@@ -23,11 +25,15 @@ from commonweight.errors import DivergedError
 from commonweight.measure.diagnosis import Advice, Finding
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.flow import LINEAR, SQUASHING
+from commonweight.nets.architecture import Architecture
 from commonweight.train.loop import fit
 from commonweight.train.run import Run, write_description
-from commonweight.train.settings import DEFAULT_RATE
+from commonweight.train.settings import DEFAULT_RATE, usual_batch_size, usual_epochs
 
+RULE = "muon"
+"""The update rule of restarts: what the library takes for most nets and data, batch by batch."""
 ROUNDS = 3
+RATES = ("lower_rate", "raise_rate")
 REPLACING = ("leakage", "broken_tie")
 MOST_WIDTH, LEAST_WIDTH = 4096, 2
 
@@ -60,12 +66,12 @@ class Attempt:
     error: DivergedError | None
 
     @property
-    def score(self) -> tuple[float, float]:
-        """The best validation score, and the loss where scores are equal: larger is better; -∞ after an error."""
+    def score(self) -> float:
+        """The best validation score: larger is better; -∞ after an error. Losses may be of different kinds."""
         if self.error is not None:
-            return -math.inf, -math.inf
+            return -math.inf
         sign = 1 if self.start.data.task == "classification" else -1
-        return max((sign * record.validation_metric, -record.validation_loss) for record in self.run.records)
+        return max(sign * record.validation_metric for record in self.run.records)
 
 
 def fit_repaired(
@@ -73,9 +79,10 @@ def fit_repaired(
 ) -> Run:
     """Train; while something is wrong that a program can put right, begin again with that put right.
 
-    At most `ROUNDS` times. The run with the better validation score is kept, and its first finding is what is acted on
-    next; after a restart that did not help, the next finding. A restart has a folder of its own. Findings that say the
-    run is not what it should have been (`REPLACING`) are followed whatever the score becomes.
+    At most `ROUNDS` times. The run with the better validation score is kept, the later one where they are equal, and
+    its first finding is what is acted on next; after a restart that did not help, the next finding. A restart has a
+    folder of its own. Findings that say the run is not what it should have been (`REPLACING`) are followed whatever the
+    score becomes.
 
     Args:
         model, data, out, progress, settings: those of `fit`.
@@ -104,21 +111,36 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
         folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
         advice = (*best.run.description["repaired"], finding.advice.code)
         again = attempt(start, folder, progress, advice)
-        if again.score > best.score or finding.code in REPLACING:
+        if again.score >= best.score or finding.code in REPLACING:
             best, tried = again, set()
     return best
 
 
 def _next(best: Attempt, tried: Container[tuple[str, str]]) -> tuple[Finding, Start] | None:
     """The first finding whose advice was not tried yet and can be followed, and where that leads."""
-    usual = best.run.description["settings"]["optimizer"]
-    start = best.start.having(optimizer=usual)
+    start = best.start.having(optimizer=best.run.description["settings"]["optimizer"])
     for finding in best.run.findings():
         if (finding.code, finding.advice.code) not in tried:
-            changed = follow(finding.advice, start)
+            changed = follow(finding.advice, anew(start, keep_pace=finding.advice.code in RATES))
             if changed is not None:
                 return finding, changed
     return None
+
+
+def anew(start: Start, keep_pace: bool = False) -> Start:
+    """The same net and data with the settings that the library chooses, and at least as many epochs.
+
+    Args:
+        start: a start whose optimizer is known.
+        keep_pace: whether the rate stays the same share of the usual one of its rule, for advice to change it.
+    """
+    n_train = len(start.data.train)
+    usual, rate = _rates(start)
+    pace = rate / usual if keep_pace else 1.0
+    batch_size = usual_batch_size(n_train)
+    epochs = max(usual_epochs(n_train, batch_size), start.settings.get("epochs") or 0)
+    pace_and_rule = {"optimizer": RULE, "lr": pace * DEFAULT_RATE[RULE]}
+    return start.having(**pace_and_rule, batch_size=batch_size, epochs=epochs, patience=None, init="auto")
 
 
 def attempt(start: Start, out: str | Path | None, progress: bool, advice: Sequence[str] = ()) -> Attempt:
@@ -155,15 +177,15 @@ def follow(advice: Advice, start: Start) -> Start | None:
 
 
 def _lower_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or less where that was too much, with batches and epochs that go with it."""
+    """The usual rate, or less where that was too much."""
     usual, rate = _rates(start)
-    return start.having(lr=min(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
+    return start.having(lr=min(usual, rate * parameters["factor"]))
 
 
 def _raise_rate(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual rate, or more where that was too little, with batches and epochs that go with it."""
+    """The usual rate, or more where that was too little."""
     usual, rate = _rates(start)
-    return start.having(lr=max(usual, rate * parameters["factor"]), epochs=None, batch_size=None, patience=None)
+    return start.having(lr=max(usual, rate * parameters["factor"]))
 
 
 def _rates(start: Start) -> tuple[float, float]:
@@ -174,16 +196,22 @@ def _rates(start: Start) -> tuple[float, float]:
 
 def _rule(start: Start) -> str:
     rule = start.settings.get("optimizer", "auto")
-    return rule if rule in DEFAULT_RATE else "muon"
+    return rule if rule in DEFAULT_RATE else RULE
 
 
 def _longer(start: Start, parameters: Mapping[str, Any]) -> Start:
     """As many epochs and as high a rate as are chosen for the data, or more epochs where these were too few."""
-    return start.having(epochs=None, lr=None, batch_size=None, patience=None)
+    if not start.settings.get("epochs"):
+        return start.having(lr=None)
+    size = start.settings.get("batch_size") or usual_batch_size(len(start.data.train))
+    usual = usual_epochs(len(start.data.train), size)
+    return start.having(lr=None, epochs=max(usual, round(start.settings["epochs"] * parameters["factor"])))
 
 
 def _initialise(start: Start, parameters: Mapping[str, Any]) -> Start:
-    return start.having(init=parameters["rule"])
+    """First weights as each layer draws them by itself; by the rule for a net with layers that do not."""
+    model = drawn_again(start.model, start.settings.get("seed", 0))
+    return start.having(init=parameters["rule"]) if model is None else replace(start, model=model)
 
 
 def _larger_batch(start: Start, parameters: Mapping[str, Any]) -> Start:
@@ -292,15 +320,22 @@ def _add_activation(start: Start, parameters: Mapping[str, Any]) -> Start | None
 
 
 def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """ReLU for activations with small slopes, nothing for what cuts gradients off, and weights that fit."""
+    """The usual net of the family, if it is one; else ReLU for activations with small slopes, nothing for what cuts.
+
+    What cuts gradients off is a module of somebody's own, and its net none of the catalogue.
+    """
+    if is_of_catalogue(start.model):
+        family = _family(start)
+        if family == "hidden":
+            return _built(start, {})
     small = {
         name: nn.ReLU()
         for name, module in start.model.named_modules()
         if isinstance(module, nn.Sigmoid | nn.Tanh | nn.Softsign | nn.Hardtanh)
     }
     cut = {name: nn.Identity() for name in parameters.get("cut", ())}
-    usual = _lower_rate(start, {"factor": 1.0})
-    return _rebuilt(usual, _replaced(start.model, {**small, **cut})).having(init="he")
+    changed = _rebuilt(start, _replaced(start.model, {**(small if not cut else {}), **cut}))
+    return _initialise(changed, {"rule": "he"})
 
 
 def _rebuilt(start: Start, model: nn.Module) -> Start:
@@ -318,15 +353,63 @@ def _replaced(model: nn.Module, new: Mapping[str, nn.Module]) -> nn.Module:
     return model
 
 
-def _resize(start: Start, parameters: Mapping[str, Any]) -> Start | None:
-    """The same family, its hidden layers wider or narrower; only of a net that was made by name."""
-    name, structure = getattr(start.model, "built_as", None), dict(getattr(start.model, "built_with", {}))
-    family = {"mlp": "hidden", "cnn": "width", "elman": "units", "gru": "units", "lstm": "units"}.get(name or "")
-    if name is None or family is None:
+def drawn_again(model: nn.Module, seed: int) -> nn.Module | None:
+    """A copy of a net whose layers begin as they do by themselves; None if one with weights has no way to.
+
+    >>> again = drawn_again(nn.Linear(2, 3).requires_grad_(False), seed=0)
+    >>> bool(again.weight.any()), again.weight.requires_grad
+    (True, False)
+    """
+    if record.declared(model):
         return None
-    before = structure.get(family, signature(type(start.model)).parameters[family].default)
-    structure[family] = tuple(map(_times(parameters), before)) if family == "hidden" else _times(parameters)(before)
+    model = deepcopy(model)
+    if is_of_catalogue(model):
+        model.load_state_dict(Architecture.from_json(str(model.architecture)).build(seed=seed).state_dict())
+        return model
+    owners = [module for module in model.modules() if any(True for _ in module.parameters(recurse=False))]
+    if not all(callable(getattr(module, "reset_parameters", None)) for module in owners):
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in owners:
+            module.reset_parameters()  # type: ignore[operator]
+    return model
+
+
+def is_of_catalogue(model: nn.Module) -> bool:
+    """Whether a net is as its name makes it, part by part: only then may its name make another."""
+    if getattr(model, "built_as", None) not in nets.names():
+        return False
+    twin = Architecture.from_json(str(model.architecture)).build()
+    kinds = [[(name, type(module)) for name, module in net.named_modules()] for net in (model, twin)]
+    return kinds[0] == kinds[1]
+
+
+def _family(start: Start) -> str | None:
+    """The argument that says how wide a net of the catalogue is."""
+    return {"mlp": "hidden", "cnn": "width", "elman": "units", "gru": "units", "lstm": "units"}.get(
+        getattr(start.model, "built_as", "")
+    )
+
+
+def _resize(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """The same family, its hidden layers narrower, or wider, and then at least as wide as usual."""
+    family = _family(start)
+    if family is None or not is_of_catalogue(start.model):
+        return None
+    structure = dict(start.model.built_with)  # type: ignore[arg-type]
+    usual = signature(type(start.model)).parameters[family].default
+    before = structure.get(family, usual)
+    after = tuple(map(_times(parameters), before)) if family == "hidden" else _times(parameters)(before)
+    if parameters["factor"] > 1:
+        after = max(after, usual, key=lambda units: sum(units) if family == "hidden" else units)
+    return _built(start, {**structure, family: after})
+
+
+def _built(start: Start, structure: Mapping[str, Any]) -> Start:
+    """Another net of the same family."""
     given = {"task": start.data.task, "seed": start.settings.get("seed", 0), "structure": structure}
+    name = str(start.model.built_as)
     return replace(start, model=nets.build(name, start.data.in_shape, start.data.n_outputs, **given))
 
 

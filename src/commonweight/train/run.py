@@ -304,7 +304,7 @@ def findings_of(folder: str | Path) -> list[Finding]:
     """
     folder = Path(folder)
     description = read_description(folder)
-    records = read_records(folder / RECORDS) if (folder / RECORDS).exists() else []
+    records = read_records(folder / RECORDS) if description.get("evidence") else []
     return _findings(str(folder), description, records)
 
 
@@ -312,7 +312,7 @@ def _findings(name: str, description: dict[str, Any], records: list[Record]) -> 
     stored = description.get("evidence")
     if not stored:
         raise TrainError(
-            f"{name} stores no evidence to judge by: it has not come to its first check, or was learned by a rule of "
-            f"its own, without steps of a gradient."
+            f"{name} stores no evidence to judge by: it is of an earlier version, has not begun yet, or was learned by "
+            f"a rule of its own, without steps of a gradient."
         )
     return diagnose(records, Evidence.from_json(stored))

@@ -140,9 +140,9 @@ def choose_settings(
     whole = chosen in WHOLE_BATCH
     if whole:
         require_fitting(chosen, model, data, given)
-    batch = n_train if whole else batch_size or _batch_size(n_train)
+    batch = n_train if whole else batch_size or usual_batch_size(n_train)
     _require_batch(model, batch)
-    epochs = epochs or WHOLE_BATCH.get(chosen) or _epochs(n_train, batch)
+    epochs = epochs or WHOLE_BATCH.get(chosen) or usual_epochs(n_train, batch)
     return Settings(
         epochs=epochs,
         goal=goal,
@@ -165,13 +165,13 @@ def choose_settings(
     )
 
 
-def _batch_size(n_train: int) -> int:
+def usual_batch_size(n_train: int) -> int:
     """A power of two near √n: 16 for a hundred samples, 256 for tens of thousands."""
     power = round(math.log2(n_train) / 2 + 0.5)
     return min(256, n_train, max(16, 1 << power))
 
 
-def _epochs(n_train: int, batch_size: int) -> int:
+def usual_epochs(n_train: int, batch_size: int) -> int:
     """About 750 steps for little data, at least 4 epochs for much."""
     return max(4, -(-750 * batch_size // n_train))
 

@@ -1,7 +1,7 @@
 """What the view Run shows of a run folder: its facts, findings, curves and layers, as plain values and arrays."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def shown(folder: Path) -> Shown:
         FileError: it is damaged.
     """
     description = read_description(folder)
-    everything = read_records(folder / RECORDS) if (folder / RECORDS).is_file() else []
+    everything = _filled(read_records(folder / RECORDS)) if (folder / RECORDS).is_file() else []
     records = everything[:: max(1, -(-len(everything) // MOST_CHECKS))] if everything else []
     if everything and records[-1] is not everything[-1]:
         records.append(everything[-1])
@@ -126,6 +126,14 @@ def _told(finding: Finding) -> dict[str, Any]:
         "found": {language: found(finding, language) for language in LANGUAGES},
         "advised": {language: advised(finding, language) for language in LANGUAGES},
     }
+
+
+def _filled(records: list[Record]) -> list[Record]:
+    """The records, those of checks without statistics with the last ones before."""
+    filled: list[Record] = []
+    for record in records:
+        filled.append(record if record.layers or not filled else replace(record, layers=filled[-1].layers))
+    return filled
 
 
 def _arrays(records: list[Record]) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:

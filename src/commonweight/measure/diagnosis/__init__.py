@@ -2,7 +2,8 @@
 
     records, evidence -> Case -> rules -> findings -> words
 
-Order matters: causes come before what they cause, so that the first finding is the one to act on.
+Order matters: causes come before what they cause, so that the first finding is the one to act on. A later one whose
+advice is the opposite of an earlier one's (`OPPOSITES`) is a symptom of that one, and is left out.
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from commonweight.measure.diagnosis.evidence import Evidence
 from commonweight.measure.diagnosis.finding import Advice, Finding
 from commonweight.measure.records import Record
 
-__all__ = ["RULES", "Advice", "Evidence", "Finding", "diagnose"]
+__all__ = ["OPPOSITES", "RULES", "Advice", "Evidence", "Finding", "diagnose"]
 
 RULES: tuple[Rule, ...] = (
     rules_build.broken_tie,
@@ -55,6 +56,20 @@ RULES: tuple[Rule, ...] = (
     rules_capacity.underfit,
 )
 
+OPPOSITES = tuple(
+    map(
+        frozenset,
+        (
+            ("lower_rate", "raise_rate"),
+            ("widen", "narrow"),
+            ("widen", "regularise"),
+            ("longer", "narrow"),
+            ("longer", "regularise"),
+        ),
+    )
+)
+"""Advice that cannot be followed together: faster and slower, a net that holds more and one that holds less."""
+
 
 def diagnose(records: Sequence[Record], evidence: Evidence) -> list[Finding]:
     """What is wrong, the likeliest cause first; an empty list if nothing is.
@@ -69,4 +84,8 @@ def diagnose(records: Sequence[Record], evidence: Evidence) -> list[Finding]:
     if not records:
         return []
     case = Case(tuple(records), evidence)
-    return [finding for rule in RULES for finding in rule(case)]
+    kept: list[Finding] = []
+    for finding in (finding for rule in RULES for finding in rule(case)):
+        if not any({finding.advice.code, earlier.advice.code} in OPPOSITES for earlier in kept):
+            kept.append(finding)
+    return kept

@@ -47,6 +47,11 @@ class Case:
         """Whether training goes on and is not half done: it may still come to what it does not reach yet."""
         return not self.evidence.ended and self.progress < HALF
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether there are steps left, as far as is known."""
+        return not self.evidence.ended and self.progress < 1
+
     @cached_property
     def finite(self) -> bool:
         return all(math.isfinite(record.loss) for record in self.records)
@@ -87,6 +92,22 @@ class Case:
         return max(LEAST_MARGIN, STANDARD_ERRORS * math.sqrt(p * (1 - p) / n))
 
     @cached_property
+    def gap_error(self) -> float:
+        """The standard error of the difference between the best training and the best validation score.
+
+        Of a share p of n samples √(p (1 - p) / n), of R² √(4 R² (1 - R²)² / n) (Olkin & Finn 1995); both parts are
+        taken as independent.
+        """
+        data = self.evidence.data
+        if data is None:
+            return 0.0
+        total = 0.0
+        for score, n in ((self.trained, data.n_train), (self.best, data.n_validation)):
+            p = min(max(score, 0.0), 1.0)
+            total += (p * (1 - p) if data.task == "classification" else 4 * p * (1 - p) ** 2) / n
+        return math.sqrt(total)
+
+    @cached_property
     def drop(self) -> float:
         """The last training loss as a share of the first; NaN for losses that are not above 0."""
         start = self.evidence.start.loss if self.evidence.start else self.records[0].loss
@@ -94,13 +115,16 @@ class Case:
 
     @cached_property
     def lags(self) -> bool:
-        """Whether the net does worse than the plain methods, by more than chance allows; not told of an early stage."""
+        """Whether the net does worse than the plain methods, by more than chance allows; not told of an early stage.
+
+        While there are steps left that may make it better, by twice as much.
+        """
         if not self.finite:
             return True
         if self.early:
             return False
         if math.isfinite(self.best) and math.isfinite(self.reference):
-            return self.best < self.reference - self.margin
+            return self.best < self.reference - (2 if self.goes_on else 1) * self.margin
         return not self.drop < HALVED
 
     @cached_property

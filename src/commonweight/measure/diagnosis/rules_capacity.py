@@ -1,6 +1,6 @@
 """Rules about how much a net can hold: more than the data says, or less."""
 
-from commonweight.measure.diagnosis.case import Case
+from commonweight.measure.diagnosis.case import STANDARD_ERRORS, Case
 from commonweight.measure.diagnosis.finding import Advice, Finding
 
 GAP = 0.2
@@ -11,10 +11,10 @@ SHORT = 0.1
 
 
 def overfit(case: Case) -> list[Finding]:
-    """The training part is learned, the validation part is not."""
+    """The training part is learned, the validation part is not, by more than chance allows."""
     gap = case.trained - case.best
-    threshold = GAP if case.lags else WIDE_GAP
-    if not gap > threshold:
+    threshold = (GAP if case.lags else WIDE_GAP) + STANDARD_ERRORS * case.gap_error
+    if case.early or not gap > threshold:
         return []
     return [Finding("overfit", "", gap, threshold, case.last.step, Advice("regularise"))]
 
@@ -43,8 +43,8 @@ def net_too_small(case: Case) -> list[Finding]:
 
 
 def underfit(case: Case) -> list[Finding]:
-    """Not even the training part is learned."""
+    """Not even the training part is learned. Told at the end only: the score may still come."""
     threshold = case.reference - SHORT
-    if not case.lags or not case.trained < threshold:
+    if case.goes_on or not case.lags or not case.trained < threshold:
         return []
     return [Finding("underfit", "", case.trained, threshold, case.last.step, Advice("longer", {"factor": 3.0}))]

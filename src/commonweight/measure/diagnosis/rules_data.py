@@ -76,7 +76,7 @@ def class_imbalance(case: Case) -> list[Finding]:
 def shuffled_labels(case: Case) -> list[Finding]:
     """Neighbours agree on the label hardly more often than by chance, and so do the plain methods."""
     data = case.evidence.data
-    if data is None or case.excels or math.isnan(data.neighbours):
+    if data is None or case.excels or case.early or math.isnan(data.neighbours):
         return []
     if data.counts and min(data.counts) < RARE * max(data.counts):
         return []  # the most frequent class is a good guess then, and neighbours can hardly do better

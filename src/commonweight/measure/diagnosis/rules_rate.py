@@ -15,13 +15,13 @@ SWING = 0.5
 STILL = 0.02
 
 
-def _step_sizes(case: Case) -> list[float]:
-    """The median relative step of the layers, record by record."""
+def _step_sizes(case: Case) -> list[tuple[float, int]]:
+    """The median relative step of the layers, and at which step, for each record that has layers."""
     sizes = []
     for record in case.records:
         ratios = sorted(layer.update_ratio for layer in record.layers)
         if ratios:
-            sizes.append(ratios[len(ratios) // 2])
+            sizes.append((ratios[len(ratios) // 2], record.step))
     return sizes
 
 
@@ -35,8 +35,6 @@ def _died(case: Case) -> LayerStatistics | None:
 
 def rate_too_high(case: Case) -> list[Finding]:
     """Steps that are large beside the weights, make them grow many times over, or let units die."""
-    sizes = _step_sizes(case)
-    largest = max(sizes, default=0.0)
     if not case.finite or not case.suffers or not case.has_rate:
         return []
     advice = Advice("lower_rate", {"factor": 0.1})
@@ -47,16 +45,13 @@ def rate_too_high(case: Case) -> list[Finding]:
     died = _died(case)
     if died is not None:
         return [Finding("rate_too_high", "", died.dead_fraction, DEAD, case.since(lambda r: died in r.layers), advice)]
-    if not largest > LARGE_STEP:
-        return []
-    since = case.records[sizes.index(largest)].step
-    return [Finding("rate_too_high", "", largest, LARGE_STEP, since, Advice("lower_rate", {"factor": 0.1}))]
+    largest, since = max(_step_sizes(case), key=lambda size: size[0], default=(0.0, 0))
+    return [Finding("rate_too_high", "", largest, LARGE_STEP, since, advice)] if largest > LARGE_STEP else []
 
 
 def rate_too_low(case: Case) -> list[Finding]:
     """Steps that are tiny beside the weights, while the loss is still on its way down."""
-    sizes = _step_sizes(case)
-    largest = max(sizes, default=math.inf)
+    largest = max((size for size, _ in _step_sizes(case)), default=math.inf)
     if not case.suffers or not case.has_rate or not largest < SMALL_STEP:
         return []
     return [
