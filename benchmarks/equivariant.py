@@ -9,8 +9,8 @@ Targets   at most 1.2 times the step of the plain convolution; at least 2 times 
 Exact     e2cnn's bank of kernels lies in our tied space and gives our outputs (asserted). The equivariance error is the
           largest |layer(a x) - a layer(x)| over the group, relative to the largest output; target 1e-6 in float32.
 How       One process, two threads, contenders in turns after calls that do not count; median over rounds of the ratio.
-          Both have made such a layer before, so that imports and caches are warm. e2cnn's building is measured as its
-          users get it, with its initialisation, and without it.
+          All have made such a layer before: imports are warm, and what each keeps, e2cnn its bases of kernels and we
+          the ties of a group. e2cnn's building is measured as its users get it, initialised, and without that.
 Result    benchmarks/results/equivariant.md, with versions, hardware, date and n, written by this script:
 
     pip install e2cnn==0.2.3 "numpy<2"  # in an environment of its own
@@ -131,7 +131,10 @@ def measure(group: PlaneGroup, fields: int, side: int, batch: int, rounds: int) 
         "ours": lambda: torch.autograd.grad(ours(x), (x, ours.weight), grad),
         "plain": lambda: torch.autograd.grad(dense(flat), (flat, dense.weight), flat_grad),
     }
-    building: dict[str, Callable[[], object]] = {"ours": make}
+    building: dict[str, Callable[[], object]] = {
+        "ours": make,
+        "plain": lambda: nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+    }
     wrong = {"ours": error(ours, group, x.detach())}
     if peer:
         theirs = their_layer(group, fields)
@@ -153,13 +156,14 @@ def measure(group: PlaneGroup, fields: int, side: int, batch: int, rounds: int) 
     name = f"| {group.name} | {fields} fields, {side}², batch {batch} |"
     slower = ratio(step, "ours", "plain")
     row = f"{name} {shown(step['ours'])} | {shown(step['plain'])} | {slower:.2f} {verdict(slower <= 1.2)} |"
-    built = f"{name} {counts} | {shown(made['ours'])} |"
+    built = f"{name} {counts} | {shown(made['ours'])} | {shown(made['plain'])} |"
     if not peer:
-        return [row + " - | - | - |"], [built + " - | - | - | - |"]
+        return [row + " - | - | - |"], [built + " - | - | - | - | - |"]
     faster, sooner = ratio(step, "e2cnn", "ours"), ratio(made, "e2cnn", "ours")
-    bound = ratio(step, "e2cnn", "plain")
-    row += f" {shown(step['e2cnn'])} | {faster:.2f} {verdict(faster >= 2)} | {bound:.2f} |"
-    built += f" {shown(made['e2cnn'])} | {sooner:.0f} {verdict(sooner >= 50)} | {shown(made['uninitialised'])} |"
+    most, soonest = ratio(step, "e2cnn", "plain"), ratio(made, "e2cnn", "plain")
+    row += f" {shown(step['e2cnn'])} | {faster:.2f} {verdict(faster >= 2)} | {most:.2f} |"
+    built += f" {shown(made['e2cnn'])} | {sooner:.0f} {verdict(sooner >= 50)} | {soonest:.0f} |"
+    built += f" {shown(made['uninitialised'])} |"
     return [row], [f"{built} {wrong['ours']:.0e} / {wrong['e2cnn']:.0e} |"]
 
 
@@ -186,19 +190,21 @@ Milliseconds, median ± half the distance between quartiles; a ratio is the medi
 
 A training step: forward and backward, into inputs and weights. Targets: at most 1.2 times the plain convolution with
 the same output shape, at least 2 times as fast as e2cnn. All three call the same convolution of torch, and what each
-does besides shows in small layers only. The last column is e2cnn's time over that of the plain convolution: no layer
-that runs as that convolution can be faster than e2cnn by more.
+does besides shows in small layers only. "At most" is e2cnn's time over that of the plain convolution: no layer that
+runs as that convolution can be faster than e2cnn by more.
 
 | group | layer | ours | plain | times its time | e2cnn | times as fast | at most |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-Building the layer. Target: at least 50 times as fast as e2cnn. e2cnn's kernels lie in our tied space and give our
-outputs (asserted); it has fewer weights where its band limit leaves kernels out. The last column is the equivariance
-error of both.
+Building the layer. Target: at least 50 times as fast as e2cnn. Each of ours is built from nothing but the ties of its
+group. "Plain" builds nn.Conv2d, "at most" is e2cnn's time over that: a layer that is no less than a module with its
+weights drawn cannot be made sooner. e2cnn's kernels lie in our tied space and give our outputs (asserted); it has fewer
+weights where its band limit leaves kernels out. The last columns are e2cnn's time without the drawing of its weights,
+and the equivariance error of both.
 
-| group | layer | weights, ours / e2cnn | ours | e2cnn | times as fast | e2cnn, not initialised | errors |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| group | layer | weights, ours / e2cnn | ours | plain | e2cnn | times as fast | at most | not initialised | errors |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {chr(10).join(built)}
 
 The equivariance error of 8 fields of p4m, 14², batch 16. Beside it, how far torch's convolution with the same bank is

@@ -230,9 +230,18 @@ def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
         (lambda: bits_for(257), "1 to 256 values; got 257"),
         (lambda: bits_for(0), "1 to 256 values; got 0"),
         (lambda: pack(torch.zeros(2, 2), 1), r"matrix of whole numbers; got torch.float32 of shape \(2, 2\)"),
-        (lambda: pack(torch.zeros(2, 2, dtype=torch.int64), 5), "1, 2, 3, 4 or 8 bits can be packed; got 5"),
+        (lambda: pack(torch.zeros(2, 2, dtype=torch.int64), 5), "1, 2, 3, 4 or 8 bits; got 5"),
+        (
+            lambda: codebook_product(torch.ones(2, 3), torch.zeros(2, 16, dtype=torch.int32), torch.ones(1, 2), bits=5),
+            "1, 2, 3, 4 or 8 bits; got 5",
+        ),
+        (lambda: unpack(torch.zeros(2, 16, dtype=torch.int32), 3, 0), "1, 2, 3, 4 or 8 bits; got 0"),
         (lambda: pack(torch.tensor([[4]]), 2), r"lie in 0 … 3; got 4 to 4"),
         (lambda: sorted_index(torch.tensor([7]), 3), "3 weights asks for weight 6"),
+        (
+            lambda: spread(torch.ones(1), sorted_index(torch.tensor([2, 1]), 2)),
+            r"into 2 weights takes as many; got shape \(1,\)",
+        ),
         (lambda: summed(torch.zeros(2), sorted_index(torch.tensor([1]), 1)), r"1 positions is flat; got shape \(2,\)"),
         (
             lambda: codebook_product(torch.ones(2, 3), torch.zeros(2, 2, dtype=torch.int32), torch.ones(1, 2), bits=1),

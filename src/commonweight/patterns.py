@@ -25,6 +25,7 @@ from commonweight.tiemap import Index, TieMap
 
 Shape = tuple[int, ...]
 Sizes = int | Sequence[int]
+WHOLE = (int, np.integer)
 
 
 class Pattern:
@@ -41,7 +42,7 @@ class Pattern:
     def __init__(
         self, notation: str, in_shape: Shape, out_shape: Shape, weight_shape: Shape, n_connections: int
     ) -> None:
-        if any(not isinstance(n, int | np.integer) or n < 1 for n in (*in_shape, *out_shape, *weight_shape)):
+        if any(not isinstance(n, WHOLE) or n < 1 for n in (*in_shape, *out_shape, *weight_shape)):
             raise PatternError(
                 f"{notation} has inputs {in_shape}, outputs {out_shape} and weights {weight_shape}: each of these "
                 f"numbers must be whole and at least 1."
@@ -278,7 +279,7 @@ class Conv(Pattern):
                 raise PatternError(f"A circular kernel of {kernel} laps an axis of {size}: use a smaller kernel.")
         inside = (inp >= 0) & (inp < size)
         slot = (out % period * kernel + tap)[inside]
-        return out[inside], inp[inside], np.unique(slot, return_inverse=True)[1]
+        return out[inside], inp[inside], ((np.bincount(slot) > 0).cumsum() - 1)[slot]  # numbered without gaps
 
     @property
     def is_convolution(self) -> bool:
@@ -301,7 +302,7 @@ def _per_axis(name: str, key: str, sizes: Sizes, n_axes: int) -> Shape:
     """One number for each axis."""
     numbers = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,) * n_axes
     least = 0 if "padding" in key else 1
-    if len(numbers) != n_axes or any(not isinstance(n, int | np.integer) or n < least for n in numbers):
+    if len(numbers) != n_axes or any(not isinstance(n, WHOLE) or n < least for n in numbers):
         raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
     return tuple(int(n) for n in numbers)
 

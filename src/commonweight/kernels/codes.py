@@ -29,10 +29,18 @@ def bits_for(k: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """How the codes of `columns` columns lie in words of 32 bits."""
+    """How the codes of `columns` columns lie in words of 32 bits.
+
+    Raises:
+        KernelError: no such number of bits.
+    """
 
     columns: int
     bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in BITS:
+            raise KernelError(f"Codes have 1, 2, 3, 4 or 8 bits; got {self.bits}.")
 
     @property
     def per(self) -> int:
@@ -61,13 +69,11 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     """
     if codes.ndim != 2 or codes.is_floating_point() or codes.is_complex():
         raise KernelError(f"Codes are a matrix of whole numbers; got {codes.dtype} of shape {tuple(codes.shape)}.")
-    if bits not in BITS:
-        raise KernelError(f"Codes of 1, 2, 3, 4 or 8 bits can be packed; got {bits}.")
+    layout = Layout(codes.shape[1], bits)
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
         raise KernelError(
             f"Codes of {bits} bits lie in 0 … {(1 << bits) - 1}; got {int(codes.min())} to {int(codes.max())}."
         )
-    layout = Layout(codes.shape[1], bits)
     words = torch.zeros(len(codes), layout.blocks, WORDS, dtype=torch.int32, device=codes.device)
     padded = torch.zeros(len(codes), layout.width, dtype=torch.uint8, device=codes.device)
     padded[:, : layout.columns] = codes
@@ -78,6 +84,9 @@ def pack(codes: Tensor, bits: int) -> Tensor:
 
 def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
     """The codes (O, columns), int32, of packed words (O, W).
+
+    Raises:
+        KernelError: no such number of bits.
 
     >>> unpack(pack(torch.tensor([[3, 1]]), bits=2), columns=2, bits=2).tolist()
     [[3, 1]]

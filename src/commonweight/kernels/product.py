@@ -33,7 +33,7 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
         y of shape (*lead, O), in the type of x. bfloat16 is computed in float32 and rounded once.
 
     Raises:
-        KernelError: shapes or types that do not fit together.
+        KernelError: shapes or types that do not fit together, or no such number of bits.
 
     Source: deep compression's shared weights (Han, Mao, Dally 2015, arXiv:1510.00149), multiplied where they lie.
 

@@ -72,15 +72,23 @@ def _runs(index: Tensor) -> Tensor:
 def spread(weight: Tensor, index: SortedIndex) -> Tensor:
     """θ (weights,) -> what stands at each position: ±θ[p], or 0; differentiable, with `adjoint` as its gradient.
 
+    Raises:
+        KernelError: not as many weights as the index has.
+
     >>> spread(torch.tensor([1.0, 5.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 5.,  1.,  0., -5.])
     """
+    if weight.shape != (index.n_weights,):
+        raise KernelError(f"An index into {index.n_weights:,} weights takes as many; got shape {tuple(weight.shape)}.")
     spread_out: Tensor = torch.ops.commonweight.spread(weight, index.index, index.runs, index.positions, index.starts)
     return spread_out
 
 
 def adjoint(grad: Tensor, index: SortedIndex) -> Tensor:
     """G (positions,) -> g (weights,): for each weight the sum of ±G over the positions that use it.
+
+    Raises:
+        KernelError: a gradient that is not flat, or of another number of positions.
 
     >>> adjoint(torch.tensor([1.0, 2.0, 3.0, 4.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 2., -3.])

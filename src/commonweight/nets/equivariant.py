@@ -40,7 +40,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.errors import PatternError
-from commonweight.patterns import Compose, Conv, Dense, Kron, Orbits
+from commonweight.patterns import WHOLE, Compose, Conv, Dense, Kron, Orbits
 from commonweight.tied import Tied
 from commonweight.tiemap import Index
 
@@ -160,7 +160,7 @@ def plane_conv(
     """
     name, order = f"{group.name}_conv2d", group.order
     windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
-    if not all(isinstance(n, int | np.integer) for n in windows.values()):
+    if not all(isinstance(n, WHOLE) for n in windows.values()):
         raise PatternError(f"{name}: kernel, stride and padding are one number each, for both axes; got {windows}.")
     if len(in_shape) not in (3, 4) or (len(in_shape) == 4 and in_shape[1] != order):
         raise PatternError(

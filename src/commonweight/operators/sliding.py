@@ -147,6 +147,9 @@ def _axis(conv: Conv, axis: int) -> tuple[Axis, Index]:
     size, kernel, stride = conv.size[axis], conv.kernel[axis], conv.stride[axis]
     left, dilation, positions = conv.padding[axis], conv.dilation[axis], conv.out_shape[axis + 1]
     residues, circular = min(conv.period[axis], positions), conv.padding_mode == "circular"
+    if conv.weight_shape[axis + 2] == residues * kernel:  # no slot is dead
+        whole = Axis(size, positions, kernel, stride, left, dilation, residues, circular)
+        return whole, np.arange(1, residues * kernel + 1)
     out, tap = np.divmod(np.arange(positions * kernel), kernel)
     inp = out * stride - left + tap * dilation
     alive = circular | ((inp >= 0) & (inp < size))

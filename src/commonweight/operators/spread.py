@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
 
-from commonweight.patterns import Kron, Pattern
+from commonweight.patterns import Dense, Kron, Orbits, Pattern
 from commonweight.tiemap import Index
 
 
@@ -27,6 +27,8 @@ def numbers(pattern: Pattern) -> Index:
     if isinstance(pattern, Kron):  # without the list of all its connections
         cells = pairs(numbers(pattern.a), numbers(pattern.b), pattern.b.n_weights)
         return cells.transpose(0, 2, 1, 3).reshape(pattern.n_out, pattern.n_in)
+    if isinstance(pattern, Dense | Orbits):  # nor here: every cell holds a weight
+        return pattern.index() + 1
     tiemap = pattern.tiemap()
     matrix = np.zeros(tiemap.n_full, dtype=np.int64)
     matrix[tiemap.cells] = tiemap.signs * (tiemap.weight + 1)

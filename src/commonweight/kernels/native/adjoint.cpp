@@ -12,7 +12,9 @@ namespace commonweight {
 namespace {
 
 constexpr int run = 16;                    // cells that one number may do for
+constexpr int stretch = 64;                // cells whose terms are made ready before they are added
 constexpr std::int64_t piece = 1 << 14;    // connections that are summed in one go
+constexpr std::int64_t ahead = 1024;        // cells of which it is known that they will be read
 constexpr std::int64_t cached = 1 << 17;   // weights whose sums fit into the second cache
 
 template <class Float>
@@ -66,43 +68,69 @@ void sorted(const Index& it, const Float* grad, Float* sums, int threads) {
   }
 }
 
-// Calls `alone(cell, number)` and `together(cell, number)`, the latter for the first of 16 cells, from first to last - 1.
+// Calls `alone(cell, n)` for n cells from there on, or `together(cell, number)` for 16 that one number does for, from
+// first to last - 1.
 template <class Alone, class Together>
 void each(const Index& it, std::int64_t first, std::int64_t last, Alone alone, Together together) {
-  std::int64_t cell = first;
-  for (; it.runs && cell + run <= last; cell += run) {
-    const std::int32_t number = it.runs[cell / run];
+  for (std::int64_t cell = first, n; cell < last; cell += n) {
+    n = std::min<std::int64_t>(last - cell, it.runs ? run : stretch);
+    const std::int32_t number = it.runs && n == run ? it.runs[cell / run] : 0;
     if (number) together(cell, number);
-    else for (std::int64_t at = cell; at < cell + run; ++at) alone(at, it.numbers[at]);
+    else alone(cell, n);
   }
-  for (; cell < last; ++cell) alone(cell, it.numbers[cell]);
+}
+
+// Signs are random, and a branch would be guessed wrong.
+template <class Float>
+Float sign(std::int32_t number) { return static_cast<Float>((number >> 31) | 1); }
+
+// Adds what the cells first .. last - 1 receive to the sums of a part: own[0] for nothing, own[p + 1] for weight p.
+// Gradients and numbers are asked for early, as ones that are read only once: the cache is for the sums.
+template <class Float>
+void add(const Index& it, const Float* grad, double* own, std::int64_t first, std::int64_t last) {
+  each(
+      it, first, last,
+      [=](std::int64_t cell, std::int64_t n) {
+        std::int32_t slots[stretch];
+        Float terms[stretch];
+        for (int j = 0; j < n; j += run) {
+          __builtin_prefetch(grad + cell + ahead + j, 0, 0);
+          __builtin_prefetch(it.numbers + cell + ahead + j, 0, 0);
+        }
+        for (int j = 0; j < n; ++j) {
+          const std::int32_t number = it.numbers[cell + j];
+          slots[j] = std::abs(number);
+          terms[j] = sign<Float>(number) * grad[cell + j];
+        }
+        for (int j = 0; j < n; ++j) own[slots[j]] += static_cast<double>(terms[j]);
+      },
+      [=](std::int64_t cell, std::int32_t number) {
+        __builtin_prefetch(grad + cell + ahead, 0, 0);
+        const double* later = own + std::abs(it.runs[std::min(cell / run + 4, it.cells / run - 1)]);
+        for (int j = 0; j < run; j += 8) __builtin_prefetch(later + j, 1);
+        double* to = own + std::abs(number);
+        for (int j = 0; j < run; ++j) to[j] += sign<double>(number) * static_cast<double>(grad[cell + j]);
+      });
 }
 
 template <class Float>
 void scattered(const Index& it, const Float* grad, Float* sums, int threads) {
   // Sums of each weight, for threads of their own: more where that costs little beside the adding.
   const std::int64_t parts = std::clamp<std::int64_t>(it.cells / (32 * it.weights + 1), 2, 16);
-  const std::int64_t slots = 2 * it.weights + 1;  // of a part: numbers from -weights to weights, so that no sign counts
+  const std::int64_t slots = it.weights + 1;
   const std::unique_ptr<double[]> all(new double[parts * slots]);  // each thread zeroes its own
   const std::int64_t size = ((it.cells + parts - 1) / parts + run - 1) / run * run;
   parallel(parts, 1, threads, [&](std::ptrdiff_t first_part, std::ptrdiff_t last_part) {
     for (std::ptrdiff_t part = first_part; part < last_part; ++part) {
-      double* middle = all.get() + part * slots + it.weights;
-      std::fill(middle - it.weights, middle + it.weights + 1, 0.0);
-      each(
-          it, std::min(it.cells, part * size), std::min(it.cells, (part + 1) * size),
-          [=](std::int64_t cell, std::int32_t number) { middle[number] += static_cast<double>(grad[cell]); },
-          [=](std::int64_t cell, std::int32_t number) {
-            const double sign = (number >> 31) | 1;  // signs are random, and a branch would be guessed wrong
-            for (int j = 0; j < run; ++j) middle[std::abs(number) + j] += sign * static_cast<double>(grad[cell + j]);
-          });
+      double* own = all.get() + part * slots;
+      std::fill(own, own + slots, 0.0);
+      add(it, grad, own, std::min(it.cells, part * size), std::min(it.cells, (part + 1) * size));
     }
   });
   parallel(it.weights, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
     for (std::ptrdiff_t p = first; p < last; ++p) {
-      const double* middle = all.get() + it.weights;
       double sum = 0.0;
-      for (std::int64_t part = 0; part < parts; ++part, middle += slots) sum += middle[p + 1] - middle[-p - 1];
+      for (std::int64_t part = 0; part < parts; ++part) sum += all[part * slots + p + 1];
       sums[p] = static_cast<Float>(sum);
     }
   });
@@ -120,16 +148,17 @@ void adjoint(const Index& it, const Float* grad, Float* sums, int threads) {
 
 template <class Float>
 void spread(const Index& it, const Float* theta, Float* out, int threads) {
-  std::vector<Float> signed_values(2 * it.weights + 1);  // -θ backwards, 0, θ: one look-up, whatever the sign
-  Float* middle = signed_values.data() + it.weights;
-  *middle = 0;
-  for (std::int64_t p = 0; p < it.weights; ++p) middle[p + 1] = theta[p], middle[-p - 1] = -theta[p];
+  std::vector<Float> values(it.weights + 1);  // 0 for nothing, then θ
+  std::copy(theta, theta + it.weights, values.data() + 1);
+  const auto value = [from = values.data()](std::int32_t number) { return sign<Float>(number) * from[std::abs(number)]; };
   parallel(it.cells, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
     each(
-        it, first, last, [=](std::int64_t cell, std::int32_t number) { out[cell] = middle[number]; },
+        it, first, last,
+        [=](std::int64_t cell, std::int64_t n) {
+          for (std::int64_t at = cell; at < cell + n; ++at) out[at] = value(it.numbers[at]);
+        },
         [=](std::int64_t cell, std::int32_t number) {
-          const Float sign = (number >> 31) | 1;
-          for (int j = 0; j < run; ++j) out[cell + j] = sign * theta[std::abs(number) - 1 + j];
+          for (int j = 0; j < run; ++j) out[cell + j] = sign<Float>(number) * theta[std::abs(number) - 1 + j];
         });
   });
 }
