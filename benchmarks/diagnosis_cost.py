@@ -65,8 +65,8 @@ def looped(sees: bool) -> tuple[float, nn.Module]:
     x, y = digits.normalisation.apply(digits.x[digits.train]), digits.y[digits.train]
     model = nets.build("mlp", digits.in_shape, digits.n_outputs)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    watching = watch(model, optimizer, batch=(x[:64], y[:64]), loss=F.cross_entropy) if sees else nullcontext()
     started = time.process_time()
+    watching = watch(model, optimizer, batch=(x[:64], y[:64]), loss=F.cross_entropy) if sees else nullcontext()
     with watching:
         for step in range(2000):
             learn(model, optimizer, x, y, step)

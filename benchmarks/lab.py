@@ -1,12 +1,14 @@
-"""Training with the lab's page open against training without it; frames a second in a browser; fifty viewers.
+"""Training with the lab's page open against training without it; how soon a page learns; frames; fifty viewers.
 
 What      The views Play on spirals (perceptron 8-8) and on digits (`cnn`), run as fast as they go.
 Against   The same steps in a plain loop, without a lab: same net, data, batches and update rule.
 Targets   Training at 0.9 of its speed without the lab while a page watches; 30 frames a second drawn by headless
-          Chromium while it trains; 50 viewers of one job, each with frames, at the speed with one.
+          Chromium while it trains, its first paint within 1 s; 50 viewers of one job, each with frames, at the speed
+          with one.
 How       Loop and lab in turns, each a process of its own with one thread; steps counted over some seconds after a
           warm-up; medians and ranges of the turns. The same first steps lead to the same loss, which is asserted.
           Frames: how often the step that the page shows changes in a second, and how often the browser draws.
+          Opening: a page that is opened as soon as the lab has told its address, and one some seconds later.
 Needs     The built page (`make web`) and chromium.
 Result    benchmarks/results/lab.md, with versions, hardware and date, written by this script:
 
@@ -38,6 +40,9 @@ from commonweight.lab.sessions import open_session
 
 SETTINGS: dict[str, dict[str, Any]] = {"spirals, perceptron 8-8": {}, "digits, cnn": {"data": "digits", "net": "cnn"}}
 VIEWERS = 50
+WARM_SECONDS = 20.0
+"""By then a lab that was left alone has loaded what its first views need."""
+
 CHECKED_STEPS = 20
 WEB = Path(__file__).parents[1] / "web"
 
@@ -145,10 +150,11 @@ async def crowd(count: int, seconds: float) -> tuple[float, list[int]]:
     return (seen[0][1] - seen[0][0]) / seconds, [got for _, _, got in seen]
 
 
-async def drawn(settings: dict[str, Any], seconds: float) -> dict[str, float]:
-    """What a headless Chromium draws while the lab trains."""
+async def drawn(settings: dict[str, Any], seconds: float, after: float = 0.0) -> dict[str, float]:
+    """What a headless Chromium draws while the lab trains, opened some seconds after the lab has told its address."""
     query = "&".join(f"{key}={value}" for key, value in settings.items())
     async with lab() as address:
+        await asyncio.sleep(after)
         command = ["node", "tests/frames.mjs", f"{address}#play?{query}", str(seconds)]
         process = await asyncio.create_subprocess_exec(*command, cwd=WEB, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
@@ -177,6 +183,10 @@ def main() -> None:
         rows.append(f"| {name} | {spread(alone)} | {spread(with_lab)} | {ratio:.2f} |")
         counted = asyncio.run(drawn(settings, given.seconds))
         frames.append(f"| {name} | {counted['drawn']:.0f} | {counted['changed']:.0f} |")
+    opening = []
+    for when, after in (("as soon as the lab has told its address", 0.0), (f"{WARM_SECONDS:g} s later", WARM_SECONDS)):
+        seen = asyncio.run(drawn({}, 1.0, after))
+        opening.append(f"| {when} | {seen['painted']:,.0f} | {seen['viewed']:,.0f} | {seen['learned']:,.0f} |")
     one, _ = asyncio.run(crowd(1, given.seconds))
     many, got = asyncio.run(crowd(VIEWERS, given.seconds))
     text = f"""# The lab while it trains
@@ -194,6 +204,12 @@ Headless Chromium, 1280×800, a second while it trains:
 | view Play | times it draws | new frames of the lab among them |
 | --- | --- | --- |
 {chr(10).join(frames)}
+
+Opening the view Play on spirals in headless Chromium, milliseconds:
+
+| opened | first paint | the view is there | from the click on Run to the first new step |
+| --- | --- | --- | --- |
+{chr(10).join(opening)}
 
 {VIEWERS} viewers of one job (spirals): {many:,.0f} steps a second, with one viewer {one:,.0f}; each viewer got
 {min(got)} to {max(got)} frames in {given.seconds:g} s.

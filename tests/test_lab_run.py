@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import re
+import resource
 import shutil
 import time
 from dataclasses import replace
@@ -146,3 +147,22 @@ def test_nothing_wrong_means_nothing_to_follow(folder):
     session.seen[0].findings.clear()
     with pytest.raises(LabError, match="Nothing is wrong with well: there is no advice to follow"):
         session.act("apply", {"finding": 0})
+
+
+def test_a_full_disk_is_told_and_the_run_stays_as_it_was(folder):
+    """The system lets no file grow beyond some bytes, as if there were no room for more."""
+    session = open_session("run", folder, "wild")
+    codes = [finding.advice.code for finding in session.seen[0].findings]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
+    try:
+        with pytest.raises(LabError, match=r"cannot be followed from here: Cannot write .*wild-lower-rate"):
+            session.act("apply", {"finding": codes.index("lower_rate")})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert session.repair is None
+    assert (session.settings.run, session.settings.beside) == ("wild", "")
+    assert not [file for file in folder.glob("wild-lower-rate/*") if file.stat().st_size]
+    session.act("apply", {"finding": codes.index("lower_rate")})
+    assert session.repair.name.startswith("wild-lower-rate")
+    session.repair.thread.join()

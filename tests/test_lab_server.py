@@ -249,7 +249,8 @@ def test_there_are_only_so_many_jobs_and_pages(client, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"host": "0.0.0.0"}, "--host 0.0.0.0 lets others in: say by --token"),
+        ({"host": "192.168.1.5"}, "--host 192.168.1.5 lets others in: say by --token"),
+        ({"host": "0.0.0.0", "token": "long-enough"}, "under which address others reach this machine"),
         ({"token": "short"}, "A token has 8 letters, digits, - or _ at least"),
         ({"token": "slash/slash"}, "A token has 8 letters"),
     ],
@@ -272,6 +273,13 @@ def test_a_port_that_is_taken(tmp_path, monkeypatch):
         port = taken.getsockname()[1]
         with pytest.raises(LabError, match=rf"cannot listen at 127.0.0.1:{port} \(Address already in use\)"):
             server.serve(tmp_path, port=port, say=print)
+
+
+def test_a_host_that_is_none(tmp_path, monkeypatch):
+    (tmp_path / "index.html").touch()
+    monkeypatch.setattr(server, "STATIC", tmp_path)
+    with pytest.raises(LabError, match=r"cannot listen at no\.host\.invalid:8765 \(.*\): .* or another --host"):
+        server.serve(tmp_path, host="no.host.invalid", token="long-enough", say=print)
 
 
 def test_a_lab_over_a_real_socket(tmp_path):

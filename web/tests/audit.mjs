@@ -1,19 +1,6 @@
 // The view Audit in a browser: a checkpoint is given by its file, its tie is drawn and told, a wrong file is refused.
 
-/** The bytes of a safetensors file with float32 tensors. */
-function safetensors(tensors) {
-  const header = {};
-  let place = 0;
-  for (const [name, { shape, data }] of Object.entries(tensors)) {
-    header[name] = { dtype: "F32", shape, data_offsets: [place, place + 4 * data.length] };
-    place += 4 * data.length;
-  }
-  const text = Buffer.from(JSON.stringify(header));
-  const length = Buffer.alloc(8);
-  length.writeBigUInt64LE(BigInt(text.length));
-  const numbers = Object.values(tensors).map(({ data }) => Buffer.from(Float32Array.from(data).buffer));
-  return Buffer.concat([length, text, ...numbers]);
-}
+import { safetensors } from "./checkpoint.mjs";
 
 const data = Array.from({ length: 12 }, (_, k) => k + 0.5);
 const turned = Array.from({ length: 12 }, (_, k) => data[(k % 3) * 4 + Math.floor(k / 3)]);

@@ -5,10 +5,15 @@ import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { safetensors } from "./checkpoint.mjs";
 
 const command = process.env.LAB ?? "../.venv/bin/commonweight";
 
-/** A folder with two short runs in it, one at a rate that the diagnosis finds too high, and with two classes of pictures. */
+/** Where views are opened that need something to show. */
+export const PLACES = { run: "#run?run=too-fast&beside=calm", audit: "#audit?file=model&at.tie=0" };
+
+/** A folder with two short runs in it, one at a rate that the diagnosis finds too high; two classes of pictures; a checkpoint
+ * whose configuration says that two tensors are one, and they are not. */
 export async function makeFolder() {
   const folder = await mkdtemp(join(tmpdir(), "lab-"));
   const [program, ...first] = command.split(" ");
@@ -22,6 +27,15 @@ export async function makeFolder() {
     await mkdir(join(folder, "shades", name), { recursive: true });
     for (let k = 0; k < 12; k++) await writeFile(join(folder, "shades", name, `${k}.pgm`), picture(level + k));
   }
+  const [embedding, head] = [0, 1].map((moved) => Array.from({ length: 24 }, (_, k) => Math.sin(k) + (k === 5 ? moved : 0)));
+  await mkdir(join(folder, "model"));
+  await writeFile(join(folder, "model", "config.json"), JSON.stringify({ model_type: "llama", tie_word_embeddings: true }));
+  await writeFile(join(folder, "model", "model.safetensors"), safetensors({
+    "model.embed_tokens.weight": { shape: [6, 4], data: embedding },
+    "lm_head.weight": { shape: [6, 4], data: head },
+    "model.layers.0.weight": { shape: [4, 6], data: embedding.map((x) => x * x) },
+    "model.layers.1.weight": { shape: [4, 6], data: embedding.map((x) => x * x) },
+  }));
   return folder;
 }
 

@@ -8,11 +8,11 @@ const PLACES = {
   descend: "#descend?problem=neuron&momentum=0.5&start_a=0.2&start_b=-0.4&at.hidden=%5B1%2C3%5D&lang=zh-Hans",
   run: "#run?run=calm&beside=too-fast&at.layer=1&lang=zh-Hant",
   map: "#map?data=iris&rows=4&columns=6&edges=torus&unit=9&sample=3&feature=1&lang=zh-Hans",
-  audit: "#audit?suggest=yes&lang=zh-Hant",
+  audit: "#audit?file=model&suggest=yes&at.tie=0&lang=zh-Hant",
 };
 const ELSEWHERE = {
   play: "#play?data=xor&lang=en", share: "#share?pattern=local&lang=en", inside: "#inside?kernel=3&lang=en", descend: "#descend?problem=chain&lang=en",
-  run: "#run?run=too-fast&lang=en", map: "#map?rows=3&lang=en", audit: "#audit?lang=en",
+  run: "#run?run=too-fast&lang=en", map: "#map?rows=3&lang=en", audit: "#audit?file=calm%2Fweights.safetensors&lang=en",
 };
 
 export async function links(browser, address, wrong) {

@@ -1,12 +1,12 @@
-// Writes the pictures of docs/lab.md, and the replay of sharing switched off and on: node tests/pictures.mjs RUNS [VIEW ...]
+// Writes the pictures of docs/lab.md, and the replay of sharing switched off and on: node tests/pictures.mjs [VIEW ...]
 import { mkdir } from "node:fs/promises";
 import { chromium } from "playwright-core";
-import { startLab } from "./lab.mjs";
+import { makeFolder, PLACES, startLab } from "./lab.mjs";
 
 const OUT = new URL("../../docs/lab/", import.meta.url).pathname;
-const [runs, ...wanted] = process.argv.slice(2);
+const wanted = process.argv.slice(2);
 await mkdir(OUT, { recursive: true });
-const lab = await startLab(runs);
+const lab = await startLab(await makeFolder());
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 
 async function open(place, settings) {
@@ -44,25 +44,30 @@ const views = await first.locator("nav a").evaluateAll((links) => links.map((lin
 await first.context().close();
 for (const [name, settings] of looks) {
   for (const view of views.filter((found) => wanted.length === 0 || wanted.includes(found))) {
-    const page = await open(`#${view}`, settings);
-    await page.waitForSelector(`.view.${view}`);
-    if (name === "en") await train(page, STEPS[view] ?? 200);
+    const page = await open(PLACES[view] ?? `#${view}`, settings);
+    await page.waitForSelector(`.view.${view} .card`);
+    await train(page, STEPS[view] ?? 200);
     await page.waitForTimeout(800);
     await page.screenshot({ path: `${OUT}${view}-${name}.png` });
     await page.context().close();
   }
 }
 
-const page = await open("#share?maps=4&rate=0.02", looks[0][1]);
-await page.waitForSelector(".view.share");
-for (const pattern of ["conv", "local", "conv"]) {
-  await page.locator(".controls select").first().selectOption(pattern);
-  await page.waitForTimeout(800);
-  await train(page, { conv: 150, local: 300 }[pattern]);
-}
-await train(page, 450);
-const saved = page.waitForEvent("download");
-await page.getByRole("button", { name: /replay/i }).click();
-await (await saved).saveAs(`${OUT}sharing.html`);
+if (wanted.length === 0 || wanted.includes("sharing")) await record();
 await browser.close();
 await lab.end();
+
+/** Sharing, switched off and on again, as one file. */
+async function record() {
+  const page = await open("#share?maps=4&rate=0.02", looks[0][1]);
+  await page.waitForSelector(".view.share");
+  for (const pattern of ["conv", "local", "conv"]) {
+    await page.locator(".controls select").first().selectOption(pattern);
+    await page.waitForTimeout(800);
+    await train(page, { conv: 150, local: 300 }[pattern]);
+  }
+  await train(page, 450);
+  const saved = page.waitForEvent("download");
+  await page.getByRole("button", { name: /replay/i }).click();
+  await (await saved).saveAs(`${OUT}sharing.html`);
+}

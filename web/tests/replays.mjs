@@ -1,7 +1,6 @@
 // A replay of every view is one file that plays without the lab and asks the network for nothing.
 import { setTimeout } from "node:timers/promises";
-
-const PLACES = { audit: "#audit?file=calm/model.safetensors", run: "#run?run=too-fast&beside=calm" };
+import { PLACES } from "./lab.mjs";
 
 export async function replays(browser, address, views, folder, check, axe, wrong) {
   for (const view of views) {

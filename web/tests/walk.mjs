@@ -8,7 +8,7 @@ import { audit } from "./audit.mjs";
 import { descend } from "./descend.mjs";
 import { drawings } from "./drawings.mjs";
 import { inside } from "./inside.mjs";
-import { makeFolder, startLab } from "./lab.mjs";
+import { makeFolder, PLACES, startLab } from "./lab.mjs";
 import { links } from "./links.mjs";
 import { map } from "./map.mjs";
 import { play } from "./play.mjs";
@@ -86,6 +86,8 @@ async function walk(browser, address, name, settings) {
   for (const view of names) {
     await page.locator(`nav a[href="#${view}"]`).click();
     await page.waitForSelector(`.view.${view}`, { timeout: 120000 });
+    if (PLACES[view]) await page.evaluate((place) => (location.hash = place), PLACES[view]);
+    await page.waitForSelector(`.view.${view} .card`, { timeout: 120000 });
     if (name === "en-light") await learn(page, view);
     await page.waitForTimeout(400);
     await check(page, `${view} ${name}`);

@@ -25,13 +25,16 @@ class Curves:
     """
 
     def __init__(self, n: int, every: int) -> None:
-        self.n, self.every, self.points = n, every, list[list[float]]()
+        self.n, self.every, self.count = n, every, 0
+        self.points = np.empty((MOST_POINTS, 1 + n), dtype=np.float32)
 
     def add(self, step: int, values: Sequence[float]) -> None:
         """The point at a step that is due."""
-        self.points.append([step, *values])
-        if len(self.points) >= MOST_POINTS:
-            self.points = self.points[::2]
+        self.points[self.count] = step, *values
+        self.count += 1
+        if self.count == MOST_POINTS:
+            self.count //= 2
+            self.points[: self.count] = self.points[::2].copy()
             self.every *= 2
 
     def due(self, step: int) -> bool:
@@ -40,4 +43,4 @@ class Curves:
 
     def table(self) -> NDArray[np.float32]:
         """Shape (points, 1 + n): the step, then the numbers."""
-        return np.array(self.points, dtype=np.float32).reshape(-1, 1 + self.n)
+        return self.points[: self.count].copy()

@@ -2,6 +2,7 @@
 
 import json
 from asyncio.subprocess import Process
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ class Hub:
 
     async def prepare(self) -> None:
         """Start a worker that has loaded all it needs by the time that a view is opened."""
-        self.spare = await start_worker(self.folder)
+        with suppress(LabError):  # said when a view is opened that cannot be served
+            self.spare = await start_worker(self.folder)
 
     async def close(self) -> None:
         """End all workers."""
@@ -114,15 +116,29 @@ class Hub:
                 job.tell({"do": "set", "settings": settings})
                 self._tell_others(viewer, job, "set")
             return
-        folder = self._folder_of(subject)
-        await self._make_room()
-        job = self.jobs[key] = Job(view, subject, folder, self._heard, self._died)
+        job = Job(view, subject, self._folder_of(subject), self._heard, self._died)
+        ended = self._make_room()
+        self.jobs[key] = job  # before anything is waited for, so that nobody else takes its place
+        if ended is not None:
+            await ended.stop()
         if job.folder != self.folder:  # a worker of its own, which may read this folder only
-            await job.start(settings)
+            await self._start(job, settings)
             return
         spare, self.spare = self.spare, None
-        await job.start(settings, spare if spare is not None and spare.returncode is None else None)
+        await self._start(job, settings, spare if spare is not None and spare.returncode is None else None)
         await self.prepare()
+
+    async def _start(self, job: Job, settings: Any, process: Process | None = None) -> None:
+        """Start a job; one that cannot be is none.
+
+        Raises:
+            LabError: it cannot be.
+        """
+        try:
+            await job.start(settings, process)
+        except LabError:
+            self.jobs.pop((job.view, job.subject), None)
+            raise
 
     def _folder_of(self, subject: str) -> Path:
         """What a worker may read: an upload is alone in its folder.
@@ -136,20 +152,20 @@ class Hub:
             raise LabError("This file was uploaded to a lab that has ended, or made room for others: give it again.")
         return self.uploads.folders[subject]
 
-    async def _make_room(self) -> None:
-        """End the oldest job that nobody watches, if there are as many jobs as there may be.
+    def _make_room(self) -> Job | None:
+        """Give up the oldest job that nobody watches, if there are as many jobs as there may be; it is to be stopped.
 
         Raises:
             LabError: all are watched.
         """
         if len(self.jobs) < MOST_JOBS:
-            return
+            return None
         idle = [key for key in self.jobs if key not in self.watching.values()]
         if not idle:
             raise LabError(
                 f"This lab works on at most {MOST_JOBS} things at once: close a page that shows another one."
             )
-        await self.jobs.pop(idle[0]).stop()
+        return self.jobs.pop(idle[0])
 
     async def _stop(self, viewer: Viewer) -> None:
         """End a worker, whatever it is doing, and begin anew with its settings."""
@@ -158,7 +174,7 @@ class Hub:
         again = Job(job.view, job.subject, job.folder, self._heard, self._died)
         self.jobs[job.view, job.subject] = again
         await job.stop()
-        await again.start(state.get("settings"))
+        await self._start(again, state.get("settings"))
         self._tell_others(viewer, again, "stop")
 
     def _job_of(self, viewer: Viewer) -> Job:

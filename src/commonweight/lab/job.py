@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from commonweight.errors import LabError
 from commonweight.lab import channel
+
+PIPE_BYTES = 1 << 20
+"""Of what a worker says, read ahead."""
 
 WAITING_BYTES = 1 << 20
 """Commands that a busy worker has not read yet: more are refused."""
@@ -22,11 +26,18 @@ MOST_DEATHS = 3
 
 
 async def start_worker(folder: Path) -> Process:
-    """A process that waits for commands; it may read the folder."""
+    """A process that waits for commands; it may read the folder.
+
+    Raises:
+        LabError: the system has no room for it.
+    """
     command = [sys.executable, "-m", "commonweight.lab.worker", str(folder)]
-    return await asyncio.create_subprocess_exec(
-        *command, stdin=PIPE, stdout=PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+    try:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, limit=PIPE_BYTES, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    except OSError as error:
+        raise LabError(f"No worker can be started ({error.strerror}): close something, then open it again.") from error
 
 
 class Job:
@@ -69,8 +80,10 @@ class Job:
         """Send a command, or keep it until the process has started; False when too many wait already."""
         process = self.process
         if process is None:
+            if len(self.early) == MOST_EARLY:
+                return False
             self.early.append(command)
-            return len(self.early) < MOST_EARLY
+            return True
         if process.stdin is None or process.returncode is not None:
             return False
         if process.stdin.transport.get_write_buffer_size() > WAITING_BYTES:
@@ -108,5 +121,8 @@ class Job:
         if again:
             state = json.loads(self.latest.get(channel.STATE, b"{}"))
             self.latest.clear()
-            await self.start(state.get("settings"))
+            try:
+                await self.start(state.get("settings"))
+            except LabError:
+                again = False
         self.died(self, code, again)

@@ -1,10 +1,10 @@
 """When the next frame is due: often enough to be seen as movement, seldom enough that training keeps its speed."""
 
-FRAME_SECONDS = 1 / 30
-"""Between two frames, at least."""
+FRAME_SECONDS = 1 / 36
+"""Between two frames, at least: some more than the 30 a second that are wanted, since some are late."""
 
-SHARE = 0.08
-"""Of the time, at most so much is spent on frames."""
+SHARE = 0.06
+"""Of the processor's time, at most so much is spent on frames."""
 
 
 class Pace:
@@ -25,9 +25,10 @@ class Pace:
         """Whether it is time for a frame."""
         return now >= self.next_frame
 
-    def framed(self, began: float, ended: float) -> None:
-        """A frame was made in that time."""
-        self.next_frame = ended + max(FRAME_SECONDS - (ended - began), (ended - began) * (1 / SHARE - 1))
+    def framed(self, now: float, cost: float) -> None:
+        """A frame was begun now, which took so many seconds of the processor: not of the clock, which also counts what
+        other processes took meanwhile."""
+        self.next_frame = now + max(FRAME_SECONDS, cost / SHARE)
 
     def rest(self, now: float) -> float:
         """Seconds until the next step may be taken; 0 for none."""

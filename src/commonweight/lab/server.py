@@ -14,11 +14,13 @@ from pathlib import Path
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 
 from commonweight.errors import LabError
 from commonweight.lab.guard import App, Guard
 from commonweight.lab.hub import Hub, to_json
+from commonweight.lab.uploads import NAME
 from commonweight.lab.viewer import Viewer
 
 STATIC = Path(__file__).parent / "static"
@@ -26,6 +28,26 @@ MOST_MESSAGE = 1 << 16
 """Bytes of one message from a page."""
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
+
+UPLOAD = {
+    "parameters": [
+        {"name": "name", "in": "query", "required": True, "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"}}
+    ],
+    "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
+}
+"""What an upload sends, in the words of OpenAPI."""
+
+
+class Kept(BaseModel):
+    """An upload that was taken: what the view Audit is opened for."""
+
+    subject: str
+
+
+class Refused(BaseModel):
+    """Why something could not be met, in one sentence."""
+
+    text: str
 
 
 def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> App:
@@ -53,11 +75,12 @@ def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> A
     async def talk(page: WebSocket) -> None:
         await _talk(hub, page)
 
-    @app.post("/uploads")
-    async def upload(request: Request, name: str = "") -> JSONResponse:
+    @app.post("/uploads", responses={200: {"model": Kept}, 400: {"model": Refused}}, openapi_extra=UPLOAD)
+    async def upload(request: Request) -> JSONResponse:
         """Keep a checkpoint, the bytes of the request, for the view Audit."""
         try:
-            return JSONResponse({"subject": await hub.uploads.take(name, request.stream())})
+            subject = await hub.uploads.take(request.query_params.get("name", ""), request.stream())
+            return JSONResponse({"subject": subject})
         except LabError as error:
             return JSONResponse({"text": str(error)}, 400)
         except ClientDisconnect:  # nobody is there to be told
@@ -144,6 +167,8 @@ def serve(
     """
     import uvicorn
 
+    if host in ("0.0.0.0", "::", ""):
+        raise LabError("Say by --host under which address others reach this machine, such as 192.168.1.5.")
     if host not in LOCAL and not token:
         raise LabError(f"--host {host} lets others in: say by --token which word the address has in it.")
     if token is not None and not (len(token) >= 8 and token.replace("-", "").replace("_", "").isalnum()):
@@ -159,7 +184,12 @@ def serve(
     if browser:
         webbrowser.open(address)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, ws_max_size=MOST_MESSAGE, ws="websockets-sansio"
+        app,
+        log_level="warning",
+        access_log=False,
+        ws_max_size=MOST_MESSAGE,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # frames go no further than this machine: packing them would only take its time
     )
     uvicorn.Server(config).run(sockets=[listening])
 
@@ -173,9 +203,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host.strip("[]"), port), family=_family(host))
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise LabError(
-            f"The lab cannot listen at {host}:{port} ({reason}): choose another --port, 0 for any."
+            f"The lab cannot listen at {host}:{port} ({reason}): choose another --port, 0 for any, or another --host."
         ) from error
 
 

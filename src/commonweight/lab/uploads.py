@@ -20,7 +20,8 @@ MOST_KEPT = 4
 
 PREFIX = "upload-"
 _ENDS = "safetensors|pt|pth|bin|ckpt|onnx|csv|tsv|parquet|npz"
-_NAME = re.compile(rf"[\w()+-][\w .()+-]{{0,99}}\.({_ENDS})", re.ASCII)
+NAME = re.compile(rf"[A-Za-z0-9_()+-][A-Za-z0-9_ .()+-]{{0,99}}\.({_ENDS})")
+"""A plain name that says what the file is."""
 
 
 class Uploads:
@@ -46,7 +47,7 @@ class Uploads:
             LabError: a name that is neither a checkpoint's nor a table's, a file that is too long or for which there is
                 no room, or another one that is still on its way.
         """
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise LabError(
                 f"A file for the lab has a plain name that ends in {_ENDS.replace('|', ', ')}; got {name[:60]!r}: "
                 f"rename it, or start the lab with its folder."

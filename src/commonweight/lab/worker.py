@@ -24,9 +24,16 @@ from commonweight.lab.pace import Pace
 from commonweight.lab.sessions import Session, open_session
 from commonweight.lab.settings import described
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+PIPE_BYTES = 1 << 20
+"""Of the pipe to the server, where that can be said: some frames, so that no step waits for one to be taken."""
+
 MOST_STEPS_AT_ONCE = 1000
-NEEDED = ("commonweight.lab.sessions.play", "commonweight.lab.sessions.share", "sklearn.datasets", "torch._dynamo")
-"""What the first views load, and what torch loads for its first optimiser."""
+NEEDED = ("commonweight.lab.sessions.play", "torch._dynamo", "sklearn.datasets", "commonweight.lab.sessions.share")
+"""What the first views load, and what torch loads for its first optimiser: loaded while there is nothing else to do."""
 
 
 class Worker:
@@ -45,7 +52,11 @@ class Worker:
 
     def serve(self, commands: "queue.Queue[bytes | None]") -> None:
         """Until the commands end (None). How things stand is shown once for all commands that wait."""
+        needed = list(NEEDED)
         while True:
+            if needed and not self.running and commands.empty():
+                import_module(needed.pop(0))
+                continue
             try:
                 rest = self.pace.rest(time.perf_counter())
                 command = commands.get(block=not self.running or rest > 0, timeout=rest if self.running else None)
@@ -77,9 +88,10 @@ class Worker:
         self.pace.stepped(now)
         if not self.running:
             self._show_all()
-        elif self.pace.frame_due(now):
+        elif self.pace.frame_due(now) and not _unread(self.output):
+            began = time.thread_time()
             self._show(self.session.live())
-            self.pace.framed(now, time.perf_counter())
+            self.pace.framed(now, time.thread_time() - began)
 
     def _do(self, word: Any, asked: Mapping[str, Any]) -> None:
         if word == "open":
@@ -112,7 +124,7 @@ class Worker:
     def _show_all(self) -> None:
         if self.session is None:
             return
-        began = time.perf_counter()
+        now, began = time.perf_counter(), time.thread_time()
         session = self.session
         state = {"type": "state", "view": self.view, "running": self.running, "step": session.step}
         state |= {"steps_per_second": self.pace.steps_per_second, "limits": described(type(session.settings))}
@@ -122,7 +134,7 @@ class Worker:
         if structure is not None:
             self._show(structure)
         self._show(session.live())
-        self.pace.framed(began, time.perf_counter())
+        self.pace.framed(now, time.thread_time() - began)
 
     def _show(self, frame: Frame) -> None:
         self._send(channel.pack_frame(frame))
@@ -130,6 +142,13 @@ class Worker:
     def _send(self, message: bytes) -> None:
         self.output.write(message)
         self.output.flush()
+
+
+def _unread(output: BinaryIO) -> bool:
+    """Whether the server has yet to take what was written: then training goes on without another frame."""
+    if sys.platform != "linux":
+        return False
+    return fcntl.ioctl(output, termios.FIONREAD, bytes(4)) != bytes(4)
 
 
 def _number(asked: Mapping[str, Any], name: str, low: float, high: float) -> float:
@@ -144,10 +163,10 @@ def main() -> None:
     """Serve standard input; whatever else the process says goes to standard error."""
     output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if sys.platform == "linux":
+        fcntl.fcntl(output, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     import torch
 
-    for name in NEEDED:  # before a view is opened, so that it opens at once
-        import_module(name)
     torch.set_num_threads(1)
     commands: queue.Queue[bytes | None] = queue.Queue()
 

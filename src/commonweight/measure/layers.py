@@ -14,7 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from commonweight.measure.records import QUANTILES, LayerStatistics
 
-QUANTILE_SAMPLE = 2_000
+QUANTILE_SAMPLE = 1_000
 """Quantiles of more weights than that are those of so many, evenly spaced: sorting millions would slow training."""
 
 SAMPLES = 32

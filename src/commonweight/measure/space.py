@@ -7,9 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
@@ -107,6 +104,10 @@ def readable(data: Data, see: Callable[[Tensor], Tensor] = lambda x: x) -> float
 
     It is logistic regression, or ridge regression, fitted on at most 2,000 samples of the training part.
     """
+    from sklearn.linear_model import LogisticRegression, RidgeCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     classes = data.task == "classification"
     reader = LogisticRegression(max_iter=2000) if classes else RidgeCV(np.logspace(-3, 3, 13))
     parts = data.train[:MOST_READ], data.test

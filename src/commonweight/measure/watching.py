@@ -75,15 +75,14 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         self.losses: list[Tensor] = []
         self.seen: StepStatistics | None = None
         self.scores = (NAN, NAN, NAN)
-        self.handles: list[RemovableHandle] = []
+        self.on_step: RemovableHandle | None = None
+        self.on_forward: RemovableHandle | None = None
         self.backward: Any = None
 
     def __enter__(self) -> "watch":
         self.started = time.perf_counter()
-        self.handles = [
-            self.model.register_forward_pre_hook(self._before),
-            self.optimizer.register_step_post_hook(self._after),
-        ]
+        self.on_step = self.optimizer.register_step_post_hook(self._after)
+        self._expect()
         self.backward = torch.Tensor.backward
         plain, losses = self.backward, self.losses
 
@@ -97,7 +96,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         torch.Tensor.backward = self.backward  # type: ignore[method-assign]
-        for handle in self.handles:
+        for handle in filter(None, (self.on_step, self.on_forward)):
             handle.remove()
         if self.seen is not None:
             self.seen.detach()
@@ -111,13 +110,23 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         """What is wrong by now, the likeliest cause first."""
         return diagnose(self.records, self.evidence)
 
+    def _expect(self) -> None:
+        """Look at the next forward pass, if its step is to be recorded: a net with hooks is slower at each step."""
+        due = (self.steps + 1) % self.every == 0
+        if due and self.on_forward is None:
+            self.on_forward = self.model.register_forward_pre_hook(self._before)
+        elif not due and self.on_forward is not None:
+            self.on_forward.remove()
+            self.on_forward = None
+
     def _before(self, model: nn.Module, inputs: Any) -> None:
-        if self.seen is None and model.training and (self.steps + 1) % self.every == 0:
+        if self.seen is None and model.training:
             self.seen = StepStatistics(model, due=is_observed(len(self.records) + 1))
             self.seen.attach()
 
     def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:
         self.steps += 1
+        self._expect()
         if self.seen is None:
             return
         self.seen.detach()

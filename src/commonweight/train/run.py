@@ -258,7 +258,7 @@ def new_folder(out: str | Path, name: str) -> Path:
         numbered = (Path("runs") / f"{stem}-{number}" for number in itertools.count(1))
         return next(folder for folder in numbered if not folder.exists())
     if (Path(out) / DESCRIPTION).exists():
-        raise FileError(f"{out} holds a run already: choose another folder, or go on with it by --resume {out}.")
+        raise FileError(f"{out} holds a run already: choose another folder, or go on with it by `train --resume`.")
     return Path(out)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from commonweight import nets
 from commonweight.errors import LabError
@@ -23,10 +25,15 @@ from commonweight.lab.settings import changed, choice, index_of, points, real, s
 from commonweight.lab.uploads import PREFIX
 from commonweight.train.regularise import weights_of
 
-CHECK_STEPS = 20
+CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 80
+"""Between two points of the curves, at first, where data are points, and where they are images."""
+
 MOST_REWOUND = 20_000
-SHOWN = 400
-"""Points of a part that are drawn."""
+SHOWN, CHECKED = 400, 400
+"""Points of a part that are drawn, and that loss and accuracy are told of."""
+
+SHOWN_IMAGES, CHECKED_IMAGES = 100, 200
+"""Images: each costs as much as many points, and training is not to wait for them."""
 
 LOADING = {"data", "file", "seed", "points"}
 BUILDING = {"data", "file", "net", "hidden", "activation", "dropout", "batch_norm", "seed"}
@@ -155,7 +162,8 @@ class PlaySession:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
             self.epoch, self.order = epoch, torch.from_numpy(order)
         chosen = self.order[batch * self.batch :][: self.batch]
-        self.net.train()
+        if not self.net.training:
+            self.net.train()
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self._answers(self.train[chosen]), self.labels[chosen])
         torch.autograd.backward(loss + self._penalty() if self.settings.l1 or self.settings.l2 else loss)
@@ -187,18 +195,22 @@ class PlaySession:
             layers, weights = look.weights(self.net)
             arrays |= weights
             values["layers"] = layers
+        grid = look.grids(self.reach) if self.reach else self.test[:0]
+        shown, sample = slice(self.shown), self.settings.sample
+        outputs = look.layer_outputs(self.net, torch.cat([grid, self.test[shown], self.test[sample, None]]))
+        seen, answers = list(outputs.values())[-2:]
         if self.data.in_shape == (2,):
-            arrays |= look.plane_pictures(self.net, self.reach)
+            arrays |= look.plane_pictures(outputs)
         elif self.data.is_image:
             arrays |= look.kernels(self.net, self.data.in_shape)
-            sample = self.settings.sample
             arrays["image"] = self.data.x[self.data.test[sample]].mean(0)
-            arrays["answer"] = self.net(self.test[sample : sample + 1]).softmax(1)[0]
+            arrays["answer"] = answers[-1].softmax(0)
             values |= {"sample": sample, "label": int(self.test_labels[sample])}
-        space, share, self.axes = look.bent(self.net, self.test[:SHOWN], self.reach, self.axes)
+        seen, first = seen.flatten(1), len(grid)
+        lattice = seen[first - look.BENT : first] if first else None
+        space, values["share"], self.axes = look.bent(seen[first:-1], lattice, self.axes)
         arrays |= space
-        arrays["space_classes"] = self.test_labels[:SHOWN]
-        values["share"] = share
+        arrays["space_classes"] = self.test_labels[shown]
         if self.confusion is not None:
             arrays["confusion"] = self.confusion
         return Frame("live", self.step, values, {name: np.asarray(array) for name, array in arrays.items()})
@@ -212,6 +224,7 @@ class PlaySession:
         self.labels, self.validation_labels, self.test_labels = (data.y[part] for part in parts)
         self.reach = float(1.12 * self.train.abs().max()) if data.in_shape == (2,) else 0.0
         self.epoch = -1
+        self.shown, self.checked = (SHOWN_IMAGES, CHECKED_IMAGES) if data.is_image else (SHOWN, CHECKED)
         if settings.net == "cnn" and not data.is_image:
             self.settings = replace(settings, net="mlp")
 
@@ -225,16 +238,22 @@ class PlaySession:
         settings, data = self.settings, self.data
         structure = settings.structure()
         self.net = nets.build(settings.net, data.in_shape, data.n_outputs, seed=settings.seed, structure=structure)
-        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_STEPS if self.reach else 3 * CHECK_STEPS)
+        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if data.is_image else CHECK_STEPS)
         self.axes = None
         self._optimise()
         with torch.no_grad():
-            self.loss = float(F.cross_entropy(self.net.eval()(self.train[:SHOWN]), self.labels[:SHOWN]))
+            self.loss = float(F.cross_entropy(self.net.eval()(self.train[: self.checked]), self.labels[: self.checked]))
         self._check()
 
     def _optimise(self) -> None:
+        """An update rule of the present settings, from its start."""
+        self.__dict__.pop("optimizer", None)
+
+    @cached_property
+    def optimizer(self) -> Optimizer:
+        """Made for the first step and not before: torch takes a second to load what it needs for it."""
         settings = self.settings
-        self.optimizer = make_optimizer(self.net, settings.rule, settings.rate)
+        return make_optimizer(self.net, settings.rule, settings.rate)
 
     def _answers(self, x: Tensor) -> Tensor:
         """What the net answers in a step; what dropout takes out depends on seed and step alone."""
@@ -277,7 +296,7 @@ class PlaySession:
     def _check(self) -> None:
         """Loss and accuracy on the training and the validation part, as a point of the curves."""
         self.net.eval()
-        part = slice(0, SHOWN)
+        part = slice(self.checked)
         pairs = ((self.train, self.labels), (self.validation, self.validation_labels))
         answers = [(self.net(x[part]), y[part]) for x, y in pairs]
         losses = [float(F.cross_entropy(outputs, y)) for outputs, y in answers]

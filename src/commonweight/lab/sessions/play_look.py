@@ -1,6 +1,7 @@
-"""What the view Play shows of a network: arrays, computed anew for each frame."""
+"""What the view Play shows of a network: arrays, computed anew for each frame from one pass through its layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from commonweight.measure.space import principal_plane
 
 BOUNDARY, PICTURE, LATTICE = 48, 20, 13
 """Points along a side of the decision regions, of a unit's picture, and of the lattice that shows how space is bent."""
+
+REGIONS, PICTURES, BENT = BOUNDARY**2, PICTURE**2, LATTICE**2
 
 MOST_UNITS = 16
 """Units of a layer that are drawn."""
@@ -26,6 +29,20 @@ def square(side: int, reach: float) -> Tensor:
     return torch.stack([along.expand(side, side), along.flip(0)[:, None].expand(side, side)], 2).reshape(-1, 2)
 
 
+@lru_cache(maxsize=4)
+def grids(reach: float) -> Tensor:
+    """The points of the plane for which a net is drawn, of regions, pictures and lattice, one after the other."""
+    return torch.cat([square(side, reach) for side in (BOUNDARY, PICTURE, LATTICE)])
+
+
+def layer_outputs(net: nn.Module, x: Tensor) -> dict[str, Tensor]:
+    """What each layer makes of the samples, by its name, in order."""
+    outputs = {}
+    for name, layer in net.named_children():
+        x = outputs[name] = layer(x)
+    return outputs
+
+
 def weights(net: nn.Sequential) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
     """The layers of a perceptron with their sizes, and their weights (O, I)."""
     layers = [(name, layer) for name, layer in net.named_children() if isinstance(layer, nn.Linear)]
@@ -33,14 +50,17 @@ def weights(net: nn.Sequential) -> tuple[list[dict[str, Any]], dict[str, Tensor]
     return told, {f"{name}.weight": layer.weight[:, : max(MOST_UNITS, 64)] for name, layer in layers}
 
 
-def plane_pictures(net: nn.Module, reach: float) -> dict[str, Tensor]:
-    """The probability of class 1 over the plane, and each hidden unit's activation over it."""
-    pictures = {"boundary": net(square(BOUNDARY, reach)).softmax(1)[:, 1].reshape(BOUNDARY, BOUNDARY)}
-    x = square(PICTURE, reach)
-    for name, layer in net.named_children():
-        x = layer(x)
+def plane_pictures(outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The probability of class 1 over the plane, and each hidden unit's activation over it.
+
+    Args:
+        outputs: of each layer, for the `grids` and whatever follows them.
+    """
+    answers = list(outputs.values())[-1][:REGIONS].T.contiguous()  # a softmax along the first axis is the quicker one
+    pictures = {"boundary": answers.softmax(0)[1].reshape(BOUNDARY, BOUNDARY)}
+    for name, output in outputs.items():
         if name.endswith("_state"):
-            pictures[f"{name.removesuffix('_state')}.picture"] = x[:, :MOST_UNITS].T
+            pictures[f"{name.removesuffix('_state')}.picture"] = output[REGIONS:][:PICTURES, :MOST_UNITS].T
     return pictures
 
 
@@ -54,26 +74,22 @@ def kernels(net: nn.Module, in_shape: Sequence[int]) -> dict[str, Tensor]:
     return {}
 
 
-def bent(
-    net: nn.Module, x: Tensor, reach: float, axes: Tensor | None
-) -> tuple[dict[str, Tensor], float, Tensor | None]:
+def bent(seen: Tensor, lattice: Tensor | None, axes: Tensor | None) -> tuple[dict[str, Tensor], float, Tensor]:
     """Samples as the last layer is handed them, in their principal plane; for the plane also a lattice of inputs.
 
     Args:
+        seen, lattice: both as the last layer is handed them, (n, F) and (LATTICE², F).
         axes: of the frame before, by which the new ones are turned, so that the picture does not jump.
 
     Returns:
         The arrays, the share of the variance that the plane holds, and its axes.
     """
-    body = list(net.children())[:-1]
-    seen = _through(body, x).flatten(1)
     origin, found, points, share = principal_plane(seen)
     if axes is not None and axes.shape == found.shape:
-        turned = _turned(found, axes)
-        points, found = (seen - origin) @ turned.T, turned
+        found = _turned(found, axes)
+        points = (seen - origin) @ found.T
     arrays = {"space": points}
-    if reach:
-        lattice = _through(body, square(LATTICE, reach)).flatten(1)
+    if lattice is not None:
         arrays["lattice"] = ((lattice - origin) @ found.T).reshape(LATTICE, LATTICE, 2)
     return arrays, share, found
 
@@ -83,9 +99,3 @@ def _turned(axes: Tensor, before: Tensor) -> Tensor:
     left, _, right = torch.linalg.svd(before @ axes.T)
     turned: Tensor = left @ right @ axes
     return turned
-
-
-def _through(layers: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = layer(x)
-    return x

@@ -28,7 +28,8 @@ class Repair:
         error: the sentence that it ended with, if it failed.
 
     Raises:
-        LabError: no program can follow this advice, or the net or data of the run cannot be had again.
+        LabError: no program can follow this advice, the net or data of the run cannot be had again, or the
+            new folder cannot be written.
     """
 
     def __init__(self, folder: Path, name: str, finding: Finding) -> None:
@@ -42,6 +43,8 @@ class Repair:
         self.thread.start()
         while not (folder / self.name / "run.json").exists() and self.thread.is_alive():
             self.thread.join(0.05)
+        if not (folder / self.name / "run.json").exists():
+            raise LabError(self.error)
 
     def _train(self, start: Start, out: Path, code: str) -> None:
         try:

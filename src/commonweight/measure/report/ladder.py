@@ -7,7 +7,7 @@ from commonweight import patterns
 from commonweight.census.result import Census, Layer
 from commonweight.measure.report.charts import svg
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, table, tag
-from commonweight.measure.report.numerals import compact, layer_name, short, times
+from commonweight.measure.report.numerals import compact, counted, layer_name, short, times
 
 MAX_LAYERS = 40
 """Layers that are listed; `commonweight count` lists all."""
@@ -47,7 +47,7 @@ def _verdict(census: Census) -> str:
     if shared == local:
         told = f"This net shares nothing: each of its {shared:,} weights is used by one connection."
         return told + (" It is fully connected throughout." if full == local else "")
-    told = f"In this net, {shared:,} weights do the work of {local:,} connections: each is used "
+    told = f"In this net, {local:,} connections use {counted(shared, 'weight')}: a weight is used "
     told += f"{times(local / shared)} on average"
     if full > local:
         told += f". Fully connected, the same units would need {full:,} weights, {times(full / shared)} as many"
@@ -107,7 +107,7 @@ def _rung_row(layer: Layer, top: int) -> Markup:
 
 def _used(layer: Layer) -> str:
     if layer.weights:
-        return f"{layer.weights:,} weights, each used {times(layer.connections / layer.weights)}"
+        return f"{counted(layer.weights, 'weight')}, each used {times(layer.connections / layer.weights)}"
     return f"the weights of {short(', '.join(layer.shared), 24)}" if layer.shared else "fixed, nothing to learn"
 
 

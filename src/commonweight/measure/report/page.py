@@ -17,7 +17,7 @@ from commonweight.measure.report.ladder import ladder
 from commonweight.measure.report.learning import learning
 from commonweight.measure.report.markup import Markup, paragraph, section, tag
 from commonweight.measure.report.mistakes import mistakes
-from commonweight.measure.report.numerals import duration, number, percent, short, times
+from commonweight.measure.report.numerals import counted, duration, number, percent, short, times
 from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.report.outcome import outcome
 from commonweight.measure.report.plane import plane
@@ -150,7 +150,7 @@ def _opening(title: str, description: Mapping[str, Any], data: Data) -> Markup:
     )
     lead += f"{len(data.test):,} that it never saw. "
     if weights < connections:
-        lead += f"Its {weights:,} weights do the work of {connections:,} connections: each is used "
+        lead += f"Its {connections:,} connections use {counted(weights, 'weight')}: a weight is used "
         lead += f"{times(connections / weights)} on average."
     elif weights == connections:
         lead += f"Each of its {weights:,} weights is used by one connection: nothing is shared."
