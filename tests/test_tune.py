@@ -256,7 +256,10 @@ def test_workers_share_a_study_on_a_server():
         ]
         told = [worker.communicate(timeout=120)[1] for worker in workers]
         assert [worker.returncode for worker in workers] == [0, 0], told
-        study = optuna.load_study(study_name="shared", storage=url)
-        whole = [trial.number for trial in study.trials if trial.state == TrialState.COMPLETE]
+        storage = optuna.storages.RDBStorage(url)
+        trials = optuna.load_study(study_name="shared", storage=storage).trials
+        storage.remove_session()
+        storage.engine.dispose()
+        whole = [trial.number for trial in trials if trial.state == TrialState.COMPLETE]
         assert 6 <= len(whole) <= 7  # both may begin the last one
         assert sorted(whole) == list(range(len(whole)))
