@@ -1,6 +1,6 @@
 """When the next frame is due: often enough to be seen as movement, seldom enough that training keeps its speed."""
 
-FRAME_SECONDS = 1 / 34
+FRAME_SECONDS = 1 / 36
 """Between two frames, at least: some more than the 30 a second that are wanted, since some are late."""
 
 SHARE = 0.06

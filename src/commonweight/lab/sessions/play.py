@@ -25,7 +25,7 @@ from commonweight.lab.settings import changed, choice, index_of, points, real, s
 from commonweight.lab.uploads import PREFIX
 from commonweight.train.regularise import weights_of
 
-CHECK_STEPS, CHECK_IMAGE_STEPS = 60, 80
+CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 80
 """Between two points of the curves, at first, where data are points, and where they are images."""
 
 MOST_REWOUND = 20_000
