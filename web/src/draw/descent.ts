@@ -3,7 +3,7 @@
 import type { Box, Rect } from "./box";
 import { blend, css, type Palette } from "./palette";
 import { drawPicture } from "./picture";
-import { drawMark } from "./points";
+import { drawCross, drawMark } from "./points";
 
 export interface Descent {
   readonly surface: ArrayLike<number>;
@@ -61,7 +61,7 @@ export function drawDescent(ctx: CanvasRenderingContext2D, box: Box, descent: De
   ctx.rect(rect.x, rect.y, rect.width, rect.height);
   ctx.clip();
   for (let rule = 0; rule < descent.rules; rule++) if (descent.shown[rule]) drawPath(ctx, rect, descent, rule, palette);
-  drawStart(ctx, toSurface(rect, descent, descent.start[0], descent.start[1]), palette);
+  drawCross(ctx, ...toSurface(rect, descent, descent.start[0], descent.start[1]), palette);
   ctx.restore();
 }
 
@@ -122,15 +122,4 @@ function drawPath(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, r
   ctx.stroke();
   ctx.setLineDash([]);
   drawMark(ctx, last[0], last[1], rule, 6.5, false, palette);
-}
-
-function drawStart(ctx: CanvasRenderingContext2D, [x, y]: readonly [number, number], palette: Palette): void {
-  ctx.strokeStyle = palette.accent;
-  ctx.lineWidth = 2.5;
-  ctx.beginPath();
-  ctx.moveTo(x - 8, y);
-  ctx.lineTo(x + 8, y);
-  ctx.moveTo(x, y - 8);
-  ctx.lineTo(x, y + 8);
-  ctx.stroke();
 }

@@ -3,7 +3,7 @@
 import { type Box, fitted, type Rect } from "./box";
 import { blend, type Palette } from "./palette";
 import { drawPicture } from "./picture";
-import { drawMark, toPixel } from "./points";
+import { drawCross, drawMark, toPixel } from "./points";
 
 export interface Plane {
   readonly ground: ArrayLike<number>;
@@ -33,17 +33,6 @@ export function drawPlane(ctx: CanvasRenderingContext2D, box: Box, plane: Plane,
     }
   }
   if (plane.cursor) drawCross(ctx, ...toPixel(rect, 1, ...plane.cursor), palette);
-}
-
-function drawCross(ctx: CanvasRenderingContext2D, x: number, y: number, palette: Palette): void {
-  ctx.strokeStyle = palette.accent;
-  ctx.lineWidth = 2.5;
-  ctx.beginPath();
-  ctx.moveTo(x - 8, y);
-  ctx.lineTo(x + 8, y);
-  ctx.moveTo(x, y - 8);
-  ctx.lineTo(x, y + 8);
-  ctx.stroke();
 }
 
 /** The decision boundary: a line between neighbouring cells of different answers. */

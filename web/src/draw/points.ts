@@ -23,6 +23,18 @@ export function drawMark(
   ctx.stroke();
 }
 
+/** Where something is pointed at, or begins. */
+export function drawCross(ctx: CanvasRenderingContext2D, x: number, y: number, palette: Palette): void {
+  ctx.strokeStyle = palette.accent;
+  ctx.lineWidth = 2.5;
+  ctx.beginPath();
+  ctx.moveTo(x - 8, y);
+  ctx.lineTo(x + 8, y);
+  ctx.moveTo(x, y - 8);
+  ctx.lineTo(x, y + 8);
+  ctx.stroke();
+}
+
 /** From coordinates in a square of ±reach to pixels of a rectangle; up is up. */
 export function toPixel(rect: Rect, reach: number, x: number, y: number): [number, number] {
   return [rect.x + ((x / reach + 1) / 2) * rect.width, rect.y + ((1 - y / reach) / 2) * rect.height];
