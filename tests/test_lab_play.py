@@ -195,7 +195,7 @@ def test_a_table_of_ones_own(own):
 def test_a_folder_of_pictures_of_ones_own(own, net):
     session = open_session("play", own)
     session.change({"data": "own", "file": "deep/pictures", "net": net, "sample": 1})
-    train(session, 80)
+    train(session, 160)
     facts = session.facts()
     assert (facts["kind"], facts["in_shape"], facts["classes"]) == ("image", [1, 8, 9], ["bright", "dark"])
     assert session.live().arrays["image"].shape == (8, 9)

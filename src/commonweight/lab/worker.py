@@ -35,6 +35,9 @@ MOST_STEPS_AT_ONCE = 1000
 NEEDED = ("commonweight.lab.sessions.play", "torch._dynamo", "sklearn.datasets", "commonweight.lab.sessions.share")
 """What the first views load, and what torch loads for its first optimiser: loaded while there is nothing else to do."""
 
+AHEAD_NICENESS = 10
+"""At which it is loaded: seconds of work, which another worker's training is not to wait for."""
+
 
 class Worker:
     """The loop between commands and steps.
@@ -55,7 +58,7 @@ class Worker:
         needed = list(NEEDED)
         while True:
             if needed and not self.running and commands.empty():
-                import_module(needed.pop(0))
+                _load_ahead(needed.pop(0))
                 continue
             try:
                 rest = self.pace.rest(time.perf_counter())
@@ -142,6 +145,19 @@ class Worker:
     def _send(self, message: bytes) -> None:
         self.output.write(message)
         self.output.flush()
+
+
+def _load_ahead(module: str) -> None:
+    """Import a module while whoever trains goes first: on Linux a priority is that of a thread, not of its process."""
+
+    def load() -> None:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
+        import_module(module)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    loading.join()
 
 
 def _unread(output: BinaryIO) -> bool:
