@@ -277,6 +277,23 @@ def test_a_system_without_room_for_a_worker_is_told_and_the_view_opens_later(cli
         assert one.hear("state")["view"] == "inside"
 
 
+def test_a_worker_whose_words_cannot_be_read_is_ended_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("commonweight.lab.job.MOST_DEATHS", 0)
+    ended, told = [], []
+
+    async def wait():
+        return -9
+
+    async def scene():
+        stream = asyncio.StreamReader()
+        stream.feed_data(b"\xff\xff\xff\xffF")
+        job = Job("play", "", tmp_path, lambda *_: None, lambda _, code, again: told.append((code, again)))
+        await job._listen(SimpleNamespace(stdout=stream, wait=wait, kill=lambda: ended.append(True)))
+
+    asyncio.run(scene())
+    assert (ended, told) == ([True], [(-9, False)])
+
+
 def test_a_job_that_has_not_started_keeps_only_so_many_commands(tmp_path):
     job = Job("play", "", tmp_path, lambda *_: None, lambda *_: None)
     assert sum(job.tell({"do": "pause"}) for _ in range(1000)) == MOST_EARLY
