@@ -259,6 +259,18 @@ def test_a_place_that_becomes_free_is_given_once(tmp_path, monkeypatch):
     assert started == ["play"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a priority is that of a thread on Linux only")
+def test_a_spare_worker_loads_behind_whoever_trains_and_trains_as_before(monkeypatch):
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    seen, before = [], priority()
+    monkeypatch.setattr(worker, "import_module", lambda module: seen.append((module, priority())))
+    worker._load_ahead("some.module")
+    assert seen == [("some.module", min(19, before + worker.AHEAD_NICENESS))]
+    assert priority() == before
+
+
 def test_a_system_without_room_for_a_worker_is_told_and_the_view_opens_later(client, monkeypatch):
     hub = _hub(client)
 

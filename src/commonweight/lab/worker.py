@@ -36,7 +36,7 @@ NEEDED = ("commonweight.lab.sessions.play", "torch._dynamo", "sklearn.datasets",
 """What the first views load, and what torch loads for its first optimiser: loaded while there is nothing else to do."""
 
 AHEAD_NICENESS = 10
-"""At which it is loaded: seconds of work, which another worker's training is not to wait for."""
+"""By how much its priority is lowered meanwhile: seconds of work, for which no training is to wait."""
 
 
 class Worker:
@@ -152,7 +152,7 @@ def _load_ahead(module: str) -> None:
 
     def load() -> None:
         if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), AHEAD_NICENESS)
+            os.nice(AHEAD_NICENESS)
         import_module(module)
 
     loading = threading.Thread(target=load)
