@@ -266,8 +266,8 @@ def test_a_spare_worker_loads_behind_whoever_trains_and_trains_as_before(monkeyp
 
     seen, before = [], priority()
     monkeypatch.setattr(worker, "import_module", lambda module: seen.append((module, priority())))
-    worker._load_ahead("some.module")
-    assert seen == [("some.module", min(19, before + worker.AHEAD_NICENESS))]
+    worker._load_behind("some.module")
+    assert seen == [("some.module", min(19, before + worker.BEHIND_NICENESS))]
     assert priority() == before
 
 
