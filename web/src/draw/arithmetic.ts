@@ -46,11 +46,11 @@ export function largestTerms(terms: readonly Term[], most: number): { shown: Ter
 const HEAD = 20;
 
 /** The height of a row of grids: more where there is one map only. */
-const rowOf = (maps: number) => (maps === 1 ? 132 : 74);
+const rowOf = (width: number, maps: number) => (maps === 1 ? Math.min(132, width / 3 - 16) : 74);
 
 /** The height for so many maps, in as many rows as fit three grids side by side twice over. */
 export function arithmeticHeight(width: number, maps: number): number {
-  return HEAD + Math.ceil(maps / acrossOf(width, maps)) * rowOf(maps);
+  return HEAD + Math.ceil(maps / acrossOf(width, maps)) * rowOf(width, maps);
 }
 
 function acrossOf(width: number, maps: number): number {
@@ -66,7 +66,7 @@ export function drawArithmetic(ctx: CanvasRenderingContext2D, box: Box, sum: Sum
   const limits = grids.map(largest);
   ctx.textAlign = "center";
   ctx.font = "12px system-ui, sans-serif";
-  const row = rowOf(maps);
+  const row = rowOf(box.width, maps);
   const pitch = Math.min(room / 3, row + 16);
   const rect = (place: number, grid: number): Rect => ({
     x: (place % across) * room + (room - 3 * pitch) / 2 + grid * pitch + 12,
