@@ -25,6 +25,14 @@ export async function play(page, address, wrong) {
   await page.keyboard.press("Space");
   await page.waitForFunction((length) => location.hash.length > length, painted, { timeout: 30000 }).catch(() => wrong.push("play: the space bar does not paint"));
   const network = page.locator('[role="application"]').first();
+  const lines = await network.boundingBox();
+  const said = () => page.locator("figure .said").first().innerText();
+  const read = new Set();
+  for (let share = 0.2; share < 0.8; share += 0.02) {
+    await page.mouse.move(lines.x + 0.37 * lines.width, lines.y + share * lines.height);
+    read.add(await said());
+  }
+  if ([...read].filter((text) => /hidden\d: from \d to \d, weight −?[\d.]+/.test(text)).length < 3) wrong.push(`play: the mouse does not read weights: ${[...read]}`);
   await network.focus();
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowDown");
