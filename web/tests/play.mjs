@@ -29,7 +29,7 @@ export async function play(page, address, wrong) {
   const said = () => page.locator("figure .said").first().innerText();
   const read = new Set();
   for (let share = 0.2; share < 0.8; share += 0.02) {
-    await page.mouse.move(lines.x + 0.37 * lines.width, lines.y + share * lines.height);
+    await page.mouse.move(lines.x + 0.25 * lines.width, lines.y + share * lines.height);
     read.add(await said());
   }
   if ([...read].filter((text) => /hidden\d: from \d to \d, weight −?[\d.]+/.test(text)).length < 3) wrong.push(`play: the mouse does not read weights: ${[...read]}`);

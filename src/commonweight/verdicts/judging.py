@@ -133,7 +133,7 @@ def _note(findings: Findings, equation: Equation, sides: Sequence[Side], state: 
 def _group(intent: Intent, sides: Sequence[Side], states: Sequence[State]) -> Group:
     order = list(Verdict)
     worst = max(states, key=lambda state: (order.index(state.verdict), state.difference or 0.0))
-    columns = {"intent": say("tied_by" if intent.tied else "not_tied_by", by=intent.by)}
+    columns: dict[str, str] = {"intent": say("tied_by" if intent.tied else "not_tied_by", by=intent.by)}
     for side, state in zip(sides, states, strict=True):
         slot = "reality" if side.in_memory else "file"
         columns["against" if slot in columns else slot] = state.text

@@ -19,7 +19,7 @@ from commonweight.verdicts.report import Verdict
 from commonweight.verdicts.sides import Entry, Found, Side, State
 from commonweight.verdicts.words import say
 
-_LEVELS = {
+_LEVELS: dict[Level, tuple[Verdict, str]] = {
     Level.SAME_MODULE: (Verdict.SAME_OBJECT, say("one_module")),
     Level.SAME_PARAMETER: (Verdict.SAME_OBJECT, say("one_parameter")),
     Level.SAME_STORAGE: (Verdict.SAME_STORAGE, say("parameters_on_one_memory")),
