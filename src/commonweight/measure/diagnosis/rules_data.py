@@ -31,11 +31,11 @@ def unnormalised_input(case: Case) -> list[Finding]:
         return []
     advice = Advice("normalise")
     if data.offset > OFFSET:
-        return [Finding("unnormalised_input", "", data.offset, OFFSET, 0, advice)]
+        return [Finding("unnormalised_input", "", data.offset, OFFSET, 0, advice, "offset")]
     if data.spread > SPREAD:
-        return [Finding("unnormalised_input", "", data.spread, SPREAD, 0, advice)]
+        return [Finding("unnormalised_input", "", data.spread, SPREAD, 0, advice, "spread")]
     if not SIZES[0] < data.size < SIZES[1]:
-        return [Finding("unnormalised_input", "", data.size, SIZES[data.size > 1], 0, advice)]
+        return [Finding("unnormalised_input", "", data.size, SIZES[data.size > 1], 0, advice, "size")]
     return []
 
 
