@@ -150,6 +150,13 @@ def test_the_error_of_a_gap_of_r_squared_by_simulation():
     assert Case((told,), replace(EVIDENCE, data=facts)).gap_error == pytest.approx(float(r2.std()), rel=0.05)
 
 
+def test_inputs_that_do_not_vary_are_called_constant_and_nothing_else():
+    odd = {"data_leaked": 1.0, "data_constant": ("a", "b"), **CASES["shuffled_labels"]}
+    assert {"leakage", "shuffled_labels", "constant_features"} <= set(codes(**odd))
+    said = set(codes(data_size=0.0, **odd))
+    assert said & {"leakage", "shuffled_labels", "unnormalised_input", "constant_features"} == {"constant_features"}
+
+
 def test_no_records_no_findings():
     assert diagnose([], EVIDENCE) == []
 

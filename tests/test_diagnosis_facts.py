@@ -30,7 +30,19 @@ def test_leaked_samples_are_counted_exactly():
     wine = data.load("wine")
     x = wine.x.clone()
     x[wine.validation[:9]] = x[wine.train[:9]]
-    assert data_facts(replace(wine, x=x)).leaked == pytest.approx(9 / len(wine.validation))
+    y = wine.y.clone()
+    y[wine.validation[:9]] = y[wine.train[:9]]
+    assert data_facts(replace(wine, x=x, y=y)).leaked == pytest.approx(9 / len(wine.validation))
+
+
+def test_samples_that_differ_in_their_target_are_no_duplicates():
+    """As in a table of one coarse column, where the same value comes often."""
+    diabetes = data.load("diabetes")
+    coarse = replace(diabetes, x=diabetes.x.round(), y=torch.arange(442.0)[:, None])
+    assert data_facts(coarse).leaked == 0
+    coarse.y[diabetes.validation[:9]], coarse.x[diabetes.validation[:9]] = 5000.0, 7.0
+    coarse.y[diabetes.train[:300]], coarse.x[diabetes.train[:300]] = torch.arange(4701.0, 5001.0)[:, None], 7.0
+    assert data_facts(coarse).leaked == pytest.approx(9 / len(diabetes.validation))
 
 
 def test_constant_and_unnormalised_columns_are_seen():

@@ -162,12 +162,14 @@ def test_data_is_normalised_again():
 def test_leaked_samples_leave_the_validation_part():
     wine = data.load("wine")
     x = wine.x.clone()
-    x[wine.validation[:9]] = x[wine.train[:9]]
-    of = replace(wine, x=x)
+    x[wine.validation[:9]], y = x[wine.train[:9]], wine.y.clone()
+    y[wine.validation[:9]] = y[wine.train[:9]]
+    of = replace(wine, x=x, y=y)
     assert leaked(of).tolist() == [True] * 9 + [False] * (len(wine.validation) - 9)
     assert torch.equal(followed("drop_duplicates", start(of=of)).data.validation, wine.validation[9:])
-    x[wine.validation] = x[wine.train[: len(wine.validation)]]
-    assert followed("drop_duplicates", start(of=replace(wine, x=x))) is None
+    some = wine.train[: len(wine.validation)]
+    x[wine.validation], y[wine.validation] = x[some], y[some]
+    assert followed("drop_duplicates", start(of=replace(wine, x=x, y=y))) is None
 
 
 def test_columns_constant_in_the_training_part_become_constant_everywhere():

@@ -62,10 +62,10 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "{layer} 對大小為 {value} 的批做批次正規化：其均值沒有意義，也與測試時不同。",
     ),
     "shuffled_labels": (
-        "Labels do not follow from inputs: neighbours foretell them with a score of {value}, hardly better than "
-        "chance (limit {threshold}).",
-        "标签与输入无关：由近邻预测的得分为 {value}，几乎等于随机（界限 {threshold}）。",
-        "標籤與輸入無關：由近鄰預測的得分為 {value}，幾乎等於隨機（界限 {threshold}）。",
+        "Labels hardly follow from inputs: neither neighbours (score {value}, limit {threshold}) nor a linear fit "
+        "foretell them better than chance.",
+        "标签与输入几乎无关：无论近邻（得分 {value}，界限 {threshold}）还是线性拟合，预测都不比随机好。",
+        "標籤與輸入幾乎無關：無論近鄰（得分 {value}，界限 {threshold}）還是線性擬合，預測都不比隨機好。",
     ),
     "unnormalised_input.offset": (
         "The inputs are not normalised: the mean of a feature lies {value} of its deviations from 0 (limit "
@@ -258,9 +258,9 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "用大小為 {batch_size} 的批，或不帶批次正規化的網路。",
     ),
     "check_labels": (
-        "Look whether labels and inputs are in the same order.",
-        "检查标签与输入的顺序是否一致。",
-        "檢查標籤與輸入的順序是否一致。",
+        "Look whether labels and inputs are in the same order; if they are, it takes other inputs or more samples.",
+        "检查标签与输入的顺序是否一致；若一致，则需要别的输入或更多样本。",
+        "檢查標籤與輸入的順序是否一致；若一致，則需要別的輸入或更多樣本。",
     ),
     "normalise": (
         "Subtract the mean of each feature and divide by its deviation.",
