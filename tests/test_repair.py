@@ -1,6 +1,7 @@
 """Advice is followed as it is written, a restart begins where the first training began, and the better run is kept."""
 
 import json
+import re
 from dataclasses import replace
 from string import Formatter
 
@@ -178,6 +179,7 @@ def test_columns_constant_in_the_training_part_become_constant_everywhere():
     changed = followed("drop_constant", start(of=replace(IRIS, x=x))).data
     assert bool((changed.x[:, 2] == 7).all())
     assert torch.equal(changed.x[:, 0], IRIS.x[:, 0])
+    assert followed("drop_constant", start(of=replace(IRIS, x=torch.ones_like(IRIS.x)))) is None
 
 
 def test_classes_are_balanced_by_repeating_samples():
@@ -304,6 +306,23 @@ def test_a_run_that_ended_in_no_number_is_repaired():
     run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="momentum", lr=1e30, out=None, progress=False)
     assert run.description["repaired"] == ["lower_rate"]
     assert run.results["test"]["accuracy"] > 0.9
+
+
+def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
+    model = mlp()
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    fit(model, IRIS, epochs=30, out=None, repair=True)
+    told = capsys.readouterr().err
+    assert "repair 1: again, with the library's own settings and this changed. Draw the first weights again" in told
+    assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
+
+
+def test_what_only_a_person_can_put_right_is_said_to_be_so(capsys):
+    y = IRIS.y[torch.randperm(150, generator=torch.Generator().manual_seed(0))]
+    run = fit(mlp(), replace(IRIS, y=y), epochs=5, optimizer="muon", out=None, repair=True)
+    assert [finding.code for finding in run.findings()] == ["shuffled_labels"]
+    assert "repair: what is left is for a person to put right" in capsys.readouterr().err
 
 
 def test_a_healthy_run_is_left_alone():

@@ -117,6 +117,8 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
     for number in range(1, ROUNDS + 1):
         step = _next(best, tried)
         if step is None:
+            if best.run.findings():
+                say("\nrepair: what is left is for a person to put right\n")
             break
         finding, start = step
         tried.add((finding.code, finding.advice.code))
@@ -253,11 +255,13 @@ def _drop_duplicates(start: Start, parameters: Mapping[str, Any]) -> Start | Non
     return None if len(kept) < 2 else replace(start, data=replace(data, validation=kept))
 
 
-def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """What is constant in the training part is so everywhere."""
+def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """What is constant in the training part is so everywhere; None if that is all there is."""
     data = start.data
     x_train = data.x[data.train]
     constant = (x_train == x_train[:1]).all(0)
+    if constant.all():
+        return None
     x = torch.where(constant, x_train[:1], data.x)
     return replace(start, data=replace(data, x=x, normalisation=Normalisation.fit(x, data.y, data.train)))
 
