@@ -69,10 +69,11 @@ def leaked(data: Data) -> Tensor:
     one coarse column, inputs alone agree often.
     """
     y = data.y[:, None] if data.y.ndim == 1 else data.y
-    drawn = np.random.default_rng(0).standard_normal(data.x[0].numel() + y.shape[1], dtype=np.float32)
-    line, end = torch.from_numpy(drawn).split([data.x[0].numel(), y.shape[1]])
+    size = data.x[0].numel()
+    line = torch.from_numpy(np.random.default_rng(0).standard_normal(size + y.shape[1], dtype=np.float32))
     train, validation = (
-        data.x[index].flatten(1) @ line + y[index].float() @ end for index in (data.train, data.validation)
+        data.x[index].flatten(1) @ line[:size] + y[index].float() @ line[size:]
+        for index in (data.train, data.validation)
     )
     values, order = train.sort()
     rounding = 1e-5 * validation.abs().mean()
