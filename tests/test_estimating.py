@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 from sklearn.metrics import r2_score
 from sklearn.svm import SVC
 
 from commonweight import data, nets
 from commonweight.errors import FileError, NetError, TrainError
 from commonweight.measure.records import read_records
+from commonweight.nets.comparators import Fitted
 from commonweight.train.run import Run
 from commonweight.train.start import resume_run, start_run
 
@@ -29,6 +31,18 @@ def test_the_svm_is_the_one_of_scikit_learn(tmp_path):
     assert "<h2>" in (tmp_path / "run" / "report.html").read_text()
     (record,) = read_records(tmp_path / "run" / "records.jsonl")
     assert record.metric == pytest.approx(svm.score(x[iris.train], iris.y[iris.train]))
+
+
+def test_support_vectors_answer_as_scikit_learn_does_where_votes_and_margins_disagree():
+    digits = data.load("digits", seed=2)
+    x = digits.normalisation.apply(digits.x).flatten(1)
+    svm = SVC().fit(x[digits.train].numpy(), digits.y[digits.train])
+    margins = svm.decision_function(x[digits.test].numpy())
+    predicted = svm.predict(x[digits.test].numpy())
+    assert (margins.argmax(1) != predicted).any()
+    answers = Fitted(svm)(x[digits.test])
+    assert answers.argmax(1).tolist() == predicted.tolist()
+    assert float(abs(answers - torch.from_numpy(margins)).max()) < 0.1
 
 
 @pytest.mark.parametrize("net", ["logistic", "naive_bayes", "svm", "tree"])
