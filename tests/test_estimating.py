@@ -73,6 +73,23 @@ def test_parameters_of_an_estimator_are_structure(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("net", "structure", "sentence"),
+    [
+        ("rbm", {"batch_size": 0}, "batch_size is a whole number of at least 1; got 0"),
+        ("rbm", {"hidden": 1.5}, "hidden is a whole number of at least 1; got 1.5"),
+        ("dbn", {"sleep_iter": -1}, "sleep_iter is a whole number of at least 0; got -1"),
+        ("autoencoder", {"layer_iter": -1}, "layer_iter is a whole number of at least 0; got -1"),
+        ("twin", {"n_features": "many"}, "n_features is a whole number of at least 1; got 'many'"),
+        ("som", {"tuning_iter": 0.5}, "tuning_iter is a whole number of at least 0; got 0.5"),
+        ("dbn", {"hidden": 3}, "dbn cannot learn with {'hidden': 3}: 'int' object is not iterable"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_in_one_sentence(net, structure, sentence):
+    with pytest.raises(TrainError, match=sentence):
+        started("iris", net, None, structure=structure)
+
+
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(self, x, y):
         raise KeyboardInterrupt

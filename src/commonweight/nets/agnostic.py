@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier, seed_of
+from commonweight.nets.estimators import ModuleClassifier, require_whole, seed_of
 from commonweight.nets.genome import ACTIVATIONS, NAMES, Genome, checked
 from commonweight.nets.population import Population
 from commonweight.nets.topology_search import WEIGHTS, Rewards, evolve
@@ -230,9 +230,7 @@ class AgnosticClassifier(ModuleClassifier):
             ValueError: values that are not finite, only one class, or a budget below 1.
         """
         x, index = self.encode(X, y)
-        for name in ("population", "max_iter", "batch_size", "tournament"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number of at least 1; got {getattr(self, name)}.")
+        require_whole(self, 1, "population", "max_iter", "batch_size", "tournament")
         seed, n_classes = seed_of(self.random_state), len(self.classes_)
         weights = torch.tensor(WEIGHTS)
 
