@@ -30,6 +30,8 @@ GENOMES, SAMPLES = 16, 256
 """So many are worked out at a time, so that their outputs stay in the cache."""
 PICTURE = (240, 360)
 """Height and width of the drawn net, in pixels."""
+BAND = 8
+"""Height of the answers of a class, in pixels."""
 
 
 class Agnostic(nn.Module):
@@ -147,7 +149,7 @@ class Agnostic(nn.Module):
                 "Answers by shared weight",
                 "Share of right answers for each class (down), with the shared weight from -3 (left) to 3 (right): "
                 "white is all.",
-                response[None],
+                response.repeat_interleave(BAND, 0)[None],
             ),
         ]
 
