@@ -43,7 +43,7 @@ class Fitted(nn.Module):
             answers = np.log(np.maximum(self.model.predict_proba(rows), SMALLEST))
         elif is_classifier(self.model):
             margins = self.model.decision_function(rows)
-            answers = np.float32(np.stack([-margins, margins], 1) if margins.ndim == 1 else margins)
+            answers = (np.stack([-margins, margins], 1) if margins.ndim == 1 else margins).astype(np.float32)
             voted = np.searchsorted(self.model.classes_, self.model.predict(rows))
             answers[np.arange(len(rows)), voted] = np.nextafter(answers.max(1), np.float32(np.inf))
         else:

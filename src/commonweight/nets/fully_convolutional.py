@@ -118,7 +118,7 @@ class FullyConvolutional(nn.Sequential):
         """A scene of several test images, and where the net finds each class in it."""
         side = min(SIDE, isqrt(len(inputs)))
         chosen = inputs[spread(len(inputs), side * side)]
-        scene = torch.cat([torch.cat(list(row), 2) for row in chosen.split(side)], 1)
+        scene = torch.cat([torch.cat(list(row), 2) for row in torch.split(chosen, side)], 1)
         scores = self.segment(scene[None])[0]
         caption = f"{side * side} images of the test part side by side: the net was trained on single ones."
         found = "What the net answers at each place: white is the largest value."
