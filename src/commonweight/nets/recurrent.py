@@ -115,7 +115,7 @@ class Recurrent(nn.Module):
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """The states over time: of the first sample of each class, or of a few of all."""
         if targets.ndim == 1:
-            classes = targets.unique()[:SHOWN].tolist()
+            classes = torch.unique(targets)[:SHOWN].tolist()
             chosen = [int((targets == label).nonzero()[0]) for label in classes]
             labels = [f"sample {place + 1}, of class {label}" for place, label in zip(chosen, classes, strict=True)]
         else:
