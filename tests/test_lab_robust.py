@@ -300,10 +300,10 @@ def test_a_worker_whose_words_cannot_be_read_is_ended_and_told(tmp_path, monkeyp
         stream = asyncio.StreamReader()
         stream.feed_data(b"\xff\xff\xff\xffF")
         job = Job("play", "", tmp_path, lambda *_: None, lambda _, code, again: told.append((code, again)))
-        await job._listen(SimpleNamespace(stdout=stream, wait=wait, kill=lambda: ended.append(True)))
+        await job._listen(SimpleNamespace(stdout=stream, wait=wait, returncode=None, kill=lambda: ended.append(1)))
 
     asyncio.run(scene())
-    assert (ended, told) == ([True], [(-9, False)])
+    assert (ended, told) == ([1], [(-9, False)])
 
 
 def test_a_job_that_has_not_started_keeps_only_so_many_commands(tmp_path):

@@ -98,7 +98,8 @@ def test_a_view_is_opened_trained_and_paused(client):
         one.ask(type="open", view="share", subject="", settings={"maps": 2})
         state = one.hear("state")
         assert state["settings"]["maps"] == 2
-        assert {"name", "default", "kind", "low", "high", "step"} == set(state["limits"][1])
+        (kernel,) = [limit for limit in state["limits"] if limit["name"] == "kernel"]
+        assert kernel == {"name": "kernel", "default": 5, "kind": "whole", "low": 3, "high": 7, "step": 2}
         assert one.hear("structure").arrays["index"].shape == (144, 144)
         one.ask(type="run", steps_per_second=0)
         one.hear("live", lambda frame: frame.step > 5)

@@ -6,7 +6,6 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +109,10 @@ class Job:
                 if kind != channel.MESSAGE:
                     self.latest[kind] = body
                 self.heard(self, kind, body)
-        except (asyncio.IncompleteReadError, LabError):  # it has ended, or writes what cannot be read: then it is ended
-            with suppress(ProcessLookupError):
+        except asyncio.IncompleteReadError:  # it has ended: to kill it now would take its exit code from asyncio
+            code = await process.wait()
+        except LabError:  # what it writes cannot be read
+            if process.returncode is None:
                 process.kill()
             code = await process.wait()
         if not self.stopping:
