@@ -241,9 +241,9 @@ no layer that runs as that convolution can be faster than e2cnn by more.
 {chr(10).join(rows)}
 
 Building the layer. Target: at least 50 times as fast as e2cnn, with a layer of a size that was not there before
-("new"), made from nothing but the ties of its group. "Again" is one more layer like one that is there: it
-shares the pattern and the index tables. "Plain" builds nn.Conv2d, "at most" is e2cnn's time over that: a new layer that
-is no less than a module with its weights drawn is hardly made sooner. e2cnn's kernels lie in our tied space and give our outputs
+("new"), made from nothing but the ties of its group. "Again" is one more layer like one that is there: it shares the
+pattern and the index tables. "Plain" builds nn.Conv2d, "at most" is e2cnn's time over that: a new layer that is no less
+than a module with its weights drawn is hardly made sooner. e2cnn's kernels lie in our tied space and give our outputs
 (asserted); it has fewer weights where its band limit leaves kernels out. The last columns are e2cnn's time without the
 drawing of its weights, and the equivariance error of both.
 
