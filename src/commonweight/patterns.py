@@ -255,9 +255,7 @@ class Conv(Pattern):
             )
         positions = [room // stride + 1 for room, stride in zip(rooms, self.stride, strict=True)]
         self.period = tuple(positions) if period is None else _per_axis(name, "period", period, n_axes)
-        axes = list(zip(self.size, positions, self.period, *sizes.values(), strict=True))
-        met = {axis: self._axis(*axis) for axis in dict.fromkeys(axes)}  # those of a square map are alike
-        self.axes = [met[axis] for axis in axes]
+        self.axes = [self._axis(axis, n) for axis, n in enumerate(positions)]
         channels = (out_channels, self.in_channels // groups)
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
@@ -270,12 +268,11 @@ class Conv(Pattern):
         connections = prod(channels) * prod(len(out) for out, _, _ in self.axes)
         super().__init__(notation, in_shape, (out_channels, *positions), weight_shape, connections)
 
-    def _axis(
-        self, size: int, positions: int, period: int, kernel: int, stride: int, padding: int, dilation: int
-    ) -> tuple[Index, Index, Index]:
+    def _axis(self, axis: int, positions: int) -> tuple[Index, Index, Index]:
         """Every (output, input, slot) that meet along one axis."""
+        size, kernel, period = self.size[axis], self.kernel[axis], self.period[axis]
         out, tap = np.divmod(np.arange(positions * kernel), kernel)
-        inp = out * stride - padding + tap * dilation
+        inp = out * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
         if self.padding_mode == "circular":
             inp %= size
             if len(np.unique(inp[:kernel])) < kernel:
@@ -303,7 +300,7 @@ class Conv(Pattern):
 
 def _per_axis(name: str, key: str, sizes: Sizes, n_axes: int) -> Shape:
     """One number for each axis."""
-    numbers = (sizes,) * n_axes if isinstance(sizes, WHOLE) or not isinstance(sizes, Iterable) else tuple(sizes)
+    numbers = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,) * n_axes
     least = 0 if "padding" in key else 1
     if len(numbers) != n_axes or any(not isinstance(n, WHOLE) or n < least for n in numbers):
         raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
