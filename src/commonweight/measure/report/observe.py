@@ -109,7 +109,7 @@ def stages(model: nn.Module, x: Tensor, data: Data) -> list[Stage]:
         if isinstance(output, Tensor) and len(output) == 1 and output.numel() > 1:
             values = output[0].detach().float().cpu().clone()  # a layer that works in place must not change it
             values = values.flatten() if prod(values.shape[1:]) == 1 else values
-            values = values[None] if values.ndim == 2 else values
+            values = values[None] if values.ndim == 2 else values.flatten(0, -3) if values.ndim > 3 else values
             if values.ndim in (1, 3) and not torch.equal(before[-1].flatten(), values.flatten()):
                 seen.append(Stage(name, type(module).__name__, values))
                 before.append(values)
@@ -151,10 +151,15 @@ def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> li
 
 
 def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """The weights of each layer by name, flat: matrices, kernels and what patterns use, without biases and norms."""
-    found = []
+    """The weights of each layer by name, flat: matrices, kernels and what patterns use, without biases and norms.
+
+    What several layers share stands with the first of them.
+    """
+    found, known = [], set()
     for layer, module in model.named_modules():
         for name, parameter in module.named_parameters(layer, recurse=False):
-            if parameter.ndim > 1 or (hasattr(module, "pattern") and name.endswith("weight")):
+            is_weight = parameter.ndim > 1 or (hasattr(module, "pattern") and name.endswith("weight"))
+            if is_weight and id(parameter) not in known:
+                known.add(id(parameter))
                 found.append((name.removesuffix(".weight"), parameter.detach().float().cpu().flatten()))
     return found
