@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix, root_mean_squared_error
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from commonweight import data as datasets
@@ -34,6 +35,7 @@ from commonweight.measure.report.observe import ask, observing, stages, weights
 from commonweight.measure.report.page import OPTIONS, RESTRAINTS, command
 from commonweight.measure.report.pictures import NEGATIVE, POSITIVE, photo, signed
 from commonweight.measure.report.plane import SIDE
+from commonweight.nets.comparators import Fitted
 from commonweight.train.settings import Settings
 
 EVIL = "<script>alert('1')</script>&\ud800\x00"
@@ -518,6 +520,18 @@ def test_a_fully_connected_first_layer_is_shown_as_pictures(tmp_path):
     assert len(tiles) == 3
     weight = model[1].weight.detach().reshape(3, 8, 8)
     np.testing.assert_array_equal(pixels(tiles[1]["src"]), signed(weight[1], float(weight.abs().max())))
+
+
+def test_a_later_layer_as_wide_as_the_image_is_no_picture(tmp_path):
+    data = datasets.load("digits")
+    page = Page(report(tmp_path, nets.build("elman", data.in_shape, data.n_outputs), data))  # a state of 64 units
+    assert not [a for a in page.all("img") if a["alt"].startswith("Kernel")]
+
+
+def test_a_model_without_weights_has_no_histograms(tmp_path):
+    data = datasets.load("iris")
+    tree = DecisionTreeClassifier().fit(data.x[data.train].numpy(), data.y[data.train].numpy())
+    assert "How its weights are spread" not in Page(report(tmp_path, Fitted(tree), data)).text
 
 
 def test_stages_are_the_outputs_of_the_layers():

@@ -184,9 +184,11 @@ def _quantities(place: int, answers: Answers) -> Markup:
     return _step("the answer", f"target: {true}", paragraph(tag("strong", said)))
 
 
-def spread(model: nn.Module) -> Markup:
-    """The section of weight histograms."""
+def spread(model: nn.Module) -> Markup | None:
+    """The section of weight histograms, or None for a model without weights."""
     layers = weights(model)
+    if not layers:
+        return None
     shown = thinned(layers, _HISTOGRAMS)
     words = [
         paragraph(

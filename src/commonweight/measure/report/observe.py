@@ -134,16 +134,18 @@ def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> li
     transposed ones, and patterns of them (60 windows of LeNet-5's table ⊗ kernel). A first layer that is fully
     connected to an image is one too: each row of its matrix is an image.
     """
-    found = []
+    found, is_first = [], True
     for name, module in model.named_modules():
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        own = dict(module.named_parameters(recurse=False))
+        weight, may_see_image = own.get("weight"), is_first
+        is_first = is_first and not own
         if weight is None:
             continue
         values, kind = weight.detach().float().cpu(), str(getattr(module, "pattern", type(module).__name__))
         if values.ndim >= 4 and prod(values.shape[-2:]) > 1:
             across = values.shape[1] if values.ndim == 4 else 1
             found.append(Kernels(name, kind, values.reshape(-1, *values.shape[-2:]), across, whole=False))
-        elif values.ndim == 2 and len(in_shape) == 3 and values.shape[1] == prod(in_shape) and not found:
+        elif values.ndim == 2 and len(in_shape) == 3 and values.shape[1] == prod(in_shape) and may_see_image:
             channels, *window = in_shape
             found.append(Kernels(name, kind, values.reshape(-1, *window), channels, whole=True))
     rank = {name: place for place, name in reversed(list(enumerate(order)))}
