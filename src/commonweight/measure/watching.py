@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from statistics import fmean
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -112,41 +114,37 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
 
     def _expect(self) -> None:
         """Look at the next forward pass, if its step is to be recorded: a net with hooks is slower at each step."""
-        due = (self.steps + 1) % self.every == 0
-        if due and self.on_forward is None:
+        if (self.steps + 1) % self.every == 0 and self.on_forward is None:
             self.on_forward = self.model.register_forward_pre_hook(self._before)
-        elif not due and self.on_forward is not None:
-            self.on_forward.remove()
-            self.on_forward = None
 
     def _before(self, model: nn.Module, inputs: Any) -> None:
-        if self.seen is None and model.training:
+        if model.training and self.on_forward is not None:
+            self.on_forward.remove()
+            self.on_forward = None
             self.seen = StepStatistics(model, due=is_observed(len(self.records) + 1))
             self.seen.attach()
 
     def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:
         self.steps += 1
+        if self.seen is not None:
+            self.seen.detach()
+            self.records.append(self._record(self.seen, float(optimizer.param_groups[0]["lr"])))
+            self.seen = None
         self._expect()
-        if self.seen is None:
-            return
-        self.seen.detach()
-        losses = (
-            torch.stack([loss.flatten()[0].float() for loss in self.losses]) if self.losses else torch.tensor([NAN])
-        )
-        training, validation, validation_loss = self.scores
-        self.records.append(
-            Record(
-                step=self.steps,
-                epoch=NAN,
-                seconds=time.perf_counter() - self.started,
-                rate=float(optimizer.param_groups[0]["lr"]),
-                loss=float(losses.mean()),
-                metric=training,
-                validation_loss=validation_loss,
-                validation_metric=validation,
-                layers=self.seen.layers(),
-                loss_deviation=float(losses.std(correction=0)),
-            )
-        )
+
+    def _record(self, seen: StepStatistics, rate: float) -> Record:
+        losses = [float(loss) for loss in self.losses] or [NAN]
         self.losses.clear()
-        self.seen = None
+        training, validation, validation_loss = self.scores
+        return Record(
+            step=self.steps,
+            epoch=NAN,
+            seconds=time.perf_counter() - self.started,
+            rate=rate,
+            loss=fmean(losses),
+            metric=training,
+            validation_loss=validation_loss,
+            validation_metric=validation,
+            layers=seen.layers(),
+            loss_deviation=float(np.std(losses)),
+        )
