@@ -47,6 +47,7 @@ from commonweight.train.run import (
     Run,
     begin_folder,
     describe,
+    interruptible,
     read_description,
     write_description,
 )
@@ -187,7 +188,7 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
     """Run the loop in a random state of its own, then score the best weights on the test part and write the results."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), interruptible(run):
         torch.manual_seed(settings.seed)
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
@@ -379,8 +380,7 @@ class Trainer:
         stored = self.run.description.get("evidence")
         if stored:
             return Evidence.from_json(stored)
-        given = (self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
-        return gather(*given)
+        return gather(self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
 
     def _require_finite(self, record: Record) -> None:
         """Stop, and keep what tells why, once the loss is no number any more.
