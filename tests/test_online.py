@@ -109,7 +109,7 @@ def test_a_stream_becomes_a_run_that_answers(tmp_path, classes):
 
 def test_a_run_from_a_stream_is_not_taken_up(tmp_path):
     learn(table(300), tmp_path / "run")
-    with pytest.raises(TrainError, match="run was begun with data that are in no file: .* --stream if they came from"):
+    with pytest.raises(TrainError, match=r"run was begun with data that are in no file: .* --stream if they came from"):
         resume_run(tmp_path / "run", name=None, net=None)
 
 

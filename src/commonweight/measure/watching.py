@@ -2,11 +2,9 @@
 
 import time
 from collections.abc import Callable
-from statistics import fmean
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -14,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
-from commonweight.measure.records import Record
+from commonweight.measure.records import Record, mean_and_deviation
 
 NAN = float("nan")
 
@@ -134,6 +132,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
 
     def _record(self, seen: StepStatistics, rate: float) -> Record:
         losses = [float(loss) for loss in self.losses] or [NAN]
+        loss, deviation = mean_and_deviation(losses)
         self.losses.clear()
         training, validation, validation_loss = self.scores
         return Record(
@@ -141,10 +140,10 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
             epoch=NAN,
             seconds=time.perf_counter() - self.started,
             rate=rate,
-            loss=fmean(losses),
+            loss=loss,
             metric=training,
             validation_loss=validation_loss,
             validation_metric=validation,
             layers=seen.layers(),
-            loss_deviation=float(np.std(losses)),
+            loss_deviation=deviation,
         )

@@ -23,7 +23,7 @@ from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
 from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.layers import is_observed, observe
-from commonweight.measure.records import Record, read_records, to_lines
+from commonweight.measure.records import Record, mean_and_deviation, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -289,17 +289,18 @@ class Trainer:
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
+        loss, deviation = mean_and_deviation(losses)
         record = Record(
             step=stop,
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
-            loss=sum(losses) / len(losses),
+            loss=loss,
             metric=metric(sum(errors), (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
-            loss_deviation=float(np.std(losses)),
+            loss_deviation=deviation,
         )
         return record, scores
 
@@ -377,8 +378,7 @@ class Trainer:
 
     def _evidence(self) -> Evidence:
         """The facts of the run: those stored with it, or those of now, before its first step."""
-        stored = self.run.description.get("evidence")
-        if stored:
+        if stored := self.run.description.get("evidence"):
             return Evidence.from_json(stored)
         return gather(self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
 
