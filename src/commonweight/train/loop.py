@@ -423,8 +423,7 @@ class Trainer:
 
     def _take_up(self) -> None:
         """Go back to the last checkpoint, if there is one; records written after it are taken back."""
-        folder = self.run.folder
-        if folder is None:
+        if (folder := self.run.folder) is None:
             return
         if (folder / CHECKPOINT).is_file():
             models = {"model": self.model, "average": self.average}
