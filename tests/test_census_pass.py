@@ -275,3 +275,18 @@ def test_batch_dim_must_exist():
         cw.count(nn.Linear(3, 4), torch.zeros(2, 3), batch_dim="last")
     with pytest.raises(CensusError, match=r"shape \(2, 3\) and no dimension 2 for the samples"):
         cw.count(nn.Linear(3, 4), torch.zeros(2, 3), batch_dim=2)
+
+
+def test_a_part_of_the_input_has_the_units_of_that_part():
+    """A view of some columns lies in the memory of a copy of all, whose other units it does not join to anything."""
+
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.layer(x.clone()[:, :3])
+
+    census = cw.count(First(), torch.zeros(2, 8))
+    assert (census.full, census.connections) == (3 * 4 + 4, 3 * 4 + 4)

@@ -200,13 +200,16 @@ def test_a_net_of_ones_own_runs_again_only_when_named(say, tmp_path):
 
 
 def test_an_interrupted_run_says_how_it_goes_on(say, monkeypatch):
-    def interrupted(self, step):
+    def interrupted(*given, **named):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(loop.Trainer, "_step", interrupted)
     code, _, err = say("train", "iris", "--out", "mine")
     assert code == 2
-    assert "Interrupted; the run goes on with `commonweight train --resume RUN`" in err
+    assert "Interrupted; the run goes on with `commonweight train --resume mine`." in err
+    assert "`commonweight train --resume mine`." in say("train", "--resume", "mine")[2]
+    monkeypatch.setattr("commonweight.data.load", interrupted)
+    assert "Interrupted; no run was begun." in say("train", "iris", "--out", "other")[2]
 
 
 def test_a_goal_that_is_not_reached_is_told_and_the_run_is_kept(say, tmp_path):

@@ -139,7 +139,8 @@ class Own(nn.Sequential):
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
-def test_what_is_not_covered_is_left_to_torch():
+def test_what_is_not_covered_is_left_to_torch(monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", BEST)
     samples = problem(90, 6, 3, True, 0)
     make = lambda *more: nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3), *more)  # noqa: E731
     assert compiled(make(), samples)
@@ -167,7 +168,8 @@ def test_large_nets_and_the_setting_off_are_left_to_torch(monkeypatch):
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
-def test_images_must_be_flattened_by_the_net():
+def test_images_must_be_flattened_by_the_net(monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", BEST)
     digits = data.load("digits")
     trainer = trainer_of(nets.build("mlp", digits.in_shape, 10), digits)
     given = (trainer.optimizer, trainer.settings, trainer.train, digits)

@@ -339,6 +339,19 @@ def test_watch_knows_the_scores_it_is_told():
     assert (w.records[0].metric, w.records[0].validation_metric, w.records[0].validation_loss) == (0.75, 0.5, 0.7)
 
 
+def test_watch_takes_sparse_gradients_half_precision_and_a_layer_without_weights():
+    model = net(lambda: nn.Embedding(10, 4, sparse=True), nn.Flatten, lambda: nn.Linear(8, 2, dtype=torch.bfloat16))
+    model[1].nothing = nn.Parameter(torch.empty(0))
+    model.forward = lambda x: model[2](model[1](model[0](x)).bfloat16())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with cw.measure.watch(model, optimizer, every=1) as w:
+        model(torch.tensor([[1, 2]])).float().square().sum().backward()
+        optimizer.step()
+    embedding, last = w.records[0].layers
+    assert (embedding.name, last.name) == ("0", "2")
+    assert embedding.gradient_norm == pytest.approx(float(model[0].weight.grad.to_dense().norm()), rel=1e-5)
+
+
 def test_the_package_knows_watch_without_importing_torch():
     import subprocess
     import sys

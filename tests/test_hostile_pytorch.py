@@ -38,6 +38,11 @@ def test_entries_that_are_needed_are_plain(tmp_path):
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data/0", bytes(16))
     refused(path, "'archive/data/0' is compressed or encrypted")
+    locked = write_pt(tmp_path / "locked.pt", {"w": view()}, {"0": bytes(16)})
+    raw = bytearray(locked.read_bytes())
+    raw[raw.rindex(b"PK\1\2") + 8] |= 1  # the flag of an encrypted entry, in the directory's last one
+    locked.write_bytes(raw)
+    refused(locked, "'archive/data/0' is compressed or encrypted")
     refused(write_pt(tmp_path / "a.pt", {"w": view()}, {}), "'archive/data/0' is missing")
 
 

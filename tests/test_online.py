@@ -15,6 +15,7 @@ from commonweight.errors import DataError, TrainError
 from commonweight.train import stream
 from commonweight.train.online import OnlineLearner, Sums
 from commonweight.train.run import RECORDS, Run
+from commonweight.train.start import resume_run
 from commonweight.train.stream import learn_stream
 
 
@@ -104,6 +105,12 @@ def test_a_stream_becomes_a_run_that_answers(tmp_path, classes):
     assert torch.equal(loaded.outputs(torch.ones(2, 3)), run.outputs(torch.ones(2, 3)))
     assert loaded.results["stream"] == found
     assert len((tmp_path / "run" / RECORDS).read_text().splitlines()) == len(run.records)
+
+
+def test_a_run_from_a_stream_is_not_taken_up(tmp_path):
+    learn(table(300), tmp_path / "run")
+    with pytest.raises(TrainError, match=r"run was begun with data that are in no file: .* --stream if they came from"):
+        resume_run(tmp_path / "run", name=None, net=None)
 
 
 def test_no_more_lines_are_held_than_a_batch(monkeypatch):

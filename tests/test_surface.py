@@ -27,7 +27,7 @@ def normed():
 
 
 @pytest.mark.parametrize("make", [tied_net, normed, lambda: nets.build("mlp", (4,), 3)])
-@pytest.mark.parametrize("at_once", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("at_once", [1, 1000, 20_000, 1 << 20])
 def test_many_points_at_once_are_each_one(make, at_once, monkeypatch):
     monkeypatch.setattr(measured, "AT_ONCE", at_once)
     monkeypatch.setattr(measured, "PRODUCTS", 1 << 30)

@@ -210,8 +210,8 @@ def train(
                 settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)
-        except KeyboardInterrupt:
-            raise TrainError("Interrupted; the run goes on with `commonweight train --resume RUN`.") from None
+        except KeyboardInterrupt as interrupt:
+            raise TrainError(f"Interrupted; {str(interrupt) or 'no run was begun'}.") from None
     if not team.leads:
         return
     if as_json:

@@ -6,10 +6,12 @@ line is plain JSON.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from commonweight.errors import FileError
 
@@ -94,6 +96,16 @@ class Record:
             raise FileError(
                 f"Not a training record: {line[:80]!r} ({error}); expected a line of records.jsonl."
             ) from error
+
+
+def mean_and_deviation(losses: Sequence[float]) -> tuple[float, float]:
+    """Of the losses of some steps; nothing is warned of where one of them is no finite number.
+
+    >>> mean_and_deviation([1.0, 3.0]), mean_and_deviation([1.0, math.inf])
+    ((2.0, 1.0), (inf, nan))
+    """
+    with np.errstate(all="ignore"):
+        return float(np.mean(losses)), float(np.std(losses))
 
 
 def read_records(path: Path) -> list[Record]:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite, look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
-from commonweight.measure.records import Record
+from commonweight.measure.records import Record, mean_and_deviation
 
 NAN = float("nan")
 
@@ -116,47 +116,43 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
 
     def _expect(self) -> None:
         """Look at the next forward pass, if its step is to be recorded: a net with hooks is slower at each step."""
-        due = (self.steps + 1) % self.every == 0
-        if due and self.on_forward is None:
+        if (self.steps + 1) % self.every == 0 and self.on_forward is None:
             self.on_forward = self.model.register_forward_pre_hook(self._before)
-        elif not due and self.on_forward is not None:
-            self.on_forward.remove()
-            self.on_forward = None
 
     def _before(self, model: nn.Module, inputs: Any) -> None:
-        if self.seen is None and model.training:
+        if model.training and self.on_forward is not None:
+            self.on_forward.remove()
+            self.on_forward = None
             self.seen = StepStatistics(model, due=is_observed(len(self.records) + 1))
             self.seen.attach()
             self.given = inputs
 
     def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:
         self.steps += 1
+        if self.seen is not None:
+            self.seen.detach()
+            self.records.append(self._record(self.seen, float(optimizer.param_groups[0]["lr"])))
+            if not math.isfinite(self.records[-1].loss) and not self.evidence.nonfinite:
+                self._name_what_is_not_finite()
+            self.seen, self.given = None, ()
         self._expect()
-        if self.seen is None:
-            return
-        self.seen.detach()
-        losses = (
-            torch.stack([loss.flatten()[0].float() for loss in self.losses]) if self.losses else torch.tensor([NAN])
-        )
-        training, validation, validation_loss = self.scores
-        self.records.append(
-            Record(
-                step=self.steps,
-                epoch=NAN,
-                seconds=time.perf_counter() - self.started,
-                rate=float(optimizer.param_groups[0]["lr"]),
-                loss=float(losses.mean()),
-                metric=training,
-                validation_loss=validation_loss,
-                validation_metric=validation,
-                layers=self.seen.layers(),
-                loss_deviation=float(losses.std(correction=0)),
-            )
-        )
-        if not math.isfinite(self.records[-1].loss) and not self.evidence.nonfinite:
-            self._name_what_is_not_finite()
+
+    def _record(self, seen: StepStatistics, rate: float) -> Record:
+        loss, deviation = mean_and_deviation([float(loss) for loss in self.losses] or [NAN])
         self.losses.clear()
-        self.seen, self.given = None, ()
+        training, validation, validation_loss = self.scores
+        return Record(
+            step=self.steps,
+            epoch=NAN,
+            seconds=time.perf_counter() - self.started,
+            rate=rate,
+            loss=loss,
+            metric=training,
+            validation_loss=validation_loss,
+            validation_metric=validation,
+            layers=seen.layers(),
+            loss_deviation=deviation,
+        )
 
     def _name_what_is_not_finite(self) -> None:
         """On a copy, for a forward pass may move statistics; not of a net that takes more than one tensor."""

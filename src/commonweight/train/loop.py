@@ -24,7 +24,7 @@ from commonweight.files import load, save
 from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite
 from commonweight.measure.layers import is_observed, observe
-from commonweight.measure.records import Record, read_records, to_lines
+from commonweight.measure.records import Record, mean_and_deviation, read_records, to_lines
 from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -48,6 +48,7 @@ from commonweight.train.run import (
     Run,
     begin_folder,
     describe,
+    interruptible,
     read_description,
     write_description,
 )
@@ -188,7 +189,7 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
 
 def _train(model: nn.Module, data: Data, settings: Settings, run: Run, show: bool) -> Run:
     """Run the loop in a random state of its own, then score the best weights on the test part and write the results."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), interruptible(run):
         torch.manual_seed(settings.seed)
         trainer = Trainer(model, data, settings, run)
         show = show and trainer.team.leads
@@ -289,17 +290,18 @@ class Trainer:
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
         scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
+        loss, deviation = mean_and_deviation(losses)
         record = Record(
             step=stop,
             epoch=stop / self.steps_per_epoch,
             seconds=self.progress.seconds,
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
-            loss=sum(losses) / len(losses),
+            loss=loss,
             metric=metric(sum(errors), (stop - first) * self.settings.batch_size, self.data),
             validation_loss=scores["loss"],
             validation_metric=scores[self.metric],
             layers=seen.layers(),
-            loss_deviation=float(np.std(losses)),
+            loss_deviation=deviation,
         )
         return record, scores
 
@@ -377,8 +379,7 @@ class Trainer:
 
     def _evidence(self) -> Evidence:
         """The facts of the run: those stored with it, or those of now, before its first step."""
-        stored = self.run.description.get("evidence")
-        if stored:
+        if stored := self.run.description.get("evidence"):
             return Evidence.from_json(stored)
         return gather(self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
 
@@ -422,8 +423,7 @@ class Trainer:
 
     def _take_up(self) -> None:
         """Go back to the last checkpoint, if there is one; records written after it are taken back."""
-        folder = self.run.folder
-        if folder is None:
+        if (folder := self.run.folder) is None:
             return
         if (folder / CHECKPOINT).is_file():
             models = {"model": self.model, "average": self.average}

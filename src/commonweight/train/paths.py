@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
@@ -12,7 +13,7 @@ from commonweight.measure import surface
 from commonweight.measure.figures.surface import Pictured
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.loop import Trainer
-from commonweight.train.objective import loss_function
+from commonweight.train.objective import loss_function, loss_kind
 from commonweight.train.run import BY_RULE, Run, build_net
 from commonweight.train.settings import Settings, choose_settings
 
@@ -89,4 +90,5 @@ def _height(model: nn.Module, data: Data, samples: int) -> tuple[surface.Loss, T
     """The loss, without smoothing, and the samples, evenly from the training part."""
     chosen = data.train[torch.linspace(0, len(data.train) - 1, min(samples, len(data.train))).long()]
     targets = data.normalisation.apply_target(data.y[chosen])
-    return loss_function(model, data, 0.0), data.normalisation.apply(data.x[chosen]), targets
+    loss = F.cross_entropy if loss_kind(model, data) == "softmax" else loss_function(model, data, 0.0)
+    return loss, data.normalisation.apply(data.x[chosen]), targets

@@ -13,7 +13,8 @@ import itertools
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,17 @@ class Run:
         open_shared(folder / WEIGHTS, model)
         records = read_records(folder / RECORDS)
         return Run(model.eval(), description, records, folder, whitening=_read_whitening(folder, description))
+
+
+@contextmanager
+def interruptible(run: Run) -> Iterator[None]:
+    """What Ctrl-C raises within the block says how the run goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if run.folder is None:
+            raise
+        raise KeyboardInterrupt(f"the run goes on with `commonweight train --resume {run.folder}`") from None
 
 
 def _read_whitening(folder: Path, description: dict[str, Any]) -> Whitening | None:

@@ -65,7 +65,8 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
     source = name or about["source"]
     if not source:
         raise TrainError(
-            f"{folder} was begun with data made in Python: go on with it there, by `resume` of train.loop."
+            f"{folder} was begun with data that are in no file: go on with it by `resume` of train.loop if they were "
+            f"made in Python, and begin a new run with --stream if they came from a stream, which cannot come again."
         )
     return resume(folder, model, load_data(source, about, description["seed"]))
 
