@@ -34,6 +34,8 @@ def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
         atomic.write_text(tmp_path / "file" / "a.txt", "x")
     with pytest.raises(FileError, match="Cannot write"):
         atomic.append_text(tmp_path / "none" / "a.txt", "x")
+    with pytest.raises(FileError, match=r"Cannot write .*: embedded null byte"):
+        atomic.write_text(tmp_path / "a\0b", "x")
 
 
 def test_text_that_is_missing_too_large_or_not_utf8(tmp_path):

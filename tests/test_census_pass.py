@@ -271,5 +271,7 @@ def test_bad_input(arguments, message):
 
 
 def test_batch_dim_must_exist():
+    with pytest.raises(CensusError, match=r"shape \(2, 3\) and no dimension 'last' for the samples"):
+        cw.count(nn.Linear(3, 4), torch.zeros(2, 3), batch_dim="last")
     with pytest.raises(CensusError, match=r"shape \(2, 3\) and no dimension 2 for the samples"):
         cw.count(nn.Linear(3, 4), torch.zeros(2, 3), batch_dim=2)

@@ -182,6 +182,10 @@ def test_wrong_ids_files_and_folders_are_refused_in_a_sentence(folder, tmp_path,
     (folder / "c02_twice.py").write_text('"""So.\n\nCriterion: none.\n"""\n', encoding="utf-8")
     with pytest.raises(ClaimError, match=r"c02_twice\.py has no function run\(\) that returns a Result: write one\.$"):
         load_claim(folder / "c02_twice.py")
+    with pytest.raises(
+        ClaimError, match=r"There is no claim file .*c03_none\.py; give one that is called cNN_name\.py"
+    ):
+        load_claim(folder / "c03_none.py")
 
 
 @pytest.mark.parametrize(("ids", "code"), [(["C1"], 0), ([], 1)])

@@ -6,12 +6,15 @@ import pkgutil
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 import commonweight
+from commonweight import patterns
+from commonweight.lower import RULES
 
 ROOT = Path(__file__).parents[1]
 NAMES = [m.name for m in pkgutil.walk_packages(commonweight.__path__, "commonweight.")]
@@ -59,3 +62,23 @@ def test_command_line_page_is_what_the_program_says():
     command = [sys.executable, "-m", "typer", "commonweight.cli", "utils", "docs", "--name", "commonweight"]
     says = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert says.strip() == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").strip()
+
+
+def test_every_rule_of_lowering_is_on_its_page():
+    rows = re.findall(r"^\| ([a-z ]+) \| ", (ROOT / "docs" / "lowering.md").read_text(encoding="utf-8"), re.M)
+    assert [row for row in rows if row not in ("rule", "choice")] == [rule.name for rule in RULES]
+
+
+def test_every_pattern_is_on_the_page_of_the_idea():
+    page = (ROOT / "docs" / "idea.md").read_text(encoding="utf-8")
+    values = vars(patterns).items()
+    made = {name for name, value in values if isinstance(value, partial | type) and name.islower()}
+    made -= {"partial"}
+    assert made > {"dense", "conv2d", "compose"}
+    assert [name for name in made if f"`{re.sub('[123]d$', '1d', name)}" not in page] == []
+
+
+@pytest.mark.parametrize("name", commonweight._MODULES)
+def test_modules_are_documented(name):
+    pages = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert re.search(rf"^::: commonweight\.{name}\b", pages, re.M)

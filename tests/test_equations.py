@@ -405,3 +405,20 @@ def test_a_broken_tie_is_untied_as_it_is():
     assert listed(model)[0] == "b.weight = a.weight  (declared: diverged)"
     with pytest.raises(TieError, match="replaced by a tensor of another shape or device, or without values"):
         check(model)
+
+
+@pytest.mark.parametrize("use", [ties, check, lambda model: tie(model, "a = b"), lambda model: untie(model, "a")])
+@pytest.mark.parametrize("given", [None, 3, {"a.weight": torch.zeros(2)}])
+def test_only_a_model_has_ties(use, given):
+    with pytest.raises(
+        TieError, match=f"^Ties are those of a model, a torch.nn.Module; got a {type(given).__name__}.$"
+    ):
+        use(given)
+
+
+@pytest.mark.parametrize("name", [None, 3, ("a",)])
+def test_the_name_of_an_alias_is_a_text(name):
+    with pytest.raises(
+        TieError, match=re.escape(f"untie takes the name of an alias, such as 'head.weight'; got {name!r}.")
+    ):
+        untie(pair(), name)

@@ -320,3 +320,20 @@ def test_both_names_of_a_parameter_become_one_initializer():
     export._merge_names(graph, model)
     assert list(graph.initializers) == ["a.weight"]
     assert list(node.inputs) == [a, a]
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "sentence"),
+    [
+        (3, torch.zeros(1, 2), "to_onnx writes a model, a torch.nn.Module; got a int"),
+        (nn.Linear(2, 2), 3, "The sample is a tensor, or a tuple of tensors; got a int"),
+        (nn.Linear(2, 2), (torch.zeros(1, 2), "a"), "The sample is a tensor, or a tuple of tensors; got a tuple"),
+        (nn.Linear(2, 2), (), r"The model fails on the sample, nothing \(TypeError: .*\); give inputs that it takes"),
+        (nn.Linear(2, 2), torch.zeros(1, 9), r"The model fails on the sample, \(1, 9\) \(RuntimeError: .*1x9 and 2x2"),
+        (nn.Linear(2, 2), torch.full((1, 2), torch.nan), "outputs for the sample are not all finite"),
+    ],
+)
+def test_a_sample_that_the_model_cannot_take_is_refused(tmp_path, model, inputs, sentence):
+    with pytest.raises(FileError, match=sentence):
+        to_onnx(model, inputs, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())

@@ -192,6 +192,8 @@ def test_shards_and_index_agree(tmp_path):
     )
     double = {"1.safetensors": one, "2.safetensors": two | one}
     refused(write_folder(tmp_path / "double", double, index), "2.safetensors holds 'a', the index says '1.safetensors'")
+    many = {str(n): f"{n}.safetensors" for n in range(4097)}  # to look up where each lies takes long
+    refused(write_folder(tmp_path / "many", {}, many), r"it names more than 4,096 files; do not trust this checkpoint")
     for weight_map in ({}, [], "a", 3):
         refused(write_folder(tmp_path / "no", {}, weight_map), "weight_map is .*, expected a map from tensor to file")
     (tmp_path / "no" / "model.safetensors.index.json").write_text('{"weight_map": ["a"]}')

@@ -16,6 +16,7 @@ from commonweight.lab import uploads
 from commonweight.lab.sessions import auditing, folder_files, open_session
 from commonweight.lab.uploads import Uploads
 from commonweight.verdicts import audit
+from commonweight.verdicts.words import LANGUAGES
 
 WEIGHT = torch.arange(12.0).reshape(3, 4)
 
@@ -68,11 +69,26 @@ def test_what_is_told_is_the_audit(session, folder):
         assert entry["remedy"]["en"] == problem.remedy
         assert "由 config.json" in entry["message"]["zh-Hans"]
         assert "如果它們是一個權重" in entry["remedy"]["zh-Hant"]
-    assert told["bytes"], told["bytes_if_tied"] == (found.bytes, found.bytes_if_tied)
+    assert (told["bytes"], told["bytes_if_tied"]) == (found.bytes, found.bytes_if_tied)
     assert [group["verdict"] for group in told["groups"]] == ["diverged"]
-    assert told["groups"][0]["intent"] == found.groups[0].intent
+    columns = told["groups"][0]
+    declared = {"en": found.groups[0].intent, "zh-Hans": "共享：config.json", "zh-Hant": "共享：config.json"}
+    assert (columns["intent"], columns["against"]) == (declared, dict.fromkeys(LANGUAGES, ""))
+    assert columns["file"] == {"en": "two, max |Δ| 1", "zh-Hans": "两个，max |Δ| 1", "zh-Hant": "兩個，max |Δ| 1"}
     assert told["searched"]
     json.dumps(told, allow_nan=False)
+
+
+def test_notes_and_what_is_suggested_in_words_are_told_in_each_language(session, folder):
+    weight = torch.randn(24, 16, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    save_file({"a": weight, "b": weight[order]}, folder / "turned.safetensors")
+    (folder / "config.json").write_text("{}")
+    session.change({"file": "turned.safetensors", "suggest": "yes"})
+    told = session.facts()["audit"]
+    assert told["notes"][0]["zh-Hans"].startswith("旁边的 config.json 没有读")
+    assert "rows in another order" in told["suggestions"][0]["text"]["en"]
+    assert told["suggestions"][0]["text"]["zh-Hant"].endswith("其 24 列的次序不同")
 
 
 def test_the_code_prints_the_same_audit(session, folder):
@@ -162,7 +178,7 @@ def test_a_name_that_is_no_checkpoints(kept, name):
 
 def test_an_upload_that_is_too_long_leaves_nothing_behind(kept, monkeypatch):
     monkeypatch.setattr(uploads, "MOST_BYTES", 1 << 20)
-    with pytest.raises(LabError, match=r"takes files of at most 1 MB; x\.pt is larger"):
+    with pytest.raises(LabError, match="takes at most 1 MB at once, and this is more: start the lab"):
         _take(kept, "x.pt", bytes(1 << 20), b"1")
     assert kept.folders == {}
 

@@ -73,6 +73,21 @@ def test_all_begin_at_the_start_and_leave_a_path(session):
     assert session.live().arrays["paths"].shape == (5, 1, 2)
 
 
+@pytest.mark.parametrize(("steps", "taken"), [(7, 7), (120, 100)])
+def test_under_a_slider_the_last_steps_are_taken_again(session, tmp_path, steps, taken):
+    for _ in range(steps):
+        session.advance()
+    other = open_session("descend", tmp_path)
+    for one in (other, session):
+        one.change({"rate": 0.005, "momentum": 0.5, "batch": 8})
+    for _ in range(taken):
+        other.advance()
+    assert session.step == other.step == taken
+    assert np.array_equal(session.live().arrays["paths"], other.live().arrays["paths"])
+    session.change({"start_a": 0.1})
+    assert session.step == 0
+
+
 def test_a_rule_that_diverges_rests_where_it_was_last(session):
     session.change({"rate": 10.0, "batch": 1000})
     for _ in range(20):

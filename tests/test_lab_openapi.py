@@ -5,6 +5,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lab_client import ORIGIN, TOKEN, lab
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +23,11 @@ def test_whatever_is_asked_the_answers_are_those_described(client, data):
     case = data.draw(operation.as_strategy(generation_mode=mode))
     asked = case.as_transport_kwargs(base_url=f"{ORIGIN}/{TOKEN}")
     answer = client.request(asked["method"], asked["url"], params=asked["params"], content=asked.get("data"))
-    case.validate_response(answer)
+    # Pictures come packed in a way that OpenAPI has no words for: most bytes are refused.
+    left_out = [positive_data_acceptance] if operation.path == "/uploads/pictures" else []
+    case.validate_response(answer, excluded_checks=left_out)
 
 
 def test_the_description_tells_of_every_route(client):
-    assert set(client.get(f"/{TOKEN}/openapi.json").json()["paths"]) == {"/uploads"}
+    assert set(client.get(f"/{TOKEN}/openapi.json").json()["paths"]) == {"/uploads", "/uploads/pictures"}
     assert client.get("/openapi.json").status_code == 403

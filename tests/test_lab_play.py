@@ -76,6 +76,22 @@ def test_the_bent_space_keeps_the_distances_of_the_plane_it_is_drawn_in(session)
     assert live.values["share"] == pytest.approx(1, abs=1e-5)
 
 
+def test_whoever_steps_by_hand_is_told_the_score_of_each_step(session):
+    session.change({"data": "digits"})
+    for _ in range(3):
+        session.advance()
+        before = session.live().values["scores"]
+        session.facts()
+        told = session.live().values["scores"]
+        with torch.no_grad():
+            answers = session.net(session.validation[:200])
+        assert told[1] == pytest.approx(
+            float(torch.nn.functional.cross_entropy(answers, session.validation_labels[:200]))
+        )
+        assert told != before
+    assert len(session.curves.table()) == 1
+
+
 def test_rewinding_leads_to_the_same_weights(session):
     for _ in range(7):
         session.advance()

@@ -279,3 +279,24 @@ def test_a_transform_that_does_not_fit_is_refused(text, shape, sentence):
 def test_a_star_shows_as_one():
     assert repr(Star()) == "*"
     assert len({Star(), Star()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "what"),
+    [(None, "a NoneType"), (3, "a int"), (b"a = b", "a bytes"), ("a = b" + ".T" * 40_000, "80,005 characters")],
+)
+def test_what_is_no_text_or_has_no_end_is_no_equation(given, what):
+    with pytest.raises(TieError, match=f"such as 'b.weight = a.weight', of at most 65,536 characters; got {what}"):
+        parse(given)
+
+
+def test_a_long_equation_is_read_in_a_time_that_grows_with_its_length():
+    """Twice 32,000 times `.T` is nothing; not in a time that grows with the square of it."""
+    assert parse_one("a = b" + ".T" * 32_000).transforms == ()
+
+
+def test_few_brace_lists_stand_for_more_ties_than_are_tried():
+    with pytest.raises(
+        TieError, match=r"stands for 67,108,864 choices of its brace lists; at most 1,048,576 are tried"
+    ):
+        expand(parse("{a,b}" * 26 + " = head.weight"), MODEL)

@@ -410,29 +410,37 @@ def test_lenet_counts_as_published(layer, bias, weights, connections):
 
 # What no pattern is.
 
-PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got an array of shape"
+PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got "
 
 
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (
-            lambda: P.dense(0, 3),
-            r"dense\(0, 3\) has inputs \(0,\), .*each of these numbers must be whole and at least 1",
-        ),
-        (lambda: P.circulant(2.5), r"circulant\(2.5\) has inputs \(2.5,\), outputs"),
-        (lambda: P.antisymmetric(1), r"antisymmetric\(1\) has inputs \(1,\), outputs \(1,\) and weights \(0,\)"),
-        (lambda: P.copies(0, P.dense(1, 1)), r"copies\(0, dense\(1, 1\)\) has inputs \(0, 1\)"),
-        (lambda: P.conv1d((1, 3), 0, kernel=2), r"conv1d\(\(1, 3\), 0, kernel=2\) has .*outputs \(0, 2\)"),
-        (lambda: P.conv1d((1, 2), 1, kernel=1, padding=1, stride=3), r"weights \(1, 1, 0\): each of these numbers"),
+        (lambda: P.dense(0, 3), r"dense takes whole numbers of at least 1; got 0, 3"),
+        (lambda: P.dense(None, 3), r"dense takes whole numbers of at least 1; got None, 3"),
+        (lambda: P.single(1, "2"), r"single takes whole numbers of at least 1; got 1, '2'"),
+        (lambda: P.toeplitz(-1, 2), r"toeplitz takes whole numbers of at least 1; got -1, 2"),
+        (lambda: P.circulant(2.5), r"circulant takes whole numbers of at least 1; got 2.5"),
+        (lambda: P.diagonal(float("nan")), r"diagonal takes whole numbers of at least 1; got nan"),
+        (lambda: P.symmetric([3]), r"symmetric takes whole numbers of at least 1; got \[3\]"),
+        (lambda: P.antisymmetric("3"), r"antisymmetric takes whole numbers of at least 1; got '3'"),
+        (lambda: P.antisymmetric(1), r"antisymmetric\(1\) leads \(1,\) to \(1,\) by weights \(0,\): none may be 0"),
+        (lambda: P.copies(0, P.dense(1, 1)), r"copies takes whole numbers of at least 1; got 0"),
+        (lambda: P.conv1d((1, 3), 0, kernel=2), r"conv1d: out_channels and groups takes whole .* at least 1; got 0, 1"),
+        (lambda: P.conv1d((1, 2), 1, kernel=1, padding=1, stride=3), r"by weights \(1, 1, 0\): none may be 0"),
         (lambda: P.table([[0], [1, 1]], 2), r"table: row 1 lists inputs 0 to 1, each at most once; got \[1, 1\]"),
         (lambda: P.table([[0, 2]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \[0, 2\]"),
-        (lambda: P.table([[], []], 2), r"table\(\[\[\], \[\]\], 2\) has .*weights \(0,\)"),
-        (lambda: P.orbits([[0, 1], [1, 0]], [[0]]), r"got 2 for the inputs, 1 for the outputs: give as many of each"),
-        (lambda: P.orbits([[0, 0]], [[0]]), PERMUTATIONS + r" \(1, 2\)"),
-        (lambda: P.orbits([[1, 2]], [[0]]), PERMUTATIONS),
-        (lambda: P.orbits([], [[0]]), PERMUTATIONS),
-        (lambda: P.orbits([[[0]]], [[0]]), PERMUTATIONS + r" \(1, 1, 1\)"),
+        (lambda: P.table([[0.0]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \[0.0\]"),
+        (lambda: P.table([["a"]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \['a'\]"),
+        (lambda: P.table([[0]], "2"), r"table takes whole numbers of at least 1; got '2'"),
+        (lambda: P.table([[], []], 2), r"table\(\[\[\], \[\]\], 2\) leads .* by weights \(0,\)"),
+        (lambda: P.orbits([[0, 1], [1, 0]], [[0]]), r"got 2 for the inputs, 1 for the outputs; give as many of each"),
+        (lambda: P.orbits([[0, 0]], [[0]]), PERMUTATIONS + "rows that leave numbers out or repeat them"),
+        (lambda: P.orbits([[1, 2]], [[0]]), PERMUTATIONS + "rows that leave numbers out"),
+        (lambda: P.orbits([], [[0]]), PERMUTATIONS + r"float64 \(0,\)"),
+        (lambda: P.orbits([[[0]]], [[0]]), PERMUTATIONS + r"int64 \(1, 1, 1\)"),
+        (lambda: P.orbits([[0, 1], [0]], [[0]]), PERMUTATIONS + "rows of different lengths"),
+        (lambda: P.orbits([[0.0, 1.0]], [[0]]), PERMUTATIONS + r"float64 \(1, 2\)"),
         (lambda: P.orbits([[0]], [[0, 0]]), r"orbits: out_perms is a list of permutations"),
         (
             lambda: P.conv2d((1, 5, 5), 1, kernel=3, padding_mode="reflect"),
@@ -442,7 +450,8 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got an ar
             lambda: P.conv2d((3, 5, 5), 4, kernel=3, groups=2),
             r"conv2d: groups divides the channels; got 2 groups for 3 input and 4 output channels",
         ),
-        (lambda: P.conv1d((2, 5), 2, kernel=3, groups=0), r"groups divides the channels; got 0 groups"),
+        (lambda: P.conv1d((2, 5), 2, kernel=3, groups=0), r"conv1d: out_channels and groups takes .*; got 2, 0"),
+        (lambda: P.conv1d((2, 5), "2", kernel=3), r"conv1d: out_channels and groups takes .*; got '2', 1"),
         (
             lambda: P.conv2d((1, 5, 6), 1, kernel=3, dilation=(3, 2), padding=(0, 1)),
             r"conv2d: the kernel spans \(7, 5\), more than the input of \(5, 6\) with padding \(0, 1\): use a smaller",
@@ -452,6 +461,8 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got an ar
             r"A circular kernel of 4 laps an axis of 3: use a smaller kernel",
         ),
         (lambda: P.conv2d((28, 28), 1, kernel=3), r"conv2d: in_shape is 3 whole numbers of at least 1, .*\(28, 28\)"),
+        (lambda: P.conv2d(28, 1, kernel=3), r"conv2d: in_shape is 3 whole numbers .*; got 28"),
+        (lambda: P.local(28, 1, kernel=3), r"local: in_shape is 2 whole numbers .*; got 28"),
         (lambda: P.conv1d((1, 9), 1, kernel=0), r"conv1d: kernel is 1 whole numbers of at least 1, one an axis; got 0"),
         (lambda: P.conv1d((1, 9), 1, kernel=2.5), r"conv1d: kernel is 1 whole numbers .*; got 2.5"),
         (lambda: P.conv1d((1, 9), 1, kernel=None), r"conv1d: kernel is 1 whole numbers .*; got None"),
@@ -467,13 +478,21 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got an ar
         ),
         (
             lambda: P.conv_transpose2d((1, 5, 5), 1, kernel=3, stride=(2, 1), output_padding=1),
-            r"conv_transpose2d: output_padding is less than the stride; got 1 and \(2, 1\)",
+            r"conv_transpose2d: output_padding 1 is not less than the stride \(2, 1\)",
         ),
-        (lambda: P.conv_transpose1d((1, 1), 1, kernel=2, padding=1), r"conv1d: in_shape is 2 whole numbers .*\(1, 0\)"),
+        (
+            lambda: P.conv_transpose1d((1, 1), 1, kernel=2, padding=1),
+            r"conv_transpose1d: outputs of \(0,\) units cannot be: use less padding",
+        ),
+        (lambda: P.transpose(3), r"transpose takes patterns, such as dense\(2, 3\); got 3"),
+        (lambda: P.kron(P.dense(1, 1), "conv"), r"kron takes patterns, such as .*; got 'conv'"),
+        (lambda: P.copies(2, None), r"copies takes patterns, such as .*; got None"),
+        (lambda: P.block(P.dense(1, 1), 3), r"block takes patterns, such as .*; got 3"),
+        (lambda: P.compose(P.dense(1, 1), weights_of=[]), r"compose takes patterns, such as .*; got \[\]"),
         (lambda: P.block(), r"block puts one or more patterns side by side; got none"),
         (
             lambda: P.compose(P.dense(2, 3), weights_of=P.single(2, 2)),
-            r"the first has 6 weights, but the second has 2 × 2 cells to set them: make the two numbers equal",
+            r"the first has 6 weights, the second 4 cells to set them: make the two numbers equal",
         ),
         (lambda: P.bias("map", (3, 4)), r"bias is 'none', 'unit' \(one an output\) or 'channel' .*; got 'map'"),
     ],
@@ -481,3 +500,41 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got an ar
 def test_what_is_no_pattern_is_refused(make, sentence):
     with pytest.raises(PatternError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    ("write", "sentence"),
+    [
+        (
+            lambda: P.dense(10**5, 10**5).tiemap(),
+            r"dense\(100000, 100000\) has 10,000,000,000 connections; at most 134,",
+        ),
+        (lambda: P.symmetric(10**5).index(), r"symmetric\(100000\) has 10,000,000,000 cells; at most 134,217,728 are"),
+        (lambda: P.diagonal(10**5).index(), r"diagonal\(100000\) has 10,000,000,000 cells"),
+        (lambda: P.copies(10**9, P.dense(2, 2)).tiemap(), r"has 4,000,000,000 connections"),
+        (lambda: P.kron(P.circulant(10**4), P.circulant(10**4)).tiemap(), r"has 10,000,000,000,000,000 connections"),
+        (lambda: P.conv2d((1, 10**5, 10**5), 6, kernel=5).tiemap(), r"take a smaller pattern, or its counts only"),
+        (
+            lambda: P.conv1d((1, 9), 1, kernel=3, padding=10**9),
+            r"An axis of 9 has 6,000,000,021 pairs of a place of the",
+        ),
+        (lambda: P.orbits([range(20_000)], [range(20_000)]), r"orbits has 400,000,000 cells to move; at most 134,"),
+        (lambda: P.compose(P.dense(10**5, 10**5), weights_of=P.diagonal(10**5)), r"has 10,000,000,000 cells"),
+    ],
+)
+def test_too_many_connections_are_counted_but_not_written_out(write, sentence):
+    with pytest.raises(PatternError, match=sentence):
+        write()
+
+
+def test_long_patterns_of_few_connections_are_written_out_at_once():
+    """In a time that the connections take, not the cells of the matrix and not a tie map for each copy."""
+    line = P.diagonal(10**5).tiemap()
+    assert (line.out == line.inp).all()
+    assert (line.inp == line.weight).all()
+    assert line.n_weights == 10**5
+    twins, strangers = P.copies(10**5, P.dense(1, 2)).tiemap(), P.block(*[P.dense(1, 2)] * 10**4).tiemap()
+    assert (twins.out == np.arange(2 * 10**5)).all()
+    assert (twins.weight == np.tile([0, 1], 10**5)).all()
+    assert (strangers.out == strangers.weight).all()
+    assert strangers.n_weights == 2 * 10**4

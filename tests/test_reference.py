@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from strategies import patterns, tiemaps
 
 from commonweight import reference
+from commonweight.errors import PatternError
 from commonweight.tiemap import TieMap
 
 any_map = tiemaps() | patterns().map(lambda pattern: pattern.tiemap())
@@ -55,3 +56,21 @@ def test_the_type_of_the_numbers_is_kept(dtype):
     assert reference.forward(tiemap, theta, x).dtype == dtype
     assert reference.input_gradient(tiemap, theta, x).dtype == dtype
     assert reference.weight_gradient(tiemap, x, x).dtype == dtype
+
+
+def test_numbers_of_another_shape_are_refused():
+    """One input or weight too many would otherwise be left out without a word, and the oracle be wrong."""
+    tiemap, ones = TieMap.from_matrix([[0, 1, -1], [-1, 0, 1]]), torch.ones
+    theta, x, grad = ones(2), ones(4, 3), ones(4, 2)
+    for make, sentence in (
+        (lambda: reference.forward(tiemap, ones(3), x), r"theta is a tensor of shape \(2\); got one of shape \(3,\)"),
+        (lambda: reference.forward(tiemap, ones(1, 2), x), r"theta is a tensor of shape \(2\); .* \(1, 2\)"),
+        (lambda: reference.forward(tiemap, theta, ones(4, 9)), r"x_BI is a tensor of shape \(B, 3\); .* \(4, 9\)"),
+        (lambda: reference.forward(tiemap, theta, ones(3)), r"x_BI is a tensor of shape \(B, 3\); .* \(3,\)"),
+        (lambda: reference.input_gradient(tiemap, ones(9), grad), r"theta is a tensor of shape \(2\)"),
+        (lambda: reference.input_gradient(tiemap, theta, ones(4, 9)), r"grad_BO is a tensor of shape \(B, 2\)"),
+        (lambda: reference.weight_gradient(tiemap, ones(4, 9), grad), r"x_BI is a tensor of shape \(B, 3\)"),
+        (lambda: reference.weight_gradient(tiemap, x, [1.0]), r"grad_BO is a tensor of shape \(B, 2\); got a list"),
+    ):
+        with pytest.raises(PatternError, match=sentence):
+            make()

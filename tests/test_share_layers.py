@@ -88,6 +88,10 @@ def test_state_dicts_go_both_ways():
         ({}, "share_layers takes either every=... or groups=..., and one of them."),
         ({"every": 2, "groups": [[0]]}, "share_layers takes either every=... or groups=..., and one of them."),
         ({"every": 0}, "every is how many neighbours become one, at least 1; got 0."),
+        ({"every": "2"}, "every is how many neighbours become one, at least 1; got '2'."),
+        ({"every": 1.5}, "every is how many neighbours become one, at least 1; got 1.5."),
+        ({"groups": 3}, "groups is a list of lists of positions, such as [[0, 3], [1, 2]]; got 3."),
+        ({"groups": [0, 1]}, "groups is a list of lists of positions, such as [[0, 3], [1, 2]]; got [0, 1]."),
         ({"groups": [[0, 1], [1, 7]]}, "groups name each block from 0 to 3 at most once; got [1, 7] twice or out of"),
         ({"every": 2, "start": 2}, "start=2 is no place in the group [0, 1], which has 2 blocks."),
         ({"every": 2, "start": "best"}, "start is 'mean' or a place in each group; got 'best'."),
@@ -96,6 +100,14 @@ def test_state_dicts_go_both_ways():
 def test_layers_that_cannot_be_shared(settings, sentence):
     with pytest.raises(TieError, match=re.escape(sentence)):
         share_layers(blocks_of(4), **settings)
+
+
+def test_only_models_and_state_dicts_are_taken():
+    for use in (lambda: share_layers([1, 2], every=2), lambda: unshare_layers([1]), lambda: shared_state([1], {})):
+        with pytest.raises(TieError, match=r"Ties are those of a model, a torch\.nn\.Module; got a list"):
+            use()
+    with pytest.raises(TieError, match="A state dict maps names to tensors; got a int"):
+        shared_state(pair(), 3)
 
 
 def test_only_a_numbered_stack_of_alike_blocks_can_be_shared():

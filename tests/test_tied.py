@@ -134,6 +134,13 @@ def test_an_unknown_bias_is_refused():
         Tied(P.dense(2, 2), bias="row")
 
 
+@pytest.mark.parametrize("given", [3, None, "dense(2, 3)"])
+def test_what_is_no_pattern_is_refused(given):
+    with pytest.raises(PatternError, match="Tied runs a pattern, such as") as caught:
+        Tied(given)
+    assert str(caught.value).endswith(f"; got {given!r}.")
+
+
 def test_shows_its_notation():
     assert repr(Tied(P.dense(3, 4), bias="none")) == "Tied(dense(3, 4), bias='none')"
 

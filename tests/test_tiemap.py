@@ -162,7 +162,12 @@ def test_a_tie_map_prints_its_sizes():
         ((2, 2, 1, [0, 1], [0, 1], [0, 0], [1]), r"got lists of \[2, 2, 2, 1\]"),
         ((2, 2, 1, [0, 1], [0, 1], [0, 0], [1, 0]), r"sign is \+1 or -1; got 0: leave the connection out"),
         ((2, 2, 1, [0, 1], [0, 1], [0, 0], [1, 2]), r"sign runs from -1 to 1; got 1 to 2"),
-        ((2, 2, 4, [0, 1], [0, 1], [0, 2]), r"but 2 of 4 are not, the first is weight 1: number the weights"),
+        ((2, 2, 3, [0, 1, 0], [0, 1, 1], [0, 2, 2]), r"but 1 of 3 are not, the first is weight 1: number the weights"),
+        ((2, 2, 10**15, [0], [0], [0]), r"^TieMap\(2 -> 2, 1 connections, 1000000000000000 weights\) cannot be: each"),
+        ((2**40, 2**40, 1, [0], [0], [0]), r"cannot be: each weight needs a connection, and 2\^62 cells are the most"),
+        (("2", 2, 1, [0], [0], [0]), r"A tie map takes whole numbers of at least 1; got '2', 2, 1"),
+        ((2.5, 2, 1, [0], [0], [0]), r"A tie map takes whole numbers of at least 1; got 2.5, 2, 1"),
+        ((2, 2, 0, [], [], []), r"A tie map takes whole numbers of at least 1; got 2, 2, 0"),
         ((2, 2, 2, [1, 1], [0, 0], [0, 1]), r"Two connections join input 0 to output 1: a connection has one weight"),
         ((2, 2, 1, [0, 2], [0, 1], [0, 0]), r"out runs from 0 to 1; got 0 to 2"),
         ((2, 2, 1, [0, 1], [-1, 1], [0, 0]), r"inp runs from 0 to 1; got -1 to 1"),
@@ -175,7 +180,7 @@ def test_a_tie_map_prints_its_sizes():
             (2, 2, 1, [[0, 1]], [0, 1], [0, 0]),
             r"out is a list of integers, one for each connection; got int64 \(1, 2\)",
         ),
-        ((2, 2, 0, [], [], []), r"out is a list of integers, one for each connection; got float64 \(0,\)"),
+        ((2, 2, 1, [], [], []), r"out is a list of integers, one for each connection; got float64 \(0,\)"),
     ],
 )
 def test_what_is_no_tie_map_is_refused(arguments, sentence):
@@ -183,12 +188,39 @@ def test_what_is_no_tie_map_is_refused(arguments, sentence):
         TieMap(*arguments)
 
 
-def test_a_matrix_of_indices_has_two_axes():
-    with pytest.raises(PatternError, match=r"has shape \(outputs, inputs\); got shape \(3,\)"):
-        TieMap.from_matrix([0, 1, 2])
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (([0, 1, 2],), r"a row of whole numbers for each output; got int64 \(3,\)"),
+        (([[0, 1], [2]],), r"a row of whole numbers for each output; got rows of different lengths"),
+        (([[0.0, 1.0]],), r"a row of whole numbers for each output; got float64 \(1, 2\)"),
+        ((None,), r"a row of whole numbers for each output; got object \(\)"),
+        (([[-1, -1]],), r"A tie map takes whole numbers of at least 1; got 1, 2, 0"),
+        (([[0, 10**15]],), r"each weight needs a connection"),
+        (([[0, 1]], [[1]]), r"The signs have the shape of the indices, \(1, 2\); got \(1, 1\)"),
+        (([[0, 1]], [1, 1]), r"Signs have a row of \+1 and -1 for each output; got int64 \(2,\)"),
+    ],
+)
+def test_what_is_no_matrix_of_indices_is_refused(arguments, sentence):
+    with pytest.raises(PatternError, match=sentence):
+        TieMap.from_matrix(*arguments)
 
 
-@pytest.mark.parametrize("weight", [-1, 2])
+def test_matrices_and_weights_of_another_shape_are_refused():
+    """A transposed matrix has as many cells: without a check it would give wrong numbers, and no error."""
+    tiemap = TieMap(2, 3, 2, [0, 0, 1, 1], [0, 1, 1, 2], [0, 1, 0, 1])
+    for make, sentence in (
+        (lambda: tiemap.expand(torch.zeros(3)), r"θ is a tensor of shape \(..., 2\); got one of shape \(3,\)"),
+        (lambda: tiemap.expand([1.0, 2.0]), r"θ is a tensor of shape \(..., 2\); got a list"),
+        (lambda: tiemap.adjoint(torch.zeros(3, 2)), r"G is a tensor of shape \(..., 2, 3\); got one of shape \(3, 2\)"),
+        (lambda: tiemap.adjoint(torch.zeros(6)), r"G is a tensor of shape \(..., 2, 3\); got one of shape \(6,\)"),
+        (lambda: tiemap.project(torch.zeros(5, 5)), r"G is a tensor of shape \(..., 2, 3\); got one of shape \(5, 5\)"),
+    ):
+        with pytest.raises(PatternError, match=sentence):
+            make()
+
+
+@pytest.mark.parametrize("weight", [-1, 2, 0.5, "a"])
 def test_there_are_no_users_of_a_weight_that_is_not_there(weight):
     with pytest.raises(PatternError, match=f"There is no weight {weight}: this map has weights 0 to 1"):
         TieMap.from_matrix([[0, 1]]).users(weight)

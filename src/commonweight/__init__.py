@@ -29,6 +29,7 @@ _MODULES = (
     "equations",
     "errors",
     "export",
+    "hashing",
     "lower",
     "measure",
     "nets",

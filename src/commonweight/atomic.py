@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         os.close(handle)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a path may hold a zero byte
         raise _unwritable(path, error) from error
     temporary = Path(name)
     try:

@@ -129,8 +129,10 @@ def load_claim(path: Path) -> Claim:
     """Read a claim file, named cNN_name.py: run its top level, and take its docstring apart.
 
     Raises:
-        ClaimError: no docstring that ends in a criterion, or no function `run`.
+        ClaimError: no such file, no docstring that ends in a criterion, or no function `run`.
     """
+    if not path.is_file():
+        raise ClaimError(f"There is no claim file {path}; give one that is called cNN_name.py.")
     module = ModuleType(path.stem)
     SourceFileLoader(path.stem, str(path)).exec_module(module)
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", module.__doc__ or "")]

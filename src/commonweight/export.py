@@ -77,20 +77,21 @@ def to_onnx(
             every axis has the size that it has in `inputs`.
 
     Raises:
-        FileError: onnx, onnxscript or onnxruntime is not installed; the model cannot be exported, or is larger than
-            1.5 GiB; onnxruntime disagrees; the file cannot be written, or would hold a weight twice.
+        FileError: onnx, onnxscript or onnxruntime is not installed; not a model, or no sample that it makes finite
+            numbers of; the model cannot be exported, or is larger than 1.5 GiB; onnxruntime disagrees; the file cannot
+            be written, or would hold a weight twice.
     """
     path = Path(path)
     if missing := [name for name in NEEDS if find_spec(name) is None]:
         raise FileError(f"ONNX files need {', '.join(missing)}: say pip install 'commonweight[export]'.")
     if path.suffix != ".onnx":
         raise FileError(f"The name of an ONNX file ends in .onnx; got {path}.")
-    given = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    given = tuple(tensor.detach().cpu() for tensor in given)
+    if not isinstance(model, nn.Module):
+        raise FileError(f"to_onnx writes a model, a torch.nn.Module; got a {type(model).__name__}.")
+    given = _sample(inputs)
     single = copy.deepcopy(model).cpu().eval().requires_grad_(False)
     _refuse(single, given)
-    with torch.no_grad():
-        expected = _tensors(single(*given))
+    expected = _outputs(single, given)
     apart = _tie_equals(single)
     _widen_transforms(single)
     _replace_kernels(single)
@@ -108,6 +109,29 @@ def to_onnx(
     strong = (Level.SAME_MODULE, Level.SAME_PARAMETER)
     kept = tuple(tie.equation for tie in ties(single) if tie.level in strong)
     return Exported(path, kept, difference, path.stat().st_size)
+
+
+def _sample(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
+    if not isinstance(tensors, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        raise FileError(f"The sample is a tensor, or a tuple of tensors; got a {type(inputs).__name__}.")
+    return tuple(tensor.detach().cpu() for tensor in tensors)
+
+
+def _outputs(model: nn.Module, given: tuple[Tensor, ...]) -> list[Tensor]:
+    """What the model makes of the sample, for the file to be compared with."""
+    try:
+        with torch.no_grad():
+            found = _tensors(model(*given))
+    except Exception as error:  # a model may raise anything
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given) or "nothing"
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise FileError(f"The model fails on the sample, {shapes} ({reason}); give inputs that it takes.") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in found if tensor.is_floating_point()):
+        raise FileError(
+            "The model's outputs for the sample are not all finite, so that nothing can be compared; give another."
+        )
+    return found
 
 
 def _tie_equals(model: nn.Module) -> set[str]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import product
+from math import prod
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, overload
 
 from commonweight.errors import TieError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _WORD = re.compile(r"""[^\s\0=.*{}\[\](),"]+""")
+_LONGEST = 1 << 16
+_MOST_TIES = 1 << 20
 _NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -131,28 +134,34 @@ def parse(text: str) -> EquationPattern:
     """Read an equation.
 
     Raises:
-        TieError: it is not one; the sentence says at which character, what was expected there and what was found.
+        TieError: no text of at most 65,536 characters, or no equation; the sentence says at which character, what was
+            expected there and what was found.
     """
+    if not isinstance(text, str) or len(text) > _LONGEST:
+        what = f"{len(text):,} characters" if isinstance(text, str) else f"a {type(text).__name__}"
+        raise TieError(
+            f"A tie is an equation such as 'b.weight = a.weight', of at most {_LONGEST:,} characters; got {what}."
+        )
     reader = _Reader(text)
     left = reader.path()
     if len(left) > 1 and left[-1] == ("T",) and not reader.quoted:
         reader.fail("`=` (a transform belongs to the right side; a tensor whose name is T is written in quotes)")
     reader.expect("=", "`=`")
     negative = reader.accept("-")
-    right = reader.path()
+    right = list(reader.path())
     transforms: list[Transform] = []
     while not reader.quoted and len(right) > 1 and right[-1] == ("T",):
-        right = right[:-1]
+        right.pop()
         transforms.append(Transpose())
     if not reader.quoted and len(right) > 1 and right[-1] == ("flip",) and reader.accept("("):
-        right = right[:-1]
+        right.pop()
         while len(right) > 1 and right[-1] == ("T",):
-            right = right[:-1]
+            right.pop()
             transforms.append(Transpose())
         transforms.append(reader.flip())
     transforms += reader.transforms()
     reader.end()
-    return EquationPattern(text, left, right, (*transforms, Minus()) if negative else tuple(transforms))
+    return EquationPattern(text, left, tuple(right), (*transforms, Minus()) if negative else tuple(transforms))
 
 
 def parse_one(text: str) -> Equation:
@@ -202,7 +211,7 @@ def expand(pattern: EquationPattern, names: Iterable[str], hidden: Iterable[str]
 
     Raises:
         TieError: a name does not exist (with the nearest that do), a tensor with a module, a transform of a module,
-            lists of different lengths, nothing found.
+            lists of different lengths, brace lists with more than 2^20 choices, nothing found.
 
     Example:
         >>> names = [f"layers.{n}.{kind}" for n in range(3) for kind in ("weight", "bias")]
@@ -263,6 +272,8 @@ def _pairs(
             raise TieError(
                 f"`{text}` pairs a brace list of {len(ours)} with one of {len(theirs)}; expected equal lengths."
             )
+    if (count := prod(map(len, lists))) > _MOST_TIES:
+        raise TieError(f"`{text}` stands for {count:,} choices of its brace lists; at most {_MOST_TIES:,} are tried.")
     stars = len(_stars(right))
     for choice in product(*(range(len(items)) for items in lists)):
         items = [options[n] for options, n in zip(lists, choice, strict=True)]

@@ -21,11 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from commonweight.errors import PatternError
+from commonweight.sizes import WHOLE, Shape, Sizes, per_axis, permutations, positions, refuse_too_many, whole
 from commonweight.tiemap import Index, TieMap
-
-Shape = tuple[int, ...]
-Sizes = int | Sequence[int]
-WHOLE = (int, np.integer)
 
 
 class Pattern:
@@ -37,16 +34,16 @@ class Pattern:
         weight_shape: the natural shape of the free weights, n_weights = P in number.
         n_connections: E, the multiplications for one sample; as many weights if nothing were shared.
         n_full: O · I, the connections of the fully connected map between the same units.
+
+    Raises:
+        PatternError: sizes that cannot be; from `tiemap` and `index`, more than 2^27 connections or cells.
     """
 
     def __init__(
         self, notation: str, in_shape: Shape, out_shape: Shape, weight_shape: Shape, n_connections: int
     ) -> None:
-        if any(not isinstance(n, WHOLE) or n < 1 for n in (*in_shape, *out_shape, *weight_shape)):
-            raise PatternError(
-                f"{notation} has inputs {in_shape}, outputs {out_shape} and weights {weight_shape}: each of these "
-                f"numbers must be whole and at least 1."
-            )
+        if min(*in_shape, *out_shape, *weight_shape) < 1:
+            raise PatternError(f"{notation} leads {in_shape} to {out_shape} by weights {weight_shape}: none may be 0.")
         self.notation, self.in_shape, self.out_shape = notation, in_shape, out_shape
         self.weight_shape, self.n_connections = weight_shape, n_connections
         self.n_in, self.n_out, self.n_weights = prod(in_shape), prod(out_shape), prod(weight_shape)
@@ -54,13 +51,21 @@ class Pattern:
 
     def index(self) -> Index:
         """The weight of each cell of the (O, I) matrix, -1 where nothing connects."""
+        refuse_too_many(self.notation, self.n_full, "cells")
+        return self._index()
+
+    def tiemap(self) -> TieMap:
+        """Every connection, written out: what this pattern means."""
+        refuse_too_many(self.notation, self.n_connections, "connections")
+        return self._tiemap()
+
+    def _index(self) -> Index:  # a subclass defines this or the next
         tiemap = self.tiemap()
         index = np.full(self.n_full, -1)
         index[tiemap.cells] = tiemap.weight
         return index.reshape(self.n_out, self.n_in)
 
-    def tiemap(self) -> TieMap:
-        """Every connection, written out: what this pattern means. (A subclass defines this or `index`.)"""
+    def _tiemap(self) -> TieMap:
         return TieMap.from_matrix(self.index())
 
     def __repr__(self) -> str:
@@ -77,9 +82,10 @@ class Dense(Pattern):
     """`dense(n_in, n_out)`: every input to every output, nothing shared: W[o, i] = θ[o, i]."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
+        n_in, n_out = whole("dense", n_in, n_out)
         super().__init__(f"dense({n_in}, {n_out})", (n_in,), (n_out,), (n_out, n_in), n_in * n_out)
 
-    def index(self) -> Index:
+    def _index(self) -> Index:
         return np.arange(self.n_full).reshape(self.n_out, self.n_in)
 
 
@@ -87,9 +93,10 @@ class Single(Pattern):
     """`single(n_in, n_out)`: all connections use one weight, as in weight-agnostic networks (Gaier & Ha 2019)."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
+        n_in, n_out = whole("single", n_in, n_out)
         super().__init__(f"single({n_in}, {n_out})", (n_in,), (n_out,), (1,), n_in * n_out)
 
-    def index(self) -> Index:
+    def _index(self) -> Index:
         return np.zeros((self.n_out, self.n_in), dtype=np.int64)
 
 
@@ -97,9 +104,10 @@ class Toeplitz(Pattern):
     """`toeplitz(n_in, n_out)`: one weight for each diagonal: W[o, i] = θ[o - i + n_in - 1]."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
+        n_in, n_out = whole("toeplitz", n_in, n_out)
         super().__init__(f"toeplitz({n_in}, {n_out})", (n_in,), (n_out,), (n_in + n_out - 1,), n_in * n_out)
 
-    def index(self) -> Index:
+    def _index(self) -> Index:
         return np.arange(self.n_out)[:, None] - np.arange(self.n_in) + self.n_in - 1
 
 
@@ -107,9 +115,10 @@ class Circulant(Pattern):
     """`circulant(n)`: each column is the one before, turned by one: W[o, i] = θ[(o - i) mod n], so that y = θ ⊛ x."""
 
     def __init__(self, n: int) -> None:
+        (n,) = whole("circulant", n)
         super().__init__(f"circulant({n})", (n,), (n,), (n,), n * n)
 
-    def index(self) -> Index:
+    def _index(self) -> Index:
         return (np.arange(self.n_out)[:, None] - np.arange(self.n_in)) % self.n_in
 
 
@@ -117,19 +126,21 @@ class Diagonal(Pattern):
     """`diagonal(n)`: each unit to its own output: W[i, i] = θ[i]."""
 
     def __init__(self, n: int) -> None:
+        (n,) = whole("diagonal", n)
         super().__init__(f"diagonal({n})", (n,), (n,), (n,), n)
 
-    def index(self) -> Index:
-        return np.where(np.eye(self.n_in, dtype=bool), np.arange(self.n_in), -1)
+    def _tiemap(self) -> TieMap:
+        return TieMap(self.n_out, self.n_in, self.n_weights, *[np.arange(self.n_in)] * 3)
 
 
 class Symmetric(Pattern):
     """`symmetric(n)`: W = Wᵀ; θ holds the upper triangle with the diagonal, row by row."""
 
     def __init__(self, n: int) -> None:
+        (n,) = whole("symmetric", n)
         super().__init__(f"symmetric({n})", (n,), (n,), (n * (n + 1) // 2,), n * n)
 
-    def index(self) -> Index:
+    def _index(self) -> Index:
         index = np.zeros((self.n_out, self.n_in), dtype=np.int64)
         index[np.triu_indices(self.n_in)] = np.arange(self.n_weights)
         return np.maximum(index, index.T)
@@ -139,13 +150,14 @@ class Antisymmetric(Pattern):
     """`antisymmetric(n)`: W = -Wᵀ; θ holds the triangle above the diagonal, row by row; n is at least 2."""
 
     def __init__(self, n: int) -> None:
+        (n,) = whole("antisymmetric", n)
         super().__init__(f"antisymmetric({n})", (n,), (n,), (n * (n - 1) // 2,), n * (n - 1))
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         row, col = np.triu_indices(self.n_in, 1)
-        both, weight = np.arange(len(row)).repeat(2), np.arange(len(row))
         out, inp = np.stack([row, col], 1).ravel(), np.stack([col, row], 1).ravel()
-        return TieMap(self.n_out, self.n_in, len(weight), out, inp, both, np.tile([1, -1], len(row)))
+        weight, sign = np.arange(len(row)).repeat(2), np.tile([1, -1], len(row))
+        return TieMap(self.n_out, self.n_in, self.n_weights, out, inp, weight, sign)
 
 
 class Table(Pattern):
@@ -155,15 +167,15 @@ class Table(Pattern):
     """
 
     def __init__(self, rows: Iterable[Iterable[int]], n_in: int) -> None:
-        self.rows = tuple(tuple(sorted(row)) for row in rows)
+        (n_in,), self.rows = whole("table", n_in), tuple(tuple(sorted(row)) for row in rows)
         for o, row in enumerate(self.rows):
-            if len(set(row)) < len(row) or not set(row) <= set(range(n_in)):
+            if len(set(row)) < len(row) or not all(isinstance(i, WHOLE) and 0 <= i < n_in for i in row):
                 raise PatternError(f"table: row {o} lists inputs 0 to {n_in - 1}, each at most once; got {list(row)}.")
         connections = sum(map(len, self.rows))
         notation = f"table({[list(row) for row in self.rows]}, {n_in})"
         super().__init__(notation, (n_in,), (len(self.rows),), (connections,), connections)
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         out = np.repeat(np.arange(self.n_out), [len(row) for row in self.rows])
         inp = np.concatenate(self.rows).astype(np.int64)  # an empty row alone would make them floats
         return TieMap(self.n_out, self.n_in, self.n_weights, out, inp, np.arange(self.n_weights))
@@ -184,31 +196,24 @@ class Orbits(Pattern):
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 
-        self.in_perms, self.out_perms = _permutations("in_perms", in_perms), _permutations("out_perms", out_perms)
+        self.in_perms, self.out_perms = permutations("in_perms", in_perms), permutations("out_perms", out_perms)
         (count, n_in), (out_count, n_out) = self.in_perms.shape, self.out_perms.shape
         if count != out_count:
             raise PatternError(
-                f"orbits: each generator permutes inputs and outputs; got {count} for the inputs, {out_count} for the "
-                f"outputs: give as many of each."
+                f"orbits: got {count} for the inputs, {out_count} for the outputs; give as many of each."
             )
+        refuse_too_many("orbits", count * n_out * n_in, "cells to move")
         cell = np.arange(n_out * n_in).reshape(n_out, n_in)
         moved = [cell[np.ix_(o, i)].ravel() for i, o in zip(self.in_perms, self.out_perms, strict=True)]
         edges = (np.tile(cell.ravel(), count), np.concatenate(moved))
         graph = coo_array((np.ones(len(edges[0]), dtype=bool), edges), shape=(cell.size, cell.size))
-        self._index: Index = connected_components(graph, directed=False)[1].reshape(n_out, n_in)
+        self._orbit: Index = connected_components(graph, directed=False)[1].reshape(n_out, n_in)
         digest = sha256(self.in_perms.tobytes() + self.out_perms.tobytes()).hexdigest()[:12]
         notation = f"orbits(<{count} permutations of {n_in} inputs and {n_out} outputs, {digest}>)"
-        super().__init__(notation, (n_in,), (n_out,), (int(self._index.max()) + 1,), n_out * n_in)
+        super().__init__(notation, (n_in,), (n_out,), (int(self._orbit.max()) + 1,), n_out * n_in)
 
-    def index(self) -> Index:
-        return self._index
-
-
-def _permutations(name: str, perms: ArrayLike) -> Index:
-    array = np.array(perms, ndmin=2)
-    if array.ndim != 2 or array.size == 0 or (np.sort(array, axis=1) != np.arange(array.shape[1])).any():
-        raise PatternError(f"orbits: {name} is a list of permutations of 0..n-1; got an array of shape {array.shape}.")
-    return array.astype(np.int64)
+    def _index(self) -> Index:
+        return self._orbit
 
 
 class Conv(Pattern):
@@ -235,27 +240,21 @@ class Conv(Pattern):
         padding_mode: str = "zeros",
         period: Sizes | None = 1,
     ) -> None:
-        n_axes = int(name[4]) if name.startswith("conv") else max(len(in_shape) - 1, 1)
-        self.in_channels, *self.size = _per_axis(name, "in_shape", in_shape, n_axes + 1)
+        n_axes = int(name[4]) if name.startswith("conv") else max(np.size(in_shape) - 1, 1)
+        self.in_channels, *self.size = per_axis(name, "in_shape", in_shape, n_axes + 1, one_for_all=False)
+        out_channels, groups = whole(f"{name}: out_channels and groups", out_channels, groups)
         self.out_channels, self.groups, self.padding_mode = out_channels, groups, padding_mode
         each = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-        sizes = {key: _per_axis(name, key, value, n_axes) for key, value in each.items()}
+        sizes = {key: per_axis(name, key, value, n_axes) for key, value in each.items()}
         self.kernel, self.stride, self.padding, self.dilation = sizes.values()
         if padding_mode not in ("zeros", "circular"):
             raise PatternError(f"{name}: padding_mode is 'zeros' or 'circular'; got {padding_mode!r}.")
-        if groups < 1 or self.in_channels % groups or out_channels % groups:
+        if self.in_channels % groups or out_channels % groups:
             given = f"{self.in_channels} input and {out_channels} output channels"
             raise PatternError(f"{name}: groups divides the channels; got {groups} groups for {given}.")
-        span = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel, strict=True)]
-        rooms = [n + 2 * p - s for n, p, s in zip(self.size, self.padding, span, strict=True)]
-        if min(rooms) < 0:
-            raise PatternError(
-                f"{name}: the kernel spans {tuple(span)}, more than the input of {tuple(self.size)} with padding "
-                f"{self.padding}: use a smaller kernel or more padding."
-            )
-        positions = [room // stride + 1 for room, stride in zip(rooms, self.stride, strict=True)]
-        self.period = tuple(positions) if period is None else _per_axis(name, "period", period, n_axes)
-        self.axes = [self._axis(axis, n) for axis, n in enumerate(positions)]
+        places = positions(name, self.size, **sizes)
+        self.period = tuple(places) if period is None else per_axis(name, "period", period, n_axes)
+        self.axes = [self._axis(axis, n) for axis, n in enumerate(places)]
         channels = (out_channels, self.in_channels // groups)
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
@@ -266,12 +265,13 @@ class Conv(Pattern):
         notation = f"{name}({in_shape}, {out_channels}, {', '.join(words)})"
         weight_shape = (*channels, *(int(slot.max(initial=-1)) + 1 for _, _, slot in self.axes))
         connections = prod(channels) * prod(len(out) for out, _, _ in self.axes)
-        super().__init__(notation, in_shape, (out_channels, *positions), weight_shape, connections)
+        super().__init__(notation, in_shape, (out_channels, *places), weight_shape, connections)
 
-    def _axis(self, axis: int, positions: int) -> tuple[Index, Index, Index]:
+    def _axis(self, axis: int, places: int) -> tuple[Index, Index, Index]:
         """Every (output, input, slot) that meet along one axis."""
         size, kernel, period = self.size[axis], self.kernel[axis], self.period[axis]
-        out, tap = np.divmod(np.arange(positions * kernel), kernel)
+        refuse_too_many(f"An axis of {size:,}", places * kernel, "pairs of a place of the kernel and a position in it")
+        out, tap = np.divmod(np.arange(places * kernel), kernel)
         inp = out * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
         if self.padding_mode == "circular":
             inp %= size
@@ -286,7 +286,7 @@ class Conv(Pattern):
         """Whether every position uses one and the same kernel."""
         return all(period == 1 or n == 1 for period, n in zip(self.period, self.out_shape[1:], strict=True))
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         # Each output channel meets the input channels of its group; then each axis multiplies what meets so far.
         _, c_in = self.weight_shape[:2]
         out, weight = np.repeat(np.arange(self.out_channels), c_in), np.arange(self.out_channels * c_in)
@@ -298,15 +298,6 @@ class Conv(Pattern):
         return TieMap(self.n_out, self.n_in, self.n_weights, out, inp, weight)
 
 
-def _per_axis(name: str, key: str, sizes: Sizes, n_axes: int) -> Shape:
-    """One number for each axis."""
-    numbers = tuple(sizes) if isinstance(sizes, Iterable) else (sizes,) * n_axes
-    least = 0 if "padding" in key else 1
-    if len(numbers) != n_axes or any(not isinstance(n, WHOLE) or n < least for n in numbers):
-        raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
-    return tuple(int(n) for n in numbers)
-
-
 # The notation: conv2d(in_shape, out_channels, kernel, stride=1, padding=0, dilation=1, groups=1, padding_mode="zeros")
 conv1d, conv2d, conv3d = (partial(Conv, f"conv{n}d") for n in (1, 2, 3))
 tiled = partial(Conv, "tiled")  # period=t: the kernel repeats only every t positions (Le et al. 2010)
@@ -315,14 +306,20 @@ dense, single, toeplitz, circulant, diagonal = Dense, Single, Toeplitz, Circulan
 symmetric, antisymmetric, table, orbits = Symmetric, Antisymmetric, Table, Orbits
 
 
+def _pattern(name: str, part: object) -> Pattern:
+    if not isinstance(part, Pattern):
+        raise PatternError(f"{name} takes patterns, such as dense(2, 3); got {part!r}.")
+    return part
+
+
 class Transpose(Pattern):
     """`transpose(a)`: Wᵀ, with the weights of a; a convolution becomes the transposed one of torch."""
 
     def __init__(self, a: Pattern) -> None:
-        self.a = a
+        self.a = _pattern("transpose", a)
         super().__init__(f"transpose({a})", a.out_shape, a.in_shape, a.weight_shape, a.n_connections)
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         a = self.a.tiemap()
         return TieMap(a.n_in, a.n_out, a.n_weights, a.inp, a.out, a.weight, a.sign)
 
@@ -334,13 +331,13 @@ class Kron(Pattern):
     """
 
     def __init__(self, a: Pattern, b: Pattern) -> None:
-        self.a, self.b = a, b
+        self.a, self.b = _pattern("kron", a), _pattern("kron", b)
         in_shape = (a.n_in * b.in_shape[0], *b.in_shape[1:])
         out_shape = (a.n_out * b.out_shape[0], *b.out_shape[1:])
         weight_shape = (*a.weight_shape, *b.weight_shape)
         super().__init__(f"kron({a}, {b})", in_shape, out_shape, weight_shape, a.n_connections * b.n_connections)
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         a, b = self.a.tiemap(), self.b.tiemap()
         out, inp, weight = (
             (x[:, None] * n + y).ravel()
@@ -353,12 +350,14 @@ class Copies(Pattern):
     """`copies(n, a)`: n networks, or n time steps, that use the same weights, side by side."""
 
     def __init__(self, n: int, a: Pattern) -> None:
-        self.n, self.a = n, a
-        shapes = ((n, *a.in_shape), (n, *a.out_shape), a.weight_shape)
+        (self.n,), self.a = whole("copies", n), _pattern("copies", a)
+        shapes = ((self.n, *a.in_shape), (self.n, *a.out_shape), a.weight_shape)
         super().__init__(f"copies({n}, {a})", *shapes, n * a.n_connections)
 
-    def tiemap(self) -> TieMap:
-        return _side_by_side([self.a] * self.n, shared=True)
+    def _tiemap(self) -> TieMap:
+        a, copy = self.a.tiemap(), np.arange(self.n)[:, None]
+        units = ((copy * a.n_out + a.out).ravel(), (copy * a.n_in + a.inp).ravel())
+        return TieMap(self.n_out, self.n_in, a.n_weights, *units, np.tile(a.weight, self.n), np.tile(a.signs, self.n))
 
 
 class Block(Pattern):
@@ -367,7 +366,8 @@ class Block(Pattern):
     def __init__(self, *parts: Pattern) -> None:
         if not parts:
             raise PatternError("block puts one or more patterns side by side; got none.")
-        self.parts, self.is_stack, n = parts, len(set(parts)) == 1, len(parts)
+        self.parts, n = tuple(_pattern("block", part) for part in parts), len(parts)
+        self.is_stack = len(set(parts)) == 1
         shapes = ("in_shape", "out_shape", "weight_shape")
         if self.is_stack:
             in_shape, out_shape, weight_shape = ((n, *getattr(parts[0], shape)) for shape in shapes)
@@ -376,19 +376,12 @@ class Block(Pattern):
         notation = f"block({', '.join(map(str, parts))})"
         super().__init__(notation, in_shape, out_shape, weight_shape, sum(p.n_connections for p in parts))
 
-    def tiemap(self) -> TieMap:
-        return _side_by_side(self.parts, shared=False)
-
-
-def _side_by_side(parts: Sequence[Pattern], shared: bool) -> TieMap:
-    """Block-diagonal map of the parts, with the same weights in all of them, or with weights of their own."""
-    n_out = n_in = n_weights = 0
-    lists: list[tuple[ArrayLike, ...]] = []
-    for m in (part.tiemap() for part in parts):
-        start = 0 if shared else n_weights
-        lists.append((m.out + n_out, m.inp + n_in, m.weight + start, m.signs))
-        n_out, n_in, n_weights = n_out + m.n_out, n_in + m.n_in, start + m.n_weights
-    return TieMap(n_out, n_in, n_weights, *(np.concatenate(x) for x in zip(*lists, strict=True)))
+    def _tiemap(self) -> TieMap:
+        written = {part: part.tiemap() for part in set(self.parts)}
+        maps = [written[part] for part in self.parts]
+        starts = np.cumsum([(0, 0, 0), *((m.n_out, m.n_in, m.n_weights) for m in maps)], axis=0)[:-1]
+        lists = [(m.out + o, m.inp + i, m.weight + w, m.signs) for m, (o, i, w) in zip(maps, starts, strict=True)]
+        return TieMap(self.n_out, self.n_in, self.n_weights, *(np.concatenate(x) for x in zip(*lists, strict=True)))
 
 
 class Compose(Pattern):
@@ -399,19 +392,17 @@ class Compose(Pattern):
     """
 
     def __init__(self, a: Pattern, *, weights_of: Pattern) -> None:
-        self.a, self.b = a, weights_of
+        self.a, self.b = _pattern("compose", a), _pattern("compose", weights_of)
         notation = f"compose({a}, weights_of={weights_of})"
         if a.n_weights != weights_of.n_full:
-            raise PatternError(
-                f"{notation}: the first has {a.n_weights} weights, but the second has {weights_of.n_out} × "
-                f"{weights_of.n_in} cells to set them: make the two numbers equal."
-            )
+            given = f"the first has {a.n_weights} weights, the second {weights_of.n_full} cells to set them"
+            raise PatternError(f"{notation}: {given}: make the two numbers equal.")
         kept = a.n_connections
         if weights_of.n_connections < weights_of.n_full:
             kept = int(np.count_nonzero(weights_of.index().ravel()[a.tiemap().weight] >= 0))
         super().__init__(notation, a.in_shape, a.out_shape, weights_of.weight_shape, kept)
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         a, b = self.a.tiemap(), self.b.tiemap()
         weight, sign = np.full(b.n_full, -1), np.ones(b.n_full, dtype=np.int8)
         weight[b.cells], sign[b.cells] = b.weight, b.signs
@@ -420,26 +411,24 @@ class Compose(Pattern):
         return TieMap(a.n_out, a.n_in, b.n_weights, a.out[kept], a.inp[kept], weight[a.weight][kept], signs)
 
 
-def _conv_transpose(
+def _transposed(
     name: str, in_shape: Sequence[int], out_channels: int, kernel: Sizes, output_padding: Sizes = 0, **options: Any
 ) -> Pattern:
     """The transpose of the convolution that leads from the output back to the input; weights as torch shapes them."""
     n_axes = int(name[-2])
-    channels, *size = _per_axis(name, "in_shape", in_shape, n_axes + 1)
+    channels, *size = per_axis(name, "in_shape", in_shape, n_axes + 1, one_for_all=False)
     given = {"stride": 1, "padding": 0, "dilation": 1, **options, "kernel": kernel, "output_padding": output_padding}
-    each = {key: np.array(_per_axis(name, key, value, n_axes)) for key, value in given.items() if key != "groups"}
+    each = {key: np.array(per_axis(name, key, value, n_axes)) for key, value in given.items() if key != "groups"}
     if (each["output_padding"] >= each["stride"]).any():
-        raise PatternError(
-            f"{name}: output_padding is less than the stride; got {output_padding} and {given['stride']}."
-        )
+        raise PatternError(f"{name}: output_padding {output_padding} is not less than the stride {given['stride']}.")
     size = (np.array(size) - 1) * each["stride"] - 2 * each["padding"] + each["dilation"] * (each["kernel"] - 1) + 1
     size += each["output_padding"]
+    if size.min() < 1:
+        raise PatternError(f"{name}: outputs of {tuple(size.tolist())} units cannot be: use less padding.")
     return Transpose(Conv(f"conv{n_axes}d", (out_channels, *size.tolist()), channels, kernel, **options))
 
 
-conv_transpose1d, conv_transpose2d, conv_transpose3d = (
-    partial(_conv_transpose, f"conv_transpose{n}d") for n in (1, 2, 3)
-)
+conv_transpose1d, conv_transpose2d, conv_transpose3d = (partial(_transposed, f"conv_transpose{n}d") for n in (1, 2, 3))
 transpose, kron, copies, block, compose = Transpose, Kron, Copies, Block, Compose
 
 
@@ -450,5 +439,5 @@ def bias(kind: str, out_shape: Shape) -> Pattern | None:
     if kind == "unit":
         return Dense(1, prod(out_shape))
     if kind == "channel":
-        return Kron(Dense(1, out_shape[0]), Single(1, prod(out_shape[1:])))
+        return Kron(Dense(1, prod(out_shape[:1])), Single(1, prod(out_shape[1:])))
     raise PatternError(f"bias is 'none', 'unit' (one an output) or 'channel' (one a channel); got {kind!r}.")

@@ -30,7 +30,7 @@ class Tied(nn.Module):
     neither a parameter nor a buffer: `state_dict` holds the weights and nothing else.
 
     Raises:
-        PatternError: no such kind of bias, or an input of another shape than the pattern's.
+        PatternError: no pattern, no such kind of bias, or an input of another shape than the pattern's.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -56,6 +56,8 @@ class Tied(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        if not isinstance(pattern, Pattern):
+            raise PatternError(f"Tied runs a pattern, such as patterns.dense(2, 3); got {pattern!r}.")
         self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
         self.operator = lower(pattern, bias)
         self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from commonweight.errors import PatternError
+from commonweight.sizes import WHOLE, integers, refuse_misfit, whole
 
 Index = NDArray[np.int64]
 
@@ -31,8 +32,8 @@ class TieMap:
     The arrays are copied and made read-only: a tie map never changes.
 
     Raises:
-        PatternError: arrays of different lengths, an index out of range, an unused weight, two connections between the
-            same two units, or a sign that is not +1 or -1.
+        PatternError: sizes that are no whole numbers, more than 2^62 cells, arrays of different lengths, an index out
+            of range, an unused weight, two connections between the same two units, or a sign that is not +1 or -1.
 
     Example:
         A kernel of two weights sliding over three inputs:
@@ -63,6 +64,7 @@ class TieMap:
         weight: ArrayLike,
         sign: ArrayLike | None = None,
     ) -> None:
+        n_out, n_in, n_weights = whole("A tie map", n_out, n_in, n_weights)
         lists = {"out": (out, n_out), "inp": (inp, n_in), "weight": (weight, n_weights)}
         arrays = {name: _read_only(name, values, np.int64, 0, n - 1) for name, (values, n) in lists.items()}
         signs = None if sign is None else _read_only("sign", sign, np.int8, -1, 1)
@@ -71,8 +73,9 @@ class TieMap:
             raise PatternError(f"A tie map has one entry for each connection in each list; got lists of {lengths}.")
         if signs is not None and not signs.all():
             raise PatternError("sign is +1 or -1; got 0: leave the connection out instead.")
-        sizes = {"n_out": int(n_out), "n_in": int(n_in), "n_weights": int(n_weights)}
-        self.__dict__.update(sizes | arrays | {"sign": signs})  # around the freeze
+        self.__dict__.update(arrays, n_out=n_out, n_in=n_in, n_weights=n_weights, sign=signs)  # around the freeze
+        if self.n_full > 1 << 62 or n_weights > self.n_connections:
+            raise PatternError(f"{self} cannot be: each weight needs a connection, and 2^62 cells are the most.")
         unused = np.flatnonzero(np.bincount(self.weight, minlength=n_weights) == 0)
         if len(unused):
             raise PatternError(
@@ -93,13 +96,13 @@ class TieMap:
         >>> TieMap.from_matrix([[0, 1], [1, 0]]).n_weights
         2
         """
-        matrix = np.asarray(index)
-        if matrix.ndim != 2:
-            raise PatternError(f"A matrix of weight indices has shape (outputs, inputs); got shape {matrix.shape}.")
+        matrix = integers("A matrix of weight indices has a row of whole numbers for each output", index, 2)
+        signs = matrix if sign is None else integers("Signs have a row of +1 and -1 for each output", sign, 2)
+        if signs.shape != matrix.shape:
+            raise PatternError(f"The signs have the shape of the indices, {matrix.shape}; got {signs.shape}.")
         out, inp = np.nonzero(matrix >= 0)
-        signs = None if sign is None else np.asarray(sign)[out, inp]
-        n_weights = int(matrix.max(initial=-1)) + 1
-        return cls(matrix.shape[0], matrix.shape[1], n_weights, out, inp, matrix[out, inp], signs)
+        signed = None if sign is None else signs[out, inp]
+        return cls(matrix.shape[0], matrix.shape[1], int(matrix.max()) + 1, out, inp, matrix[out, inp], signed)
 
     @property
     def n_connections(self) -> int:
@@ -127,7 +130,7 @@ class TieMap:
         Raises:
             PatternError: no such weight.
         """
-        if not 0 <= weight < self.n_weights:
+        if not isinstance(weight, WHOLE) or not 0 <= weight < self.n_weights:
             raise PatternError(f"There is no weight {weight}: this map has weights 0 to {self.n_weights - 1}.")
         chosen = np.flatnonzero(self.weight == weight)
         return np.stack([self.out[chosen], self.inp[chosen]], axis=1)
@@ -137,6 +140,7 @@ class TieMap:
 
         θ of shape (..., P) gives W of shape (..., O, I). Differentiable; its gradient is `adjoint`.
         """
+        refuse_misfit("θ", theta, self.n_weights)
         cells, weight, sign = self._tensors(theta)
         matrix = theta.new_zeros(*theta.shape[:-1], self.n_full)
         matrix = matrix.index_copy(-1, cells, theta[..., weight] * sign)
@@ -149,6 +153,7 @@ class TieMap:
         <θ, adjoint(G)>. If G is the derivative of a loss by W, then g is its derivative by θ: a shared weight moves by
         the sum of what its users ask for.
         """
+        refuse_misfit("G", gradient, self.n_out, self.n_in)
         cells, weight, sign = self._tensors(gradient)
         parts = gradient.flatten(-2)[..., cells] * sign
         return parts.new_zeros(*parts.shape[:-1], self.n_weights).index_add(-1, weight, parts)
@@ -202,9 +207,7 @@ class TieMap:
 
 def _read_only(name: str, values: ArrayLike, dtype: type, low: int, high: int) -> NDArray[Any]:
     """A read-only copy of `values`, checked to be a list of whole numbers from low to high."""
-    array = np.array(values)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
-        raise PatternError(f"{name} is a list of integers, one for each connection; got {array.dtype} {array.shape}.")
+    array = integers(f"{name} is a list of integers, one for each connection", values, 1)
     if array.min() < low or array.max() > high:
         raise PatternError(f"{name} runs from {low} to {high}; got {array.min()} to {array.max()}.")
     array = array.astype(dtype)

@@ -8,6 +8,16 @@ export async function descend(page, address, wrong) {
   await page.locator('input[type="range"]').nth(1).focus();
   await page.keyboard.press("ArrowLeft");
   await follows("momentum=0\\.8", "a key does not move the slider of the momentum");
+  await page.getByRole("button", { name: "One step" }).click();
+  await page.waitForFunction(() => document.querySelector(".steps strong").textContent === "1", null, { timeout: 30000 });
+  const handle = await page.locator('input[type="range"]').first().boundingBox();
+  const across = (share) => [handle.x + share * handle.width, handle.y + handle.height / 2];
+  await page.mouse.move(...across(0.5));
+  await page.mouse.down();
+  await page.mouse.move(...across(0.8), { steps: 5 });
+  await follows("rate=(0\\.[4-9]|[1-9])", "the slider of the rate acts only when it is let go");
+  if ((await page.locator(".steps strong").innerText()) !== "1") wrong.push("descend: under a slider the steps are not taken again");
+  await page.mouse.up();
   const race = page.locator('[role="application"]').first();
   await race.focus();
   await page.keyboard.press("ArrowRight");

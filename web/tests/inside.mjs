@@ -24,4 +24,10 @@ export async function inside(page, address, wrong) {
   await page.waitForFunction((text) => document.querySelector(".sum").innerText !== text, before, { timeout: 20000 })
     .catch(() => wrong.push("inside: an arrow key does not choose another value"));
   if (!/\d/.test(await sum.innerText())) wrong.push("inside: no sum is written out");
+  for (const [label, number, formula] of [["Stride", "2", "⌊(14 + 2 · 2 − 5) ÷ 2⌋ + 1 = 7"], ["Padding", "0", "⌊(14 + 2 · 0 − 5) ÷ 2⌋ + 1 = 5"]]) {
+    await page.getByLabel(label, { exact: true }).fill(number);
+    await page.getByLabel(label, { exact: true }).press("Tab");
+    await page.waitForFunction((text) => document.querySelector(".formula").textContent === text, formula, { timeout: 20000 })
+      .catch(() => wrong.push(`inside: the formula does not follow the setting ${label}`));
+  }
 }

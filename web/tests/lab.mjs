@@ -23,10 +23,7 @@ export async function makeFolder() {
     const [code] = await once(child, "exit");
     if (code !== 0) throw new Error(`The run ${name} could not be trained (code ${code}).`);
   }
-  for (const [name, level] of [["dark", 60], ["bright", 200]]) {
-    await mkdir(join(folder, "shades", name), { recursive: true });
-    for (let k = 0; k < 12; k++) await writeFile(join(folder, "shades", name, `${k}.pgm`), picture(level + k));
-  }
+  await makePictures(join(folder, "shades"));
   const [embedding, head] = [0, 1].map((moved) => Array.from({ length: 24 }, (_, k) => Math.sin(k) + (k === 5 ? moved : 0)));
   await mkdir(join(folder, "model"));
   await writeFile(join(folder, "model", "config.json"), JSON.stringify({ model_type: "llama", tie_word_embeddings: true }));
@@ -36,6 +33,15 @@ export async function makeFolder() {
     "model.layers.0.weight": { shape: [4, 6], data: embedding.map((x) => x * x) },
     "model.layers.1.weight": { shape: [4, 6], data: embedding.map((x) => x * x) },
   }));
+  return folder;
+}
+
+/** A folder with two classes of pictures. */
+export async function makePictures(folder) {
+  for (const [name, level] of [["dark", 60], ["bright", 200]]) {
+    await mkdir(join(folder, name), { recursive: true });
+    for (let k = 0; k < 12; k++) await writeFile(join(folder, name, `${k}.pgm`), picture(level + k));
+  }
   return folder;
 }
 

@@ -1,4 +1,9 @@
-// The view Play in a browser: points are painted by mouse and keys, units and weights are walked, one's own pictures learned.
+// The view Play in a browser: points are painted by mouse and keys, units and weights are walked, one's own pictures learned,
+// given by a folder that is chosen or dropped.
+import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { makePictures } from "./lab.mjs";
 
 export async function play(page, address, wrong) {
   const holds = (test, what) => page.waitForFunction(test, null, { timeout: 30000 }).catch(() => wrong.push(`play: ${what}`));
@@ -20,6 +25,14 @@ export async function play(page, address, wrong) {
   await page.keyboard.press("Space");
   await page.waitForFunction((length) => location.hash.length > length, painted, { timeout: 30000 }).catch(() => wrong.push("play: the space bar does not paint"));
   const network = page.locator('[role="application"]').first();
+  const lines = await network.boundingBox();
+  const said = () => page.locator("figure .said").first().innerText();
+  const read = new Set();
+  for (let share = 0.2; share < 0.8; share += 0.02) {
+    await page.mouse.move(lines.x + 0.25 * lines.width, lines.y + share * lines.height);
+    read.add(await said());
+  }
+  if ([...read].filter((text) => /hidden\d: from \d to \d, weight −?[\d.]+/.test(text)).length < 3) wrong.push(`play: the mouse does not read weights: ${[...read]}`);
   await network.focus();
   await page.keyboard.press("ArrowRight");
   await page.keyboard.press("ArrowDown");
@@ -33,9 +46,50 @@ export async function play(page, address, wrong) {
   await page.getByRole("button", { name: "Run", exact: true }).click();
   await holds(() => Number(document.querySelector(".steps strong").textContent.replace(/\D/g, "")) > 60, "pictures of one's own are not learned");
   await page.getByRole("button", { name: "Pause" }).click();
-  await page.locator("summary").click();
+  await page.locator("summary", { hasText: "More settings" }).click();
   await page.locator(".field", { hasText: "Dropout" }).locator("select").selectOption("0.3");
   await page.locator(".field", { hasText: "Batch norm" }).locator("select").selectOption("yes");
   await page.locator(".field", { hasText: "L1" }).locator("select").selectOption("0.001");
   await holds(() => /l1=0\.001/.test(location.hash) && /dropout=0\.3/.test(location.hash) && /batch_norm=yes/.test(location.hash), "regularisation is not set");
+  await page.getByRole("button", { name: "One step" }).click();
+  await stepped(page, wrong);
+  await given(page, wrong);
+}
+
+/** After a step by hand, loss and accuracy are those of the present net: another loss after each step. */
+async function stepped(page, wrong) {
+  const loss = page.locator("figure", { hasText: "Loss" }).locator(".said").first();
+  const before = await loss.innerText();
+  await page.getByRole("button", { name: "One step" }).click();
+  await page.waitForFunction(
+    (text) => [...document.querySelectorAll("figure")].find((one) => one.querySelector("h3").textContent === "Loss").querySelector(".said").textContent !== text,
+    before, { timeout: 30000 },
+  ).catch(() => wrong.push("play: a step by hand tells no new loss"));
+}
+
+/** A folder of pictures by the input that keys reach, and dropped; one without classes is refused in a sentence. */
+async function given(page, wrong) {
+  const folder = await makePictures(join(await mkdtemp(join(tmpdir(), "given-")), "my shades"));
+  const opened = (what) =>
+    page.waitForFunction(() => /subject=upload-/.test(location.hash) && /file=my\+shades/.test(location.hash), null, { timeout: 30000 })
+      .catch(() => wrong.push(`play: a folder of pictures that is ${what} is not learned from`));
+  await page.locator("input[webkitdirectory]").setInputFiles(folder);
+  await opened("chosen");
+  await page.evaluate(() => (location.hash = "#play"));
+  await page.waitForFunction(() => !/subject/.test(location.hash));
+  await page.waitForSelector(".view.play .drop", { state: "attached" });
+  const devtools = await page.context().newCDPSession(page);
+  const drop = async (path) => {
+    for (const type of ["dragEnter", "dragOver", "drop"]) {
+      await devtools.send("Input.dispatchDragEvent", { type, x: 600, y: 400, data: { items: [], files: [path], dragOperationsMask: 1 } });
+    }
+  };
+  await drop(folder);
+  await opened("dropped");
+  const empty = join(folder, "..", "notes");
+  await mkdir(empty);
+  await writeFile(join(empty, "notes.txt"), "nothing");
+  await drop(empty);
+  await page.locator(".note.refused", { hasText: "notes does not hold pictures by class" }).waitFor({ timeout: 30000 })
+    .catch(() => wrong.push("play: a folder without pictures is not told"));
 }

@@ -11,6 +11,10 @@ export async function run(page, address, wrong) {
   await page.waitForFunction(() => document.querySelectorAll(".about").length === 2, null, { timeout: 30000 }).catch(() => wrong.push("run: two runs are not shown side by side"));
   const keys = await page.locator("figure .keyline").first().innerText();
   if (!/too-fast: training/.test(keys) || !/calm: validation/.test(keys)) wrong.push(`run: the curves do not name both runs: ${keys}`);
+  const both = await page.locator("figure h3").allInnerTexts();
+  for (const title of ["Size of the gradient by layer", "Size of the update by layer", "How the weights are spread"]) {
+    for (const name of ["too-fast", "calm"]) if (!both.includes(`${title}: ${name}`)) wrong.push(`run: the figure “${title}” does not show ${name}`);
+  }
   await page.locator("figure select").selectOption("output");
   await page.waitForFunction(() => /at\.layer=2/.test(location.hash), null, { timeout: 30000 }).catch(() => wrong.push("run: another layer is not chosen"));
   await page.locator(".findings button").first().click();

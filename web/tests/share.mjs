@@ -10,6 +10,11 @@ export async function share(page, address, wrong) {
     await pattern.selectOption(name);
     await holds((text) => document.querySelector(".ladder .weights dd").textContent === text, `${name} has not ${count} weights, but ${await weights.innerText()}`, count);
   }
+  const layer = await page.locator("figure", { hasText: "The layer as connections" }).locator("canvas").boundingBox();
+  for (const [share, row] of [[0.3, "row [3-5],"], [0.6, "row [7-9],"]]) {
+    await page.mouse.move(layer.x + 0.85 * layer.width, layer.y + share * layer.height);
+    await holds((text) => new RegExp(`${text} column \\d+ looks at 25 inputs`).test(document.querySelector("figure .said").textContent), "the window of the kernel does not slide with the mouse", row);
+  }
   await page.getByRole("button", { name: "Colour: value" }).click();
   await holds(() => /at\.colour=group/.test(location.hash), "the matrix is not coloured by who shares");
   const bars = page.locator("figure", { hasText: "What each use adds: recurrent" }).locator('[role="application"]');

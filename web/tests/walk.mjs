@@ -7,6 +7,7 @@ import { chromium } from "playwright-core";
 import { audit } from "./audit.mjs";
 import { descend } from "./descend.mjs";
 import { drawings } from "./drawings.mjs";
+import { everywhere } from "./everywhere.mjs";
 import { inside } from "./inside.mjs";
 import { makeFolder, PLACES, startLab } from "./lab.mjs";
 import { links } from "./links.mjs";
@@ -158,7 +159,7 @@ try {
   for (const [name, settings] of Object.entries(looks)) if (wanted(name)) await walk(browser, lab.address, name, settings);
   if (wanted("keyboard")) await keyboard(browser, lab.address);
   if (wanted("tour")) await tour(browser, lab.address);
-  for (const checks of [play, share, inside, descend, run, map, audit]) if (wanted(checks.name)) await alone(browser, lab.address, checks);
+  for (const checks of [play, share, inside, descend, run, map, audit, everywhere]) if (wanted(checks.name)) await alone(browser, lab.address, checks);
   if (wanted("links")) await links(browser, lab.address, wrong);
   if (wanted("drawings")) await drawings(browser, wrong);
   const all = ["play", "share", "inside", "descend", "run", "map", "audit"];

@@ -122,9 +122,9 @@ def _batch_size(model: nn.Module, tensors: list[Tensor], batch_dim: int | None) 
     shape = tuple(tensors[0].shape)
     if batch_dim is None:
         return 1
-    if not -len(shape) <= batch_dim < len(shape):
+    if not isinstance(batch_dim, int) or not -len(shape) <= batch_dim < len(shape):
         raise CensusError(
-            f"The first input has shape {shape} and no dimension {batch_dim} for the samples: give a batch, or "
+            f"The first input has shape {shape} and no dimension {batch_dim!r} for the samples: give a batch, or "
             f"batch_dim=None for a single sample."
         )
     if shape[batch_dim] == 0:

@@ -22,6 +22,8 @@ _WEIGHTS = (
 )
 """What a folder's weights may be called, the first choice first, as transformers chooses."""
 
+_MOST_SHARDS = 2**12
+
 
 def weights_of(folder: Path) -> Path:
     """The file, or the index of shards, that holds a folder's weights.
@@ -61,8 +63,8 @@ def read_shards(index: Path, reader: Reader) -> tuple[dict[str, Stored], dict[st
         reader: reads one shard.
 
     Raises:
-        FileError: a shard lies elsewhere or is missing or damaged, the index and the shards do not agree on who has
-            which tensor, or two shards have metadata that contradict each other.
+        FileError: more than 4,096 shards; one lies elsewhere or is missing or damaged; the index and the shards do not
+            agree on who has which tensor, or two shards have metadata that contradict each other.
     """
     places: Any = read_json(index).get("weight_map")
     if not isinstance(places, dict) or not places:
@@ -70,6 +72,8 @@ def read_shards(index: Path, reader: Reader) -> tuple[dict[str, Stored], dict[st
     files: dict[str, Path] = {}
     for shard in places.values():
         if not isinstance(shard, str) or shard not in files:
+            if len(files) == _MOST_SHARDS:
+                raise damaged(index, f"it names more than {_MOST_SHARDS:,} files", "do not trust this checkpoint")
             files[shard] = inside(index.parent, shard, index)
     tensors: dict[str, Stored] = {}
     metadata: dict[str, str] = {}

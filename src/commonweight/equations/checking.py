@@ -16,6 +16,9 @@ def ties(model: nn.Module) -> list[Tie]:
     (all of it, its transpose or a block of it); equal bits; equal up to transpose, flips and sign. The first name in
     the order of `named_parameters` is taken as the source. Reads every weight once.
 
+    Raises:
+        TieError: not a model.
+
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3))
         >>> model[2].weight = model[0].weight
@@ -40,7 +43,8 @@ def check(model: nn.Module) -> None:
     """Do nothing if every declared tie of a model holds.
 
     Raises:
-        TieError: it names each that does not, with both paths, max |Δ|, what probably broke it, and what to do.
+        TieError: not a model; or it names each tie that does not, with both paths, max |Δ|, what probably broke it,
+            and what to do.
 
     Example:
         >>> from commonweight.equations import tie

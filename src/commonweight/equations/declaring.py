@@ -33,9 +33,9 @@ def tie(model: nn.Module, *equations: str, keep: Keep = None) -> list[Equation]:
         The ties, one for each alias.
 
     Raises:
-        TieError: an equation that cannot be read or fits no tensors; ties in a circle; an alias that is tied twice;
-            shapes, data types, devices or `requires_grad` that differ; a buffer or an integer tensor; values that
-            differ, with max |Δ| and what to do. The model is unchanged.
+        TieError: not a model; an equation that cannot be read or fits no tensors; ties in a circle; an alias that is
+            tied twice; shapes, data types, devices or `requires_grad` that differ; a buffer or an integer tensor;
+            values that differ, with max |Δ| and what to do. The model is unchanged.
 
     Example:
         >>> model = nn.ModuleDict({"encoder": nn.Linear(4, 2, bias=False), "decoder": nn.Linear(2, 4, bias=False)})
@@ -74,7 +74,7 @@ def untie(model: nn.Module, name: str) -> None:
             Parameter, module or storage.
 
     Raises:
-        TieError: no such name, or not an alias; the sentence says which name is.
+        TieError: not a model, no such name, or not an alias; the sentence says which name is.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
@@ -84,6 +84,8 @@ def untie(model: nn.Module, name: str) -> None:
         False
     """
     before = record.declared(model)
+    if not isinstance(name, str):
+        raise TieError(f"untie takes the name of an alias, such as 'head.weight'; got {name!r}.")
     sources = {equation.alias: equation for equation in before}
     if name not in sources:
         _untie_found(model, name, before)

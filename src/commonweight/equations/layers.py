@@ -95,7 +95,7 @@ def shared_state(
         start: each owner gets the "mean" over itself and its aliases, or keeps its own values: "source".
 
     Raises:
-        TieError: an owner or an alias is not in the state dict.
+        TieError: not a model, not a state dict, or one without an owner or an alias; no such start.
 
     Example:
         >>> blocks = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False))
@@ -105,6 +105,9 @@ def shared_state(
     """
     if start not in ("mean", "source"):
         raise TieError(f"start is 'mean' or 'source'; got {start!r}.")
+    record.refuse_no_model(model)
+    if not isinstance(state, Mapping):
+        raise TieError(f"A state dict maps names to tensors; got a {type(state).__name__}.")
     out = dict(state)
     kept = model.state_dict(keep_vars=True)
     groups: defaultdict[str, list[Equation]] = defaultdict(list)
@@ -126,6 +129,7 @@ def shared_state(
 
 
 def _groups(blocks: nn.Module, every: int | None, groups: Sequence[Sequence[int]] | None) -> list[Sequence[int]]:
+    record.refuse_no_model(blocks)
     positions = [int(name) for name, _ in blocks.named_children() if name.isdecimal()]
     count = len(blocks._modules)
     if sorted(map(str, positions)) != sorted(blocks._modules):
@@ -136,10 +140,12 @@ def _groups(blocks: nn.Module, every: int | None, groups: Sequence[Sequence[int]
     if (every is None) == (groups is None):
         raise TieError("share_layers takes either every=... or groups=..., and one of them.")
     if every is not None:
-        if every < 1:
-            raise TieError(f"every is how many neighbours become one, at least 1; got {every}.")
+        if not isinstance(every, int) or every < 1:
+            raise TieError(f"every is how many neighbours become one, at least 1; got {every!r}.")
         return [range(first, min(first + every, count)) for first in range(0, count, every)]
-    members = [group for group in groups or () if group]
+    if not isinstance(groups, Sequence) or not all(isinstance(group, Sequence) for group in groups):
+        raise TieError(f"groups is a list of lists of positions, such as [[0, 3], [1, 2]]; got {groups!r}.")
+    members = [group for group in groups if group]
     named = [position for group in members for position in group]
     wrong = sorted({position for position in named if position not in range(count) or named.count(position) > 1})
     if wrong:

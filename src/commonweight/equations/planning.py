@@ -36,6 +36,7 @@ def written(model: nn.Module, texts: Iterable[str]) -> list[Equation]:
 
 def names(model: nn.Module) -> tuple[list[str], list[str]]:
     """The tensors that a star stands for, which are the weights; and the others, buffers and parametrized tensors."""
+    record.refuse_no_model(model)
     visible = dict.fromkeys(name for name, _ in model.named_parameters(remove_duplicate=False))
     hidden = dict.fromkeys(name for name, _ in model.named_buffers(remove_duplicate=False))
     for path, module in model.named_modules(remove_duplicate=False):

@@ -25,8 +25,23 @@ def own_record(model: nn.Module) -> Record:
     return record
 
 
+def refuse_no_model(model: object) -> None:
+    """Do nothing if this is a model.
+
+    Raises:
+        TieError: it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise TieError(f"Ties are those of a model, a torch.nn.Module; got a {type(model).__name__}.")
+
+
 def records(model: nn.Module) -> Iterator[tuple[str, Record]]:
-    """The records of a model and of the modules in it, each with the path in front of its names, such as `encoder.`."""
+    """The records of a model and of the modules in it, each with the path in front of its names, such as `encoder.`.
+
+    Raises:
+        TieError: not a model.
+    """
+    refuse_no_model(model)
     for path, module in model.named_modules():
         if _RECORD in module.__dict__:
             yield f"{path}." if path else "", own_record(module)

@@ -6,10 +6,11 @@ import secrets
 import socket
 import time
 import webbrowser
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse
@@ -20,6 +21,7 @@ from starlette.requests import ClientDisconnect
 from commonweight.errors import LabError
 from commonweight.lab.guard import App, Guard
 from commonweight.lab.hub import Hub, to_json
+from commonweight.lab.packed_pictures import PLAIN
 from commonweight.lab.uploads import NAME
 from commonweight.lab.viewer import Viewer
 
@@ -29,17 +31,9 @@ MOST_MESSAGE = 1 << 16
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 
-UPLOAD = {
-    "parameters": [
-        {"name": "name", "in": "query", "required": True, "schema": {"type": "string", "pattern": f"^{NAME.pattern}$"}}
-    ],
-    "requestBody": {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-}
-"""What an upload sends, in the words of OpenAPI."""
-
 
 class Kept(BaseModel):
-    """An upload that was taken: what the view Audit is opened for."""
+    """An upload that was taken: what a view is opened for."""
 
     subject: str
 
@@ -48,6 +42,16 @@ class Refused(BaseModel):
     """Why something could not be met, in one sentence."""
 
     text: str
+
+
+UPLOADED: dict[int | str, dict[str, Any]] = {200: {"model": Kept}, 400: {"model": Refused}}
+
+
+def _given(name: str) -> dict[str, Any]:
+    """What an upload sends, in the words of OpenAPI: the pattern of its name, and bytes."""
+    named = {"name": "name", "in": "query", "required": True, "schema": {"type": "string", "pattern": name}}
+    body = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    return {"parameters": [named], "requestBody": body}
 
 
 def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> App:
@@ -75,20 +79,29 @@ def make_app(folder: Path, token: str, hosts: frozenset[str], static: Path) -> A
     async def talk(page: WebSocket) -> None:
         await _talk(hub, page)
 
-    @app.post("/uploads", responses={200: {"model": Kept}, 400: {"model": Refused}}, openapi_extra=UPLOAD)
+    @app.post("/uploads", responses=UPLOADED, openapi_extra=_given(f"^{NAME.pattern}$"))
     async def upload(request: Request) -> JSONResponse:
-        """Keep a checkpoint, the bytes of the request, for the view Audit."""
-        try:
-            subject = await hub.uploads.take(request.query_params.get("name", ""), request.stream())
-            return JSONResponse({"subject": subject})
-        except LabError as error:
-            return JSONResponse({"text": str(error)}, 400)
-        except ClientDisconnect:  # nobody is there to be told
-            return JSONResponse({}, 400)
+        """Keep a checkpoint or a table, the bytes of the request, for the views Audit and Play."""
+        return await _keep(request, hub.uploads.take)
+
+    @app.post("/uploads/pictures", responses=UPLOADED, openapi_extra=_given(f"^{PLAIN.pattern}$"))
+    async def upload_pictures(request: Request) -> JSONResponse:
+        """Keep a folder of pictures, packed as docs/lab_protocol.md says, for the view Play."""
+        return await _keep(request, hub.uploads.take_pictures)
 
     app.mount("/", StaticFiles(directory=static, html=True, check_dir=False))
     app.state.hub = hub
     return Guard(app, token, hosts)
+
+
+async def _keep(request: Request, take: Callable[[str, AsyncIterator[bytes]], Awaitable[str]]) -> JSONResponse:
+    """Have the bytes of a request kept: the subject to open them by, or why they were not taken."""
+    try:
+        return JSONResponse({"subject": await take(request.query_params.get("name", ""), request.stream())})
+    except LabError as error:
+        return JSONResponse({"text": str(error)}, 400)
+    except ClientDisconnect:  # nobody is there to be told
+        return JSONResponse({}, 400)
 
 
 async def _talk(hub: Hub, page: WebSocket) -> None:

@@ -1,22 +1,24 @@
-"""Files that a page gave to the lab: kept in a temporary folder, each alone in a folder of its own, until the lab ends.
+"""What a page gave to the lab: files, and folders of pictures; each alone in a temporary folder until the lab ends.
 
 A worker that looks at one of them may read that folder and nothing else. There are never more than `MOST_KEPT`.
 """
 
+import asyncio
 import re
 import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from commonweight.errors import LabError
+from commonweight.lab.packed_pictures import PLAIN, unpack
 
 MOST_BYTES = 1 << 28
-"""Of one file."""
+"""Of one file, or of all pictures of a folder."""
 
 MOST_KEPT = 4
-"""Files at once: the oldest goes when another one comes."""
+"""Files and folders at once: the oldest goes when another one comes."""
 
 PREFIX = "upload-"
 _ENDS = "safetensors|pt|pth|bin|ckpt|onnx|csv|tsv|parquet|npz"
@@ -52,13 +54,39 @@ class Uploads:
                 f"A file for the lab has a plain name that ends in {_ENDS.replace('|', ', ')}; got {name[:60]!r}: "
                 f"rename it, or start the lab with its folder."
             )
+        return await self._keep(name, lambda place: _write(place, chunks))
+
+    async def take_pictures(self, name: str, chunks: AsyncIterator[bytes]) -> str:
+        """Keep a folder with a folder of pictures for each class; the subject to open it by.
+
+        Args:
+            name: of the folder.
+            chunks: its pictures, packed as `packed_pictures` says, as they come.
+
+        Raises:
+            LabError: what came is not that, is too much or has no room, or something else is still on its way.
+        """
+        if not PLAIN.fullmatch(name):
+            raise LabError(
+                f"A folder for the lab has a plain name of at most 100 letters; got {name[:60]!r}: rename it."
+            )
+
+        async def write(place: Path) -> None:
+            packed = place.with_name(".packed")
+            await _write(packed, chunks)
+            await asyncio.to_thread(unpack, packed, place)
+
+        return await self._keep(name, write)
+
+    async def _keep(self, name: str, write: Callable[[Path], Awaitable[None]]) -> str:
+        """Make a folder for a file or folder of this name and have it written there, or leave nothing."""
         if self._taking:
             raise LabError("Another file is on its way to the lab: try again when it has come.")
         self._taking = True
         subject = PREFIX + secrets.token_hex(6)
         try:
             self.folders[subject] = self._folder(subject)
-            await _write(self.folders[subject] / name, chunks)
+            await write(self.folders[subject] / name)
         except BaseException as error:
             self._remove(subject)
             if isinstance(error, OSError):
@@ -102,7 +130,7 @@ async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
             size += len(chunk)
             if size > MOST_BYTES:
                 raise LabError(
-                    f"The lab takes files of at most {MOST_BYTES >> 20} MB; {path.name} is larger: start the lab with "
-                    f"it (commonweight lab {path.name}), and it is read where it lies."
+                    f"The lab takes at most {MOST_BYTES >> 20} MB at once, and this is more: start the lab with it "
+                    f"(commonweight lab PATH), and it is read where it lies."
                 )
             file.write(chunk)

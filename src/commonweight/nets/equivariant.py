@@ -40,7 +40,8 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.errors import PatternError
-from commonweight.patterns import WHOLE, Compose, Conv, Dense, Kron, Orbits
+from commonweight.patterns import Compose, Conv, Dense, Kron, Orbits
+from commonweight.sizes import WHOLE
 from commonweight.tied import Tied
 from commonweight.tiemap import Index
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from commonweight.operators.spread import Spread
-from commonweight.patterns import Pattern, Shape
+from commonweight.patterns import Pattern
+from commonweight.sizes import Shape
 
 Run = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 

@@ -15,6 +15,7 @@ from commonweight.verdicts import comparing
 from commonweight.verdicts.judging import Findings, judge, of_facts
 from commonweight.verdicts.report import Audit, Code, Group, Problem, Verdict
 from commonweight.verdicts.sides import Side, of_checkpoint
+from commonweight.verdicts.words import say
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,7 +107,7 @@ def _side(subject: "Subject", values: bool) -> Side:
 
 def _notes(subject: "Subject") -> Iterator[str]:
     if isinstance(subject, str | Path) and not Path(subject).is_dir() and Path(subject).with_name(CONFIG).exists():
-        yield f"{CONFIG} lies beside it and was not read; audit the folder to see whether they agree."
+        yield say("config_beside", file=CONFIG)
 
 
 def _tied_names(side: Side, findings: Findings) -> list[str]:

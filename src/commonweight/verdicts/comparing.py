@@ -193,7 +193,7 @@ def uninitialised(subject: Side, findings: Findings) -> None:
         slot = "reality" if subject.in_memory else "file"
         taken = subject.bytes(names)
         findings.groups.append(
-            (Group(Verdict.NEVER_INITIALISED, tuple(names), None, None, taken, **{slot: what}), True)
+            (Group(Verdict.NEVER_INITIALISED, tuple(names), None, None, taken, **{slot: say(what)}), True)
         )
 
 

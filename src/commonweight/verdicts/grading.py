@@ -42,14 +42,14 @@ class Grader:
             expected = equation.apply(source)
             delta = self.gap(alias, expected)
             if delta == 0 and equation.transforms:
-                return State(Verdict.TRANSFORMED, 0.0, "two, equal when turned", True)
+                return State(Verdict.TRANSFORMED, 0.0, say("equal_turned"), True)
             if delta == 0:
-                return State(Verdict.CLOSE, 0.0, "two, equal values", True)
+                return State(Verdict.CLOSE, 0.0, say("equal_values"), True)
             if self._close(alias, expected):
-                return State(Verdict.CLOSE, delta, f"two, max |Δ| {delta:.3g}", False)
+                return State(Verdict.CLOSE, delta, say("apart", delta=f"{delta:.3g}"), False)
             if not equation.transforms and (other := self._rearranged(equation, alias, source)) is not None:
                 return other
-            return State(Verdict.DIVERGED, delta, f"two, max |Δ| {delta:.3g}", False)
+            return State(Verdict.DIVERGED, delta, say("apart", delta=f"{delta:.3g}"), False)
         if (other := self._rearranged(equation, alias, source)) is not None:
             return other
         return State(Verdict.DIVERGED, None, say("shapes", one=tuple(alias.shape), other=tuple(source.shape)), False)
@@ -102,9 +102,9 @@ class Grader:
             return None
         if (transforms := turned(source, alias, self.release)) is not None:
             instead = Equation(equation.alias, equation.source, transforms)
-            return State(Verdict.TRANSFORMED, 0.0, "two, equal when turned", False, instead)
+            return State(Verdict.TRANSFORMED, 0.0, say("equal_turned"), False, instead)
         if alias.ndim > 1 and alias.shape == source.shape and self._rows(alias) == self._rows(source):
-            return State(Verdict.PERMUTED, 0.0, "two, rows in another order", False)
+            return State(Verdict.PERMUTED, 0.0, say("rows_reordered"), False)
         return None
 
     def _same_start(self, equation: Equation, alias: Tensor, source: Tensor) -> State | None:
@@ -114,7 +114,7 @@ class Grader:
         shorter, longer = equation.alias, equation.source
         if len(source) < len(alias):
             shorter, longer = longer, shorter
-        text = f"two, equal in the first {rows:,} of {max(len(alias), len(source)):,} rows"
+        text = say("equal_start", rows=f"{rows:,}", all=f"{max(len(alias), len(source)):,}")
         instead = Equation(shorter, longer, (Slice(((0, rows, None),)),))
         return State(Verdict.TRANSFORMED, 0.0, text, False, instead)
 

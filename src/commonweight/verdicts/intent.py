@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from commonweight import manifest
 from commonweight.notation import Equation
 from commonweight.verdicts.families import FAMILIES, INNER_CONFIGS, Family, Pair, family
-from commonweight.verdicts.words import say
+from commonweight.verdicts.words import say, without_brackets
 
 FLAG = "tie_word_embeddings"
 
@@ -36,7 +36,7 @@ class Intent:
     @property
     def by(self) -> str:
         """Who declared it, without the details."""
-        return re.sub(r" \(.*?\)", "", self.says)
+        return without_brackets(self.says)
 
 
 def of_metadata(metadata: Mapping[str, str], names: Collection[str]) -> list[Intent]:

@@ -85,7 +85,7 @@ def of_facts(side: Side, found: Iterable[Found]) -> list[Intent]:
     shared = (Verdict.SAME_OBJECT, Verdict.SAME_STORAGE)
     settles = say("tie_there")
     return [
-        Intent(equation, f"{side.label} ({one.text})", settles, fact=True)
+        Intent(equation, say("in_detail", label=side.label, text=one.text), settles, fact=True)
         for one in found
         if one.verdict in shared
         for equation in one.equations
@@ -113,7 +113,11 @@ def _state(intent: Intent, side: Side) -> State:
     if intent.tied:
         return side.state(intent.equation)
     absent = intent.equation.alias not in side.entries
-    return State(Verdict.MISSING, None, "no head", False) if absent else State(Verdict.UNREAD, None, "a head", True)
+    return (
+        State(Verdict.MISSING, None, say("no_head"), False)
+        if absent
+        else State(Verdict.UNREAD, None, say("a_head"), True)
+    )
 
 
 def _note(findings: Findings, equation: Equation, sides: Sequence[Side], state: State) -> None:
@@ -129,7 +133,7 @@ def _note(findings: Findings, equation: Equation, sides: Sequence[Side], state: 
 def _group(intent: Intent, sides: Sequence[Side], states: Sequence[State]) -> Group:
     order = list(Verdict)
     worst = max(states, key=lambda state: (order.index(state.verdict), state.difference or 0.0))
-    columns = {"intent": f"{'tied' if intent.tied else 'not tied'}: {intent.by}"}
+    columns: dict[str, str] = {"intent": say("tied_by" if intent.tied else "not_tied_by", by=intent.by)}
     for side, state in zip(sides, states, strict=True):
         slot = "reality" if side.in_memory else "file"
         columns["against" if slot in columns else slot] = state.text
@@ -222,9 +226,9 @@ def _broken(intent: Intent, side: Side, state: State) -> tuple[Code, str, str]:
             fact = say("instead", label=label, instead=state.instead)
             return Code.TRANSFORMED, fact, say("declare_instead", instead=state.instead)
         case Verdict.EQUAL_BITS | Verdict.TRANSFORMED:
-            return Code.TWO_COPIES, say("equal_copies", label=label), settles
+            return Code.TWO_COPIES, say("copies_part", label=label), settles
         case Verdict.CLOSE if state.difference == 0:
-            return Code.TWO_COPIES, say("equal_copies", label=label), settles
+            return Code.TWO_COPIES, say("copies_part", label=label), settles
         case Verdict.UNREAD:
             return Code.TWO_COPIES, say("not_compared", label=label), settles
         case Verdict.PERMUTED:

@@ -19,12 +19,12 @@ from commonweight.verdicts.report import Verdict
 from commonweight.verdicts.sides import Entry, Found, Side, State
 from commonweight.verdicts.words import say
 
-_LEVELS = {
-    Level.SAME_MODULE: (Verdict.SAME_OBJECT, "one module"),
-    Level.SAME_PARAMETER: (Verdict.SAME_OBJECT, "one Parameter"),
-    Level.SAME_STORAGE: (Verdict.SAME_STORAGE, "two Parameters on one memory"),
-    Level.EQUAL_BITS: (Verdict.EQUAL_BITS, "equal copies"),
-    Level.EQUAL_TRANSFORMED: (Verdict.TRANSFORMED, "equal when turned"),
+_LEVELS: dict[Level, tuple[Verdict, str]] = {
+    Level.SAME_MODULE: (Verdict.SAME_OBJECT, say("one_module")),
+    Level.SAME_PARAMETER: (Verdict.SAME_OBJECT, say("one_parameter")),
+    Level.SAME_STORAGE: (Verdict.SAME_STORAGE, say("parameters_on_one_memory")),
+    Level.EQUAL_BITS: (Verdict.EQUAL_BITS, say("copies")),
+    Level.EQUAL_TRANSFORMED: (Verdict.TRANSFORMED, say("equal_turned")),
 }
 
 
@@ -37,7 +37,7 @@ class Model(Side):
     def state(self, equation: Equation) -> State:
         modules = [record.submodule(self.module, path) for path in (equation.alias, equation.source)]
         if modules[0] is not None and modules[0] is modules[1]:
-            return State(Verdict.SAME_OBJECT, 0.0, "one module", True)
+            return State(Verdict.SAME_OBJECT, 0.0, say("one_module"), True)
         return super().state(equation)
 
     def compare(self, equation: Equation) -> State:
@@ -47,12 +47,12 @@ class Model(Side):
                 Verdict.MISSING, None, say("no_name", name=equation.alias if alias is None else equation.source), False
             )
         if holds(self.module, equation):
-            text = "computed from its owner" if computed(self.module, equation.alias) else "one Parameter"
-            return State(Verdict.SAME_OBJECT, 0.0, text, True)
+            made = computed(self.module, equation.alias)
+            return State(Verdict.SAME_OBJECT, 0.0, say("computed" if made else "one_parameter"), True)
         if not (alias.filled and source.filled):
-            return State(Verdict.NEVER_INITIALISED, None, "two, without values", False)
+            return State(Verdict.NEVER_INITIALISED, None, say("two_unfilled"), False)
         if not equation.transforms and alias.place == source.place:
-            return State(Verdict.SAME_STORAGE, 0.0, "two Parameters on one memory", False)
+            return State(Verdict.SAME_STORAGE, 0.0, say("parameters_on_one_memory"), False)
         return replace(self._valued(equation, alias, source), holds=False)
 
     def found(self) -> Iterator[Found]:

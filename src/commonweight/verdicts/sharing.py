@@ -13,6 +13,7 @@ from commonweight.verdicts.bits import Weights
 from commonweight.verdicts.lines import Bundle, Index, Lines, line_errors
 from commonweight.verdicts.suggestion import Candidate, Suggestion
 from commonweight.verdicts.wholes import Found, compare, to_last_owner
+from commonweight.verdicts.words import listed, say
 
 _PLACES = 8  # where the first line of a tensor is sought among those of others
 _WORTH = 64  # repeated lines save at least one part in so many of a tensor
@@ -134,7 +135,7 @@ def _permutations(weights: Weights, table: Lines, taken: Collection[str]) -> Ite
 def _indexed(weights: Weights, one: _Permuted) -> Candidate:
     count = len(one.order)
     what = ("rows", "columns")[one.axis]
-    text = f"{Equation(one.alias, one.source)}, with its {count} {what} in another order"
+    text = say(f"reordered_{what}", equation=Equation(one.alias, one.source), count=count)
     saved = weights.nbytes(one.alias) - index_bytes(count, count)
     return Candidate(Suggestion("permutation", (one.alias, one.source), text, one.error, saved), (one.alias,))
 
@@ -156,8 +157,8 @@ def _neurons(weights: Weights, group: list[_Permuted], taken: Collection[str]) -
             if delta > weights.tolerance(alias):
                 return None
             pairs[alias], error = source, max(error, delta)
-    text = ", ".join(str(Equation(*pair)) for pair in pairs.items())
-    text += f", with the {len(group[0].order)} neurons between them in another order"
+    equations = ", ".join(str(Equation(*pair)) for pair in pairs.items())
+    text = say("reordered_neurons", equations=equations, count=len(group[0].order))
     saved = sum(weights.nbytes(name) for name in pairs)
     names = (*pairs, *dict.fromkeys(pairs.values()))
     return Candidate(Suggestion("permutation", names, text, error, saved), tuple(pairs))
@@ -226,10 +227,9 @@ def _lines_text(weights: Weights, side: Bundle, kept: int, again: int, error: fl
     """The pattern, if lines of this tensor alone are equal; their numbers are found by the reader's torch."""
     what, count = ("rows", "columns")[side.axis], kept + again
     if others:
-        sources = " and ".join(f"`{name}`" for name in others)
-        return f"{again} of the {count} {what} of `{side.name}` are {what} of {sources}"
+        return say(f"{what}_of_others", again=again, count=count, name=side.name, sources=listed(others))
     if error:
-        return f"`{side.name}` has {kept} different {what} among {count}"
+        return say(f"different_{what}", name=side.name, kept=kept, count=count)
     which, length = f"weight.unique(dim={side.axis}, return_inverse=True)[1].numpy()", weights[side.name].size // count
     if side.axis:
         return f"kron(codebook({which}[None], k={kept}), dense(1, {length}))"

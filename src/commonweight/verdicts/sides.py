@@ -177,14 +177,14 @@ class Side:
         if alias is None and source is None:
             return State(Verdict.MISSING, None, say("neither"), False)
         if alias is None:
-            return State(Verdict.SAME_STORAGE, 0.0, "stored once", True)
+            return State(Verdict.SAME_STORAGE, 0.0, say("stored_once"), True)
         if source is None:
             if any(isinstance(transform, Slice) for transform in equation.transforms):
                 return State(Verdict.MISSING, None, say("only_part"), False)
-            return State(Verdict.SAME_STORAGE, 0.0, "stored once, as the alias", True)
+            return State(Verdict.SAME_STORAGE, 0.0, say("stored_as_alias"), True)
         if not equation.transforms and alias.place == source.place:
             one = alias.holder is not None and alias.holder == source.holder
-            return State(Verdict.SAME_OBJECT if one else Verdict.SAME_STORAGE, 0.0, "one tensor, two names", True)
+            return State(Verdict.SAME_OBJECT if one else Verdict.SAME_STORAGE, 0.0, say("two_names"), True)
         return self._valued(equation, alias, source)
 
     def _valued(self, equation: Equation, alias: Entry, source: Entry) -> State:
@@ -195,14 +195,14 @@ class Side:
         if not fits and (equation.transforms or not may_fit or not comparable):
             return State(Verdict.DIVERGED, None, say("shapes", one=alias.shape, other=source.shape), False)
         if fits and self._same_bits(equation):
-            return State(Verdict.EQUAL_BITS, 0.0, "two equal copies", True)
+            return State(Verdict.EQUAL_BITS, 0.0, say("equal_copies", count=2), True)
         if comparable:
             from commonweight.verdicts.grading import Grader
 
             return Grader(self.release).grade(equation, self.read(equation.alias), self.read(equation.source))
         if equation.alias in self.contents and not equation.transforms:
             return State(Verdict.DIVERGED, None, say("two_unequal"), False)
-        return State(Verdict.UNREAD, None, "two, not compared", None)
+        return State(Verdict.UNREAD, None, say("two_unread"), None)
 
     def _same_bits(self, equation: Equation) -> bool:
         alias, source = self.contents.get(equation.alias), self.contents.get(equation.source)
@@ -222,11 +222,11 @@ class Side:
                 holders = {self.entries[name].holder for name in names}
                 one = len(holders) == 1 and None not in holders
                 verdict = Verdict.SAME_OBJECT if one else Verdict.SAME_STORAGE
-                yield Found(verdict, tuple(Equation(name, names[0]) for name in names[1:]), "one tensor")
+                yield Found(verdict, tuple(Equation(name, names[0]) for name in names[1:]), say("one_tensor"))
         for name in list(self.owners.values()):
             turned = self.owners.get(self.entries[name].turned)
             if turned is not None and turned < name:
-                yield Found(Verdict.SAME_STORAGE, (Equation(name, turned, (Transpose(),)),), "one tensor")
+                yield Found(Verdict.SAME_STORAGE, (Equation(name, turned, (Transpose(),)),), say("one_tensor"))
         yield from self._equal()
 
     def _equal(self) -> Iterator[Found]:
@@ -238,14 +238,14 @@ class Side:
         for names in alike.values():
             if len(names) > 1:
                 aliases = tuple(Equation(name, names[0]) for name in names[1:])
-                yield Found(Verdict.EQUAL_BITS, aliases, f"{len(names)} equal copies")
+                yield Found(Verdict.EQUAL_BITS, aliases, say("equal_copies", count=len(names)))
         once = [names[0] for names in alike.values() if self.entries[names[0]].readable]
         if once:
             from commonweight.verdicts.grading import Grader
 
             shapes = {name: self.entries[name].shape for name in once}
             for equation in Grader(self.release).turned_pairs(shapes, self.read):
-                yield Found(Verdict.TRANSFORMED, (equation,), "two, equal when turned")
+                yield Found(Verdict.TRANSFORMED, (equation,), say("equal_turned"))
 
 
 def of_checkpoint(checkpoint: Checkpoint, values: bool) -> Side:

@@ -1,10 +1,11 @@
-"""The sentences of an audit's problems, in one table: English, simplified Chinese, traditional Chinese.
+"""What an audit says of ties and problems, in one table: English, simplified Chinese, traditional Chinese.
 
 `say` makes a sentence from its key and its parts. It is an English text like any other, and `translated` gives it in
 another language: parts that were said by keys come in that language, too, names and numbers as they are.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 LANGUAGES = ("en", "zh-Hans", "zh-Hant")
@@ -25,18 +26,32 @@ def say(key: str, /, **parts: object) -> Said:
     >>> translated(sentence, "zh-Hans")
     '`a = b` 由文件的清单声明'
     """
-    texts = {
-        language: text.format(**{name: translated(part, language) for name, part in parts.items()})
+    return _said(
+        text.format(**{name: translated(part, language) for name, part in parts.items()})
         for language, text in zip(LANGUAGES, TEXTS[key], strict=True)
-    }
-    said = Said(texts["en"])
-    said.translations = MappingProxyType(texts)
-    return said
+    )
 
 
 def translated(text: object, language: str) -> str:
     """A text in one of `LANGUAGES`; one that was not said by a key, as it is."""
     return text.translations.get(language, str(text)) if isinstance(text, Said) else str(text)
+
+
+def without_brackets(text: str) -> Said:
+    """A text without what stands in brackets, nor spaces at its ends, in each language.
+
+    >>> without_brackets(say("in_detail", label="model.pt", text=say("one_tensor")))
+    'model.pt'
+    """
+    return _said(re.sub(r" \(.*?\)|（.*?）", "", translated(text, language)).strip() for language in LANGUAGES)
+
+
+def _said(texts: Iterable[str]) -> Said:
+    """One text in each of `LANGUAGES`, as the English one that knows the others."""
+    translations = dict(zip(LANGUAGES, texts, strict=True))
+    said = Said(translations["en"])
+    said.translations = MappingProxyType(translations)
+    return said
 
 
 def listed(names: Sequence[str], most: int = 6) -> Said:
@@ -67,6 +82,37 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         " {kind} 的預設（config.json 中沒有 {flag}）",
     ),
     "keys": ("_tied_weights_keys of {kind}", " {kind} 的 _tied_weights_keys ", " {kind} 的 _tied_weights_keys "),
+    "in_detail": ("{label} ({text})", "{label}（{text}）", "{label}（{text}）"),
+    # the columns: who wants a tie, and what is in memory or in a file
+    "tied_by": ("tied: {by}", "共享：{by}", "共享：{by}"),
+    "not_tied_by": ("not tied: {by}", "不共享：{by}", "不共享：{by}"),
+    "stored_once": ("stored once", "只存了一份", "只存了一份"),
+    "stored_as_alias": ("stored once, as the alias", "只存了一份，用别名", "只存了一份，用別名"),
+    "two_names": ("one tensor, two names", "一个张量，两个名字", "一個張量，兩個名字"),
+    "one_tensor": ("one tensor", "一个张量", "一個張量"),
+    "one_module": ("one module", "一个模块", "一個模組"),
+    "one_parameter": ("one Parameter", "一个 Parameter", "一個 Parameter"),
+    "parameters_on_one_memory": (
+        "two Parameters on one memory",
+        "同一内存上的两个 Parameter",
+        "同一記憶體上的兩個 Parameter",
+    ),
+    "computed": ("computed from its owner", "由其拥有者算出", "由其擁有者算出"),
+    "copies": ("equal copies", "相等的副本", "相等的副本"),
+    "equal_copies": ("{count} equal copies", "{count} 个相等的副本", "{count} 個相等的副本"),
+    "equal_turned": ("equal when turned", "变换后相等", "變換後相等"),
+    "equal_values": ("two, equal values", "两个，数值相等", "兩個，數值相等"),
+    "equal_start": (
+        "two, equal in the first {rows} of {all} rows",
+        "两个，前 {rows} 行（共 {all} 行）相等",
+        "兩個，前 {rows} 列（共 {all} 列）相等",
+    ),
+    "rows_reordered": ("two, rows in another order", "两个，行的次序不同", "兩個，列的次序不同"),
+    "apart": ("two, max |Δ| {delta}", "两个，max |Δ| {delta}", "兩個，max |Δ| {delta}"),
+    "two_unread": ("two, not compared", "两个，没有比较", "兩個，沒有比較"),
+    "two_unfilled": ("two, without values", "两个，没有数值", "兩個，沒有數值"),
+    "no_head": ("no head", "没有输出层", "沒有輸出層"),
+    "a_head": ("a head", "有输出层", "有輸出層"),
     # what is wrong with a declared tie
     "missing": ("in {label}: {text}.", "在 {label} 中：{text}。", "在 {label} 中：{text}。"),
     "no_name": ("no {name}", "没有 {name}", "沒有 {name}"),
@@ -84,7 +130,7 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "在 {label} 中成立的是 `{instead}`。",
         "在 {label} 中成立的是 `{instead}`。",
     ),
-    "equal_copies": (
+    "copies_part": (
         "{label} has two tensors with equal values, which training moves apart.",
         "{label} 有两个数值相等的张量，训练会使它们分开。",
         "{label} 有兩個數值相等的張量，學習會使它們分開。",
@@ -296,6 +342,47 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "Load it from where it was trained; if it is meant to be so, it need not be stored.",
         "从训练它的地方重新加载；如果本该如此，就不必存储。",
         "從學習的地方重新載入；如果本該如此，就不必儲存。",
+    ),
+    # what else could be tied, where no equation or call says it, and what was not looked at
+    "reordered_rows": (
+        "{equation}, with its {count} rows in another order",
+        "{equation}，其 {count} 行的次序不同",
+        "{equation}，其 {count} 列的次序不同",
+    ),
+    "reordered_columns": (
+        "{equation}, with its {count} columns in another order",
+        "{equation}，其 {count} 列的次序不同",
+        "{equation}，其 {count} 行的次序不同",
+    ),
+    "reordered_neurons": (
+        "{equations}, with the {count} neurons between them in another order",
+        "{equations}，其间 {count} 个神经元的次序不同",
+        "{equations}，其間 {count} 個神經元的次序不同",
+    ),
+    "rows_of_others": (
+        "{again} of the {count} rows of `{name}` are rows of {sources}",
+        "`{name}` 的 {count} 行中有 {again} 行是 {sources} 的行",
+        "`{name}` 的 {count} 列中有 {again} 列是 {sources} 的列",
+    ),
+    "columns_of_others": (
+        "{again} of the {count} columns of `{name}` are columns of {sources}",
+        "`{name}` 的 {count} 列中有 {again} 列是 {sources} 的列",
+        "`{name}` 的 {count} 行中有 {again} 行是 {sources} 的行",
+    ),
+    "different_rows": (
+        "`{name}` has {kept} different rows among {count}",
+        "`{name}` 的 {count} 行中有 {kept} 行不同",
+        "`{name}` 的 {count} 列中有 {kept} 列不同",
+    ),
+    "different_columns": (
+        "`{name}` has {kept} different columns among {count}",
+        "`{name}` 的 {count} 列中有 {kept} 列不同",
+        "`{name}` 的 {count} 行中有 {kept} 行不同",
+    ),
+    "config_beside": (
+        "{file} lies beside it and was not read; audit the folder to see whether they agree.",
+        "旁边的 {file} 没有读；审计整个文件夹，可看两者是否一致。",
+        "旁邊的 {file} 沒有讀；審計整個資料夾，可看兩者是否一致。",
     ),
 }
 """By key, in the order of `LANGUAGES`; parts in braces."""

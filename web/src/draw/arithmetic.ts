@@ -44,11 +44,13 @@ export function largestTerms(terms: readonly Term[], most: number): { shown: Ter
 }
 
 const HEAD = 20;
-const ROW = 74;
+
+/** The height of a row of grids: more where there is one map only. */
+const rowOf = (width: number, maps: number) => (maps === 1 ? Math.min(132, width / 3 - 16) : 74);
 
 /** The height for so many maps, in as many rows as fit three grids side by side twice over. */
 export function arithmeticHeight(width: number, maps: number): number {
-  return HEAD + Math.ceil(maps / acrossOf(width, maps)) * ROW;
+  return HEAD + Math.ceil(maps / acrossOf(width, maps)) * rowOf(width, maps);
 }
 
 function acrossOf(width: number, maps: number): number {
@@ -64,11 +66,12 @@ export function drawArithmetic(ctx: CanvasRenderingContext2D, box: Box, sum: Sum
   const limits = grids.map(largest);
   ctx.textAlign = "center";
   ctx.font = "12px system-ui, sans-serif";
-  const pitch = Math.min(room / 3, ROW + 16);
+  const row = rowOf(box.width, maps);
+  const pitch = Math.min(room / 3, row + 16);
   const rect = (place: number, grid: number): Rect => ({
     x: (place % across) * room + (room - 3 * pitch) / 2 + grid * pitch + 12,
-    y: HEAD + Math.floor(place / across) * ROW + 2,
-    width: pitch - 24, height: Math.min(ROW - 8, pitch - 24),
+    y: HEAD + Math.floor(place / across) * row + 2,
+    width: pitch - 24, height: Math.min(row - 8, pitch - 24),
   });
   for (let map = 0; map < maps; map++) {
     grids.forEach((values, grid) => {

@@ -17,8 +17,8 @@ export function drawFan(ctx: CanvasRenderingContext2D, box: Box, fan: Fan, palet
   if (all.length === 0) return;
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const span = high - low || 1;
-  const last = steps[steps.length - 1] || 1;
-  const x = (step: number) => LEFT + (step / last) * (box.width - LEFT - 6);
+  const [first, last] = [steps[0], steps[steps.length - 1]];
+  const x = (step: number) => LEFT + ((step - first) / (last - first || 1)) * (box.width - LEFT - 6);
   const y = (value: number) => 6 + ((high - value) / span) * (box.height - BOTTOM - 12);
   const levels = rows[0].length;
   for (let band = 0; band < Math.floor(levels / 2); band++) {
@@ -33,12 +33,12 @@ export function drawFan(ctx: CanvasRenderingContext2D, box: Box, fan: Fan, palet
   ctx.beginPath();
   rows.forEach((row, k) => ctx.lineTo(x(steps[k]), y(row[Math.floor(levels / 2)])));
   ctx.stroke();
-  drawAxes(ctx, box, low, high, last, y, palette);
+  drawAxes(ctx, box, [low, high], [first, last], y, palette);
 }
 
 function drawAxes(
-  ctx: CanvasRenderingContext2D, box: Box, low: number, high: number, last: number, y: (value: number) => number,
-  palette: Palette,
+  ctx: CanvasRenderingContext2D, box: Box, [low, high]: readonly [number, number], [first, last]: readonly [number, number],
+  y: (value: number) => number, palette: Palette,
 ): void {
   ctx.fillStyle = palette.ink;
   ctx.strokeStyle = palette.grid;
@@ -50,9 +50,9 @@ function drawAxes(
     ctx.moveTo(LEFT, y(value));
     ctx.lineTo(box.width, y(value));
     ctx.stroke();
-    ctx.fillText(value === 0 ? "0" : value.toPrecision(2).replace("-", "−"), LEFT - 6, y(value) + 4);
+    ctx.fillText(String(Number(value.toPrecision(2))).replace("-", "−"), LEFT - 6, y(value) + 4);
   }
   ctx.fillText(String(last), box.width - 2, box.height - 4);
   ctx.textAlign = "left";
-  ctx.fillText("0", LEFT, box.height - 4);
+  ctx.fillText(String(first), LEFT, box.height - 4);
 }

@@ -51,7 +51,7 @@ export function signed(value: number, limit: number, palette: Palette): [number,
 /** The same where cells are too small for a + or −: every other row of what is negative is paler, so that it looks hatched. */
 export function hatched(value: number, limit: number, row: number, palette: Palette): [number, number, number] {
   const colour = signed(value, limit, palette);
-  return value < 0 && row % 2 === 1 ? blend(colour, palette.zero, 0.55) : colour;
+  return value < 0 && row % 2 === 1 ? blend(colour, palette.zero, 0.35) : colour;
 }
 
 /** From the page to ink, for values from 0 to `limit`. */

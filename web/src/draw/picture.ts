@@ -5,12 +5,34 @@ import { css, hatched, largest, type Palette } from "./palette";
 
 export type Paint = (value: number, place: number) => readonly [number, number, number];
 
+interface Sheet {
+  readonly image: ImageData;
+  readonly cells: OffscreenCanvas;
+  readonly ctx: OffscreenCanvasRenderingContext2D;
+}
+const sheets = new Map<string, Sheet>();
+const MOST_SHEETS = 32;
+
+/** A canvas of as many pixels as there are numbers, the same one each time: many pictures are drawn in each frame. */
+function sheetOf(rows: number, columns: number): Sheet {
+  const size = `${rows}×${columns}`;
+  const known = sheets.get(size);
+  if (known) return known;
+  const cells = new OffscreenCanvas(columns, rows);
+  const ctx = cells.getContext("2d", { alpha: false });
+  if (!ctx) throw new Error("This browser draws nothing.");
+  if (sheets.size >= MOST_SHEETS) sheets.clear();
+  const sheet = { image: new ImageData(columns, rows), cells, ctx };
+  sheets.set(size, sheet);
+  return sheet;
+}
+
 /** Draw rows × columns numbers into a rectangle. */
 export function drawPicture(
   ctx: CanvasRenderingContext2D, rect: Rect, values: ArrayLike<number>, rows: number, columns: number, paint: Paint,
 ): void {
   if (values.length < rows * columns || rows * columns === 0) return;
-  const image = new ImageData(columns, rows);
+  const { image, cells, ctx: within } = sheetOf(rows, columns);
   for (let place = 0; place < rows * columns; place++) {
     const [red, green, blue] = paint(values[place], place);
     image.data[4 * place] = red;
@@ -18,8 +40,7 @@ export function drawPicture(
     image.data[4 * place + 2] = blue;
     image.data[4 * place + 3] = 255;
   }
-  const cells = new OffscreenCanvas(columns, rows);
-  cells.getContext("2d")?.putImageData(image, 0, 0);
+  within.putImageData(image, 0, 0);
   ctx.imageSmoothingEnabled = false;
   ctx.drawImage(cells, rect.x, rect.y, rect.width, rect.height);
 }

@@ -26,13 +26,33 @@ export function drawPlane(ctx: CanvasRenderingContext2D, box: Box, plane: Plane,
     blend(palette.zero, palette.classes[share > 0.5 ? 1 : 0], 0.12 + 0.5 * Math.abs(2 * share - 1)),
   );
   drawSeam(ctx, rect, plane.ground, side, palette);
+  ctx.drawImage(marksOf(plane, box, ctx.getTransform().a, palette), 0, 0, box.width, box.height);
+  if (plane.cursor) drawCross(ctx, ...toPixel(rect, 1, ...plane.cursor), palette);
+}
+
+interface Marks {
+  readonly canvas: OffscreenCanvas;
+  readonly of: readonly unknown[];
+}
+let marks: Marks | null = null;
+
+/** All points on a sheet of their own, which is kept until something about it changes: the ground moves, they do not. */
+function marksOf(plane: Plane, box: Box, scale: number, palette: Palette): OffscreenCanvas {
+  const of = [plane.train, plane.test, plane.reach, box.width, box.height, scale, palette];
+  if (marks?.of.every((part, k) => part === of[k])) return marks.canvas;
+  const canvas = new OffscreenCanvas(Math.round(box.width * scale), Math.round(box.height * scale));
+  const ctx = canvas.getContext("2d");
+  if (!ctx) throw new Error("This browser draws nothing.");
+  ctx.scale(scale, scale);
+  const rect = planeRect(box);
   for (const [points, hollow] of [[plane.train, false], [plane.test, true]] as const) {
     for (let k = 0; k + 2 < points.length; k += 3) {
       const [x, y] = toPixel(rect, plane.reach, points[k], points[k + 1]);
       drawMark(ctx, x, y, points[k + 2], hollow ? 3.4 : 2.6, hollow, palette);
     }
   }
-  if (plane.cursor) drawCross(ctx, ...toPixel(rect, 1, ...plane.cursor), palette);
+  marks = { canvas, of };
+  return canvas;
 }
 
 /** The decision boundary: a line between neighbouring cells of different answers. */

@@ -3,9 +3,11 @@
 import type { Rect } from "./box";
 import { css, type Palette } from "./palette";
 
+type Canvas = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
+
 /** Draw one mark; the classes have ten colours, and disc, square, triangle and diamond in turn. */
 export function drawMark(
-  ctx: CanvasRenderingContext2D, x: number, y: number, label: number, size: number, hollow: boolean, palette: Palette,
+  ctx: Canvas, x: number, y: number, label: number, size: number, hollow: boolean, palette: Palette,
 ): void {
   const colour = css(palette.classes[label % palette.classes.length]);
   ctx.beginPath();

@@ -12,10 +12,10 @@ export interface AuditGroup {
   readonly tie: string | null;
   readonly max_difference: number | null;
   readonly bytes: number;
-  readonly intent: string;
-  readonly reality: string;
-  readonly file: string;
-  readonly against: string;
+  readonly intent: Texts;
+  readonly reality: Texts;
+  readonly file: Texts;
+  readonly against: Texts;
 }
 
 export interface Audited {
@@ -28,11 +28,11 @@ export interface Audited {
   readonly n_problems: number;
   readonly n_suggestions: number;
   readonly searched: boolean;
-  readonly notes: readonly string[];
+  readonly notes: readonly Texts[];
   readonly groups: readonly AuditGroup[];
   readonly problems: readonly { readonly code: string; readonly names: readonly string[]; readonly message: Texts; readonly remedy: Texts }[];
   readonly suggestions: readonly {
-    readonly kind: string; readonly names: readonly string[]; readonly text: string; readonly error: number; readonly bytes_saved: number;
+    readonly kind: string; readonly names: readonly string[]; readonly text: Texts; readonly error: number; readonly bytes_saved: number;
   }[];
 }
 

@@ -7,7 +7,6 @@ const en = {
   rules: { sgd: "gradient descent", momentum: "momentum", nesterov: "Nesterov's momentum", rmsprop: "RMSprop", adam: "Adam" } as Record<string, string>,
   rule: "rule", standing: "Standing", diverged: "diverged", show: "draw",
   answer: "answer", lossHelp: "Loss: the mean of (answer − y)² over all samples.",
-  all: "all", at: "at",
   losses: "Loss over all samples",
   problems: {
     line: "A line through the petals of irises: a long narrow valley.",
@@ -25,7 +24,6 @@ const hans: Said = {
   rules: { sgd: "梯度下降", momentum: "动量", nesterov: "Nesterov 动量", rmsprop: "RMSprop", adam: "Adam" },
   rule: "规则", standing: "名次", diverged: "已发散", show: "画出",
   answer: "回答", lossHelp: "损失：全部样本上 (回答 − y)² 的平均。",
-  all: "全部", at: "位置",
   losses: "全部样本上的损失",
   problems: {
     line: "穿过鸢尾花花瓣数据的一条直线：又长又窄的山谷。",
@@ -41,7 +39,6 @@ const hant: Said = {
   rules: { sgd: "梯度下降", momentum: "動量", nesterov: "Nesterov 動量", rmsprop: "RMSprop", adam: "Adam" },
   rule: "規則", standing: "名次", diverged: "已發散", show: "畫出",
   answer: "回答", lossHelp: "損失：全部樣本上 (回答 − y)² 的平均。",
-  all: "全部", at: "位置",
   losses: "全部樣本上的損失",
   problems: {
     line: "穿過鳶尾花花瓣資料的一條直線：又長又窄的山谷。",

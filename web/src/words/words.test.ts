@@ -21,6 +21,16 @@ it("the two Chinese dictionaries are written in their own characters", () => {
   expect(JSON.stringify(written(zhHans))).not.toMatch(/[權層網訓練設個這為與]/);
 });
 
+const sources = import.meta.glob<string>(["../**/*.svelte", "../**/*.ts", "!./**"], { query: "?raw", import: "default", eager: true });
+/** Words that are looked up by names of the server: of settings, classes of verdicts, update rules and so on. */
+const LOOKED_UP = /^(name|(views|purpose|labels|options|tourSteps|inside\.names)\..*|[a-z]+\.(verdicts|codes|kinds|rules|problems|states|graphs|graphNames)\..*)$/;
+
+it("every word of the dictionary is said somewhere in the page", () => {
+  const page = Object.entries(sources).filter(([file]) => !file.endsWith(".test.ts")).map(([, text]) => text).join("\n");
+  const unsaid = paths(en as Tree).filter((path) => !LOOKED_UP.test(path) && !new RegExp(`\\b(words|say)\\.${path.split(".").at(-1)}\\b`).test(page));
+  expect(unsaid).toEqual([]);
+});
+
 /** Functions of a dictionary as their texts. */
 function written(tree: Tree): Tree {
   return Object.fromEntries(

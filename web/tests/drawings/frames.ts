@@ -70,7 +70,7 @@ const stage = (title: string, maps: number, side: number, seed: number) => ({ ti
 
 export const DRAWINGS: Readonly<Record<string, { width: number; height: number; draw: Draw }>> = {
   answer: { ...BOX, draw: (ctx, p) => drawAnswer(ctx, BOX, { image: shares(64), rows: 8, columns: 8, shares: [0.1, 0.7, 0.2], names: ["a", "b", "c"], truth: 1 }, p) },
-  arithmetic: { width: 300, height: 100, draw: (ctx, p) => drawArithmetic(ctx, { width: 300, height: 100 }, { values: numbers(9, 2), weights: numbers(9, 3), maps: 1, rows: 3, columns: 3, titles: ["x", "w", "x·w"] }, p) },
+  arithmetic: { width: 300, height: 120, draw: (ctx, p) => drawArithmetic(ctx, { width: 300, height: 120 }, { values: numbers(9, 2), weights: numbers(9, 3), maps: 1, rows: 3, columns: 3, titles: ["x", "w", "x·w"] }, p) },
   bars: { ...BOX, draw: (ctx, p) => drawBars(ctx, BOX, { values: numbers(12, 9), sum: -0.4, chosen: 3, sumLabel: "sum", eachLabel: "each" }, p) },
   cells: { ...SQUARE, draw: (ctx, p) => drawCells(ctx, RECT, grid(true), 7, 12, p, (k) => ({ colour: grey(k, 20, p), text: String(k % 3) })) },
   connections: { ...BOX, draw: (ctx, p) => drawConnections(ctx, BOX, { ...layer, window: [], output: -1 }, p) },

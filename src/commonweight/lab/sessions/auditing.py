@@ -113,7 +113,7 @@ def _is_checkpoint(path: Path) -> bool:
 
 
 def _told(found: Audit) -> dict[str, Any]:
-    """The audit for a page: what `to_json` says, a bounded number of each, columns, and problems in each language."""
+    """The audit for a page: what `to_json` says, a bounded number of each, and columns; sentences in each language."""
     told = found.to_json()
     for kind in ("groups", "problems", "suggestions"):
         entries = told.get(kind, [])
@@ -123,14 +123,20 @@ def _told(found: Audit) -> dict[str, Any]:
         entry | _columns(group) for entry, group in zip(told["groups"], found.groups[:MOST_SHOWN], strict=True)
     ]
     for entry, problem in zip(told["problems"], found.problems, strict=False):
-        for part in ("message", "remedy"):
-            entry[part] = {language: translated(getattr(problem, part), language) for language in LANGUAGES}
-    searched = found.suggestions is not None
-    return told | {"subject": found.subject, "tensors": found.tensors, "notes": list(found.notes), "searched": searched}
+        entry |= {"message": _in_each(problem.message), "remedy": _in_each(problem.remedy)}
+    for entry, suggestion in zip(told["suggestions"], found.suggestions or (), strict=False):
+        entry["text"] = _in_each(suggestion.text)
+    notes, searched = [_in_each(note) for note in found.notes], found.suggestions is not None
+    return told | {"subject": found.subject, "tensors": found.tensors, "notes": notes, "searched": searched}
+
+
+def _in_each(said: str) -> dict[str, str]:
+    """A text in each language of the page."""
+    return {language: translated(said, language) for language in LANGUAGES}
 
 
 def _columns(group: Group) -> dict[str, Any]:
-    columns = {name: getattr(group, name) for name in ("intent", "reality", "file", "against")}
+    columns = {name: _in_each(getattr(group, name)) for name in ("intent", "reality", "file", "against")}
     return {**columns, "n_names": len(group.names), "tie": group.tie and group.tie[:400]}
 
 

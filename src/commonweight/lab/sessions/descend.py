@@ -1,7 +1,7 @@
 """Descend: update rules race down the same loss surface, from the same start, by the same batches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from commonweight.measure.surface import surface
 SIDE = 81
 FAR = 100.0
 """How often the reach of the surface a rule may be away before it counts as diverged."""
+
+RETAKEN = 100
+"""Steps, at most, that are taken again when a slider moves: the paths bend under it, and it stays fast."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,18 @@ class DescendSession:
         self._restart()
 
     def change(self, given: Mapping[str, Any]) -> None:
-        """Take new settings, and begin anew if any differs."""
+        """Take new settings and begin anew if any differs; under a slider the last steps are taken again at once."""
         new = changed(self.settings, given)
         old, self.settings = self.settings, new
+        if new == old:
+            return
+        steps = min(self.step, RETAKEN)
         if (new.problem, new.seed) != (old.problem, old.seed):
             self._see()
-        if new != old:
-            self._restart()
+        self._restart()
+        if replace(old, rate=new.rate, momentum=new.momentum, batch=new.batch) == new:
+            for _ in range(steps):
+                self.advance()
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`restart` goes back to the start."""

@@ -48,13 +48,16 @@ def holds_data(path: Path) -> bool:
         return path.is_file() and path.suffix.lower() in TABLES
     try:
         classes = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
-        return len(classes) > 1 and all(any(map(_is_picture, islice(one.iterdir(), GLANCE))) for one in classes)
+        return len(classes) > 1 and all(
+            any(is_picture(file.name) for file in islice(one.iterdir(), GLANCE)) for one in classes
+        )
     except OSError:  # it may not be read
         return False
 
 
-def _is_picture(file: Path) -> bool:
-    kind, _ = mimetypes.guess_type(file.name, strict=False)
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is a picture, by its end."""
+    kind, _ = mimetypes.guess_type(name, strict=False)
     return kind is not None and kind.startswith("image/")
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import Tied, patterns
-from commonweight.lab.sessions.rules import RULES
-from commonweight.lab.settings import choice, real, text, whole
+from commonweight.lab.sessions.rules import Learning
+from commonweight.lab.settings import choice, text, whole
 
 SIDE, FIRST_MAPS, SECOND_MAPS, CLASSES = 14, 6, 8, 10
 STAGES = ("first", "pooled", "second", "classes")
@@ -21,14 +21,12 @@ STAGES = ("first", "pooled", "second", "classes")
 
 
 @dataclass(frozen=True)
-class InsideSettings:
-    """What can be set.
+class InsideSettings(Learning):
+    """What can be set, besides how it is learned.
 
     Attributes:
         kernel, stride, padding: of the first convolution.
         pooling: what it keeps of each 2×2 window: the largest value or the mean.
-        rule, rate, batch: of the updates.
-        seed: of the split, the first weights and the order of samples.
         drawing: a digit drawn by hand: the letter d and a hexadecimal digit for each of 196 pixels; else a test sample.
         sample: the test sample.
         stage, map, row, column: the value that is looked at.
@@ -38,10 +36,6 @@ class InsideSettings:
     stride: int = whole(1, 1, 3)
     padding: int = whole(2, 0, 3)
     pooling: str = choice("max", ("max", "average"))
-    rule: str = choice("adam", RULES)
-    rate: float = real(0.01, 1e-5, 1.0)
-    batch: int = whole(64, 1, 256)
-    seed: int = whole(0, 0, 9999)
     drawing: str = text(1 + SIDE * SIDE)
     sample: int = whole(0, 0, 9999)
     stage: int = whole(0, 0, len(STAGES) - 1)

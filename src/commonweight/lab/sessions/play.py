@@ -135,7 +135,9 @@ class PlaySession:
             raise LabError(f"Here one can restart, rewind, or choose a sample; got {action[:40]!r}.")
 
     def facts(self) -> dict[str, Any]:
-        """The data, and the sizes of the layers."""
+        """The data, and the sizes of the layers; loss and accuracy are brought up to date, for who steps by hand."""
+        if self.scored != self.step:
+            self._score()
         data = self.data
         return {
             "name": data.name,
@@ -292,17 +294,22 @@ class PlaySession:
         """Show this test sample, or the last one where there are fewer."""
         self.settings = replace(self.settings, sample=min(sample, len(self.test) - 1))
 
-    @torch.no_grad()
     def _check(self) -> None:
-        """Loss and accuracy on the training and the validation part, as a point of the curves."""
+        """Loss and accuracy as a point of the curves."""
+        self._score()
+        self.curves.add(self.step, self.scores)
+
+    @torch.no_grad()
+    def _score(self) -> None:
+        """Loss and accuracy on the training and the validation part."""
         self.net.eval()
+        self.scored = self.step
         part = slice(self.checked)
         pairs = ((self.train, self.labels), (self.validation, self.validation_labels))
         answers = [(self.net(x[part]), y[part]) for x, y in pairs]
         losses = [float(F.cross_entropy(outputs, y)) for outputs, y in answers]
         scores = [float((outputs.argmax(1) == y).float().mean()) for outputs, y in answers]
         self.scores = [*losses, *scores]
-        self.curves.add(self.step, self.scores)
         self.confusion = None
         if self.data.in_shape != (2,):
             n, (outputs, y) = len(self.data.classes), answers[1]

@@ -1,7 +1,11 @@
 """Update rules of torch by name, at one rate throughout, as a person steers them; and as they are written in Python."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+
+from commonweight.lab.settings import choice, real, whole
 
 RULES = ("adam", "sgd", "momentum", "nesterov", "rmsprop")
 
@@ -12,6 +16,21 @@ WRITTEN = {
     "nesterov": "SGD(net.parameters(), lr={rate}, momentum=0.9, nesterov=True)",
     "rmsprop": "RMSprop(net.parameters(), lr={rate})",
 }
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What can be set of how a net learns digits.
+
+    Attributes:
+        rule, rate, batch: of the updates.
+        seed: of the split, the first weights and the order of samples.
+    """
+
+    rule: str = choice("adam", RULES)
+    rate: float = real(0.01, 1e-5, 1.0)
+    batch: int = whole(64, 1, 256)
+    seed: int = whole(0, 0, 9999)
 
 
 def make_optimizer(net: nn.Module, rule: str, rate: float) -> torch.optim.Optimizer:

@@ -114,7 +114,7 @@ class RunSession:
             LabError: one is under way already, or no program can follow the advice.
         """
         if self.repair is not None:
-            raise LabError(f"{self.repair.name} is being trained: wait for its end, or stop the worker.")
+            raise LabError(f"{self.repair.name} is being trained: wait for its end.")
         if not self.seen:
             raise LabError("There is no run here whose advice could be followed.")
         findings = self.seen[0].findings

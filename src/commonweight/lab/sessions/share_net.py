@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from commonweight import Tied, codebook, patterns
-from commonweight.lab.sessions.rules import RULES
-from commonweight.lab.settings import choice, real, whole
+from commonweight.lab.sessions.rules import Learning
+from commonweight.lab.settings import choice, whole
 from commonweight.patterns import Pattern
 
 OBJECT, CANVAS = 8, 12
@@ -22,8 +22,8 @@ WINDOWED = ("conv", "tiled", "local")
 
 
 @dataclass(frozen=True)
-class ShareSettings:
-    """What can be set.
+class ShareSettings(Learning):
+    """What can be set, besides how it is learned.
 
     Attributes:
         pattern: how the layer shares.
@@ -32,8 +32,6 @@ class ShareSettings:
         values: of codebook: how many different weights there are.
         maps: K.
         head: what the classes see of each map: its largest answer, or all of its units.
-        rule, rate, batch: of the updates.
-        seed: of the first weights, the split and the order of samples.
         map, sample: what is looked at.
         out, inp: the connection whose weight is looked at; -1 for that of the map which asks for the largest change.
     """
@@ -44,10 +42,6 @@ class ShareSettings:
     values: int = whole(8, 2, 64)
     maps: int = whole(8, 1, 16)
     head: str = choice("largest", ("largest", "all"))
-    rule: str = choice("adam", RULES)
-    rate: float = real(0.01, 1e-5, 1.0)
-    batch: int = whole(64, 1, 256)
-    seed: int = whole(0, 0, 9999)
     map: int = whole(0, 0, 15)
     out: int = whole(-1, -1, 16 * UNITS - 1)
     inp: int = whole(-1, -1, UNITS - 1)

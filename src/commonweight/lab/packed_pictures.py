@@ -1,0 +1,69 @@
+"""A folder of pictures on its way from a page, as one run of bytes.
+
+4 bytes, the length of a list, little endian; the list in JSON, [path, bytes] for each picture, its path CLASS/FILE;
+then the bytes of all pictures, one after the other.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from commonweight.errors import LabError
+from commonweight.lab.sessions.folder_files import is_picture
+
+MOST_PICTURES = 5000
+MOST_LIST = 1 << 21
+"""Bytes of the list."""
+
+PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\:.][^\x00-\x1f\x7f/\\:]{0,99}")
+"""The name of a folder, or of a picture in it."""
+
+
+def unpack(packed: Path, folder: Path) -> None:
+    """Give each picture a file of its own, below the folder.
+
+    Raises:
+        LabError: the list is none, or the bytes are not as many as it says.
+        OSError: there is no room for them.
+    """
+    with packed.open("rb") as file:
+        length = int.from_bytes(file.read(4), "little")
+        pictures = _pictures(file.read(min(length, MOST_LIST + 1)))
+        said = 4 + length + sum(size for _, size in pictures)
+        if said != packed.stat().st_size:
+            raise LabError(f"The pictures of {folder.name} were cut off on their way: {said:,} bytes were to come.")
+        for path, size in pictures:
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(file.read(size))
+    packed.unlink()
+
+
+def _pictures(text: bytes) -> list[tuple[str, int]]:
+    """Path and size of each picture, as their list says.
+
+    Raises:
+        LabError: it is not such a list, or its folders are no classes of pictures.
+    """
+    try:
+        pictures = {str(path): int(size) for path, size in json.loads(text)}
+    except (ValueError, TypeError, RecursionError) as error:
+        raise LabError("A folder of pictures begins with a list of [path, bytes]; this one does not.") from error
+    if len(pictures) > MOST_PICTURES or len(text) > MOST_LIST:
+        raise LabError(
+            f"The lab takes folders of at most {MOST_PICTURES:,} pictures; start the lab with a larger one "
+            f"(commonweight lab FOLDER), and it is read where it lies."
+        )
+    for path, size in pictures.items():
+        parts = path.split("/")
+        if len(parts) != 2 or not all(map(PLAIN.fullmatch, parts)) or not is_picture(path) or size < 0:
+            raise LabError(
+                f"A picture of a folder is CLASS/FILE, a plain name with the end of a picture; got {path[:80]!r}."
+            )
+    classes = {path.split("/")[0] for path in pictures}
+    if len(classes) < 2:
+        raise LabError(
+            f"A folder of pictures has a folder for each class, two at least; this one has {len(classes)}: "
+            f"move the pictures of each class into a folder of its own."
+        )
+    return list(pictures.items())
