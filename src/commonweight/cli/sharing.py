@@ -111,7 +111,7 @@ def share(
         raise CompressError(f"{path} is no run folder; a file of tensors has no net to calibrate or to train.")
     else:
         target = out or path.with_name(f"{path.stem}-shared.safetensors")
-        if target.suffix != ".safetensors" or (target.exists() and target.samefile(path)):
+        if target.is_file() and (target.suffix != ".safetensors" or target.samefile(path)):
             raise CompressError(f"{target} is to be a new file of safetensors: say --out NAME.safetensors.")
         report = share_file(path, target, k, rows, kept, suggest=suggest)
     if as_json:

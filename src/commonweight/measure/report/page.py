@@ -179,7 +179,8 @@ def _repeat(description: Mapping[str, Any]) -> Markup:
     stopped = description["results"]["stopped"]
     words = [
         paragraph(
-            "The same command, with the same versions and number of threads on the same kind of machine, gives the same weights."
+            "The same command, with the same versions and number of threads on the same kind of machine, gives the same"
+            " weights."
         ),
         paragraph(f"Training ended because {_ENDED.get(stopped, stopped)}.", class_="aside"),
     ]
