@@ -8,6 +8,7 @@ again; all of them take about half an hour on one core.
 """
 
 import argparse
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -178,8 +179,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="stop training new runs after so long")
     minutes = parser.parse_args().minutes
     torch.set_num_threads(1)
+    deadline = time.monotonic() + 60 * minutes
     for part in PARTS:
-        if not run_missing(part, wanted(part), 60 * minutes, repair=part == THIRD):
+        if not run_missing(part, wanted(part), deadline, repair=part == THIRD):
             raise SystemExit(f"Not all runs of the {part} part are there yet; run this again.")
     parts = {part: stored(part) for part in PARTS}
     every = [outcome for outcomes in parts.values() for outcome in outcomes]

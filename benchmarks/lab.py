@@ -2,11 +2,12 @@
 
 What      The views Play on spirals (perceptron 8-8) and on digits (`cnn`), run as fast as they go.
 Against   The same steps in a plain loop, without a lab: same net, data, batches and update rule.
-Targets   Training at 0.9 of its speed without the lab while a page watches; 30 frames a second drawn by headless
-          Chromium while it trains, its first paint within 1 s; 50 viewers of one job, each with frames, at the speed
-          with one.
-How       Loop and lab in turns, each a process of its own with one thread; steps counted over some seconds after a
-          warm-up; medians and ranges of the turns. The same first steps lead to the same loss, which is asserted.
+Targets   Training at 0.9 of its speed without the lab while a page watches, and while Chromium draws; 30 frames a
+          second drawn by headless Chromium meanwhile, its first paint within 1 s; 50 viewers of one job, each with
+          frames, at the speed with one.
+How       Loop, lab with a page that only watches, lab with Chromium, and the loop beside a process that counts, in
+          turns, each with one thread; steps counted over some seconds after a warm-up; medians and ranges. The same
+          first steps lead to the same loss, which is asserted.
           Frames: how often the step that the page shows changes in a second, and how often the browser draws.
           Opening: a page that is opened as soon as the lab has told its address, and one some seconds later.
 Needs     The built page (`make web`) and chromium.
@@ -40,6 +41,9 @@ from commonweight.lab.sessions import open_session
 
 SETTINGS: dict[str, dict[str, Any]] = {"spirals, perceptron 8-8": {}, "digits, cnn": {"data": "digits", "net": "cnn"}}
 VIEWERS = 50
+SETTLE_SECONDS = 10.0
+"""After a view was opened; in the first of them the lab loads a spare worker for the next one."""
+
 WARM_SECONDS = 20.0
 """By then a lab that was left alone has loaded what its first views need."""
 
@@ -111,8 +115,8 @@ async def frame(socket: Any) -> Any:
             return found
 
 
-async def watched(settings: dict[str, Any], seconds: float) -> tuple[float, float]:
-    """Steps a second with a page that watches, and the loss after the first steps."""
+async def watched(settings: dict[str, Any], seconds: float) -> tuple[float, float, float]:
+    """Steps a second with a page that watches, at first and settled, and the loss after the first steps."""
     async with lab() as address, viewer(address, settings) as socket:
         await frame(socket)
         await socket.send(json.dumps({"type": "step", "count": CHECKED_STEPS}))
@@ -120,12 +124,20 @@ async def watched(settings: dict[str, Any], seconds: float) -> tuple[float, floa
             pass
         checked = seen.values["loss"]
         await socket.send(json.dumps({"type": "run", "steps_per_second": 0}))
-        while (first := await frame(socket)).step < CHECKED_STEPS + 10:
+        while (await frame(socket)).step < CHECKED_STEPS + 10:
             pass
-        began = time.perf_counter()
-        while time.perf_counter() - began < seconds:
-            last = await frame(socket)
-        return (last.step - first.step) / (time.perf_counter() - began), checked
+        first = await counted(socket, seconds)
+        await counted(socket, max(0.0, SETTLE_SECONDS - seconds))
+        return first, await counted(socket, seconds), checked
+
+
+async def counted(socket: Any, seconds: float) -> float:
+    """Steps a second over the next seconds."""
+    began, first = time.perf_counter(), await frame(socket)
+    last = first
+    while time.perf_counter() - began < seconds:
+        last = await frame(socket)
+    return (last.step - first.step) / (time.perf_counter() - began)
 
 
 async def crowd(count: int, seconds: float) -> tuple[float, list[int]]:
@@ -150,15 +162,38 @@ async def crowd(count: int, seconds: float) -> tuple[float, list[int]]:
     return (seen[0][1] - seen[0][0]) / seconds, [got for _, _, got in seen]
 
 
-async def drawn(settings: dict[str, Any], seconds: float, after: float = 0.0) -> dict[str, float]:
-    """What a headless Chromium draws while the lab trains, opened some seconds after the lab has told its address."""
+async def drawn(
+    settings: dict[str, Any], seconds: float, after: float = 0.0, settle: float = SETTLE_SECONDS
+) -> dict[str, float]:
+    """What a headless Chromium draws while the lab trains, and how fast that is.
+
+    Args:
+        after: seconds from the address that the lab tells to the page that is opened.
+        settle: seconds of training that are not counted.
+    """
     query = "&".join(f"{key}={value}" for key, value in settings.items())
     async with lab() as address:
         await asyncio.sleep(after)
-        command = ["node", "tests/frames.mjs", f"{address}#play?{query}", str(seconds)]
+        command = ["node", "tests/frames.mjs", f"{address}#play?{query}", str(seconds), str(settle)]
         process = await asyncio.create_subprocess_exec(*command, cwd=WEB, stdout=asyncio.subprocess.PIPE)
         out, _ = await process.communicate()
     return json.loads(out)
+
+
+def beside_another(settings: dict[str, Any], seconds: float) -> float:
+    """Steps a second of the plain loop while another process counts: what the machine itself takes from training."""
+    counting = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        return plain_loop(settings, seconds)[0]
+    finally:
+        counting.kill()
+        counting.wait()
+
+
+def ratio(speeds: list[float], alone: list[float]) -> str:
+    """The median of the turns' ratios, with their range."""
+    ratios = [a / b for a, b in zip(speeds, alone, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def spread(numbers: list[float]) -> str:
@@ -172,20 +207,24 @@ def main() -> None:
     given = parser.parse_args()
     rows, frames = [], []
     for name, settings in SETTINGS.items():
-        alone, with_lab = [], []
+        speeds: dict[str, list[float]] = {"alone": [], "first": [], "settled": [], "drawn": [], "beside": []}
+        pictures = []
         for _ in range(given.turns):
             speed, loss = plain_loop(settings, given.seconds)
-            seen, same = asyncio.run(watched(settings, given.seconds))
+            first, settled, same = asyncio.run(watched(settings, given.seconds))
             assert abs(loss - same) < 1e-4, f"{name}: the lab came to {same}, the loop to {loss}"
-            alone.append(speed)
-            with_lab.append(seen)
-        ratio = median(b / a for a, b in zip(alone, with_lab, strict=True))
-        rows.append(f"| {name} | {spread(alone)} | {spread(with_lab)} | {ratio:.2f} |")
-        counted = asyncio.run(drawn(settings, given.seconds))
-        frames.append(f"| {name} | {counted['drawn']:.0f} | {counted['changed']:.0f} |")
+            pictures.append(asyncio.run(drawn(settings, given.seconds)))
+            beside = beside_another(settings, given.seconds)
+            for row, one in zip(speeds.values(), (speed, first, settled, pictures[-1]["steps"], beside), strict=True):
+                row.append(one)
+        alone = speeds.pop("alone")
+        told = [spread(alone), *(f"{median(these):,.0f}: {ratio(these, alone)}" for these in speeds.values())]
+        rows.append(f"| {name} | {' | '.join(told)} |")
+        drawn_, changed = (median(one[key] for one in pictures) for key in ("drawn", "changed"))
+        frames.append(f"| {name} | {drawn_:.0f} | {changed:.0f} |")
     opening = []
     for when, after in (("as soon as the lab has told its address", 0.0), (f"{WARM_SECONDS:g} s later", WARM_SECONDS)):
-        seen = asyncio.run(drawn({}, 1.0, after))
+        seen = asyncio.run(drawn({}, 1.0, after, 1.0))
         opening.append(f"| {when} | {seen['painted']:,.0f} | {seen['viewed']:,.0f} | {seen['learned']:,.0f} |")
     one, _ = asyncio.run(crowd(1, given.seconds))
     many, got = asyncio.run(crowd(VIEWERS, given.seconds))
@@ -193,10 +232,13 @@ def main() -> None:
 
 {setting()}; {given.turns} turns of {given.seconds:g} s each; written by `python benchmarks/lab.py`.
 
-Steps a second, median of the turns with their range; the ratio is the median over the turns.
+Steps a second, median of the turns; behind a colon the ratio to the plain loop, median and range of the turns. A page
+that watches reads each frame and draws nothing; "settled" is {SETTLE_SECONDS:g} s after it was opened, when the lab has
+loaded the spare worker for its next view, as it has where Chromium draws. That happens without a graphics card, on the
+same processor: beside it stands what any busy process costs the plain loop on this machine.
 
-| view Play | plain loop | with the lab and a page that watches | ratio |
-| --- | --- | --- | --- |
+| view Play | plain loop | watched, first {given.seconds:g} s | watched, settled | Chromium draws | busy process |
+| --- | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
 Headless Chromium, 1280×800, a second while it trains:

@@ -102,10 +102,12 @@ ABOUT = """# Networks
 Every family on real data: the mean and the deviation of the score on the test part over five seeds, each with its own
 split (where there is no official test part), beside a peer on the same splits. *Even* means that the mean difference
 over the seeds is within two of its standard errors. *Times as fast* is the peer's time to fit divided by ours, the
-median over the seeds; it is left out where the peer fits by quite another kind of rule, or not at all. Connections
-are those of one answer: a net that also makes samples or reconstructions has weights beside them. Both are left out
-where there is no net. This page is written by `make networks` from what it measured; do not edit it. What the families
-are, their rules and sources, is said in their files in `commonweight.nets`, one each; `commonweight nets` lists them.
+median over the seeds; it is left out where the peer fits by quite another kind of rule, or not at all. Connections are
+those of one answer: a net that also makes samples or reconstructions has weights beside them. Both are left out where
+there is no net. The comparators `logistic`, `naive_bayes`, `ridge`, `svm` and `tree` are scikit-learn's, so they are
+beside scikit-learn's own models: their rows say what a net is to be compared with. This page is written by
+`make networks` from what it measured; do not edit it. What the families are, their rules and sources, is said in their
+files in `commonweight.nets`, one each; `commonweight nets` lists them.
 """
 HEAD = (
     "net", "data", "score", "ours", "peer", "peer's", "we are", "times as fast", "weights", "connections", "sharing",

@@ -19,7 +19,7 @@ from commonweight import nets
 from commonweight.errors import NetError
 from commonweight.kernels.native_library import CHOICES, instructions
 from commonweight.nets import topology_search as search
-from commonweight.nets.agnostic import Agnostic, AgnosticClassifier, drawn, entropy, respond
+from commonweight.nets.agnostic import BAND, Agnostic, AgnosticClassifier, drawn, entropy, respond
 from commonweight.nets.genome import NAMES, Genome, checked
 from commonweight.nets.population import Population
 from commonweight.train.run import Run
@@ -174,8 +174,8 @@ def test_views_show_the_wiring_and_the_answers():
     net = Agnostic((1,), 2, connections=[[0, 2]])  # says class 0 where w · x > 0
     wiring, answers = net.views(torch.tensor([[1.0], [2.0], [-1.0]]), torch.tensor([0, 0, 1]))
     assert wiring.images.shape == (1, 240, 360)
-    assert answers.images[0, :, 0].tolist() == [0.0, 0.0]
-    assert answers.images[0, :, -1].tolist() == [1.0, 1.0]
+    assert answers.images[0, ::BAND, 0].tolist() == [0.0, 0.0]
+    assert answers.images[0, ::BAND, -1].tolist() == [1.0, 1.0]
 
 
 def test_a_drawn_connection_is_a_line():

@@ -49,7 +49,7 @@ def test_ties_made_after_the_building_come_back(tmp_path):
     assert torch.equal(again(x), net(x))
 
 
-@pytest.mark.parametrize("net", ["cnn", "som"])
+@pytest.mark.parametrize("net", ["cnn", "som", "twin"])
 def test_the_weights_of_a_run_are_a_whole_net(tmp_path, net):
     run = start_run("digits", net=net, target=None, task=None, seed=0, out=tmp_path / "run", epochs=1)
     again = load_net(tmp_path / "run" / "weights.safetensors")

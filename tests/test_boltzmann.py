@@ -302,7 +302,7 @@ def test_the_classifier_learns_digits_and_is_built_again():
             r"flips units from 0 to 1, which Gaussian units do not",
         ),
         (lambda: RBM(visible="real").fit(np.ones((3, 2))), ValueError, r"visible is bernoulli or gaussian; got 'real'"),
-        (lambda: RBM(steps=0).fit(np.ones((3, 2))), ValueError, r"steps is a whole number from 1; got 0"),
+        (lambda: RBM(steps=0).fit(np.ones((3, 2))), ValueError, r"steps is a whole number of at least 1; got 0"),
     ],
 )
 def test_what_is_refused(call, error, sentence):

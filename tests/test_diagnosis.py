@@ -7,6 +7,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from diagnosis_cases import (
+    ALL_CASES,
+    CASES,
+    DATA,
+    EVIDENCE,
+    GOOD,
+    RECORDS,
+    START,
+    findings,
+    layer,
+    linear,
+    named,
+    net,
+    record,
+)
 from torch import nn
 from torch.nn import functional as F
 
@@ -15,36 +30,11 @@ from commonweight import data, nets
 from commonweight.errors import DivergedError, FileError, TrainError
 from commonweight.measure.diagnosis import OPPOSITES, RULES, Advice, Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.case import Case
-from commonweight.measure.diagnosis.data_facts import data_facts
-from commonweight.measure.diagnosis.evidence import DataFacts, LossFacts, ModelFacts
-from commonweight.measure.diagnosis.flow import Flow
-from commonweight.measure.diagnosis.model_facts import look, loss_facts, model_facts
+from commonweight.measure.diagnosis.model_facts import first_nonfinite
 from commonweight.measure.diagnosis.words import ADVICE, FINDINGS, LANGUAGES, say
-from commonweight.measure.records import LayerStatistics, Record
-from commonweight.train.facts import first_nonfinite, recalls
+from commonweight.train.facts import recalls
 from commonweight.train.loop import fit
 from commonweight.train.run import findings_of
-
-# A run on two classes of which plain methods tell 95 %, with two layers, that learns nothing: rules may speak.
-KNOWN = {"chance": 0.5, "reference": 0.95, "nearest": 0.9, "neighbours": 0.94}
-DATA = DataFacts("classification", 1000, 400, 2, counts=(500, 500), **KNOWN)
-
-
-def layer(name, **changed):
-    usual = LayerStatistics(name, 0.0, 0.3, 1.0, 0.1, 1e-2, 0.0, 1.0, 0.0)
-    return replace(usual, **changed)
-
-
-def record(step, **changed):
-    usual = Record(step, step / 100, 1.0, 0.1, 0.69, 0.5, 0.69, 0.5, (layer("a"), layer("b")))
-    return replace(usual, **changed)
-
-
-START = record(1)
-RECORDS = [record(step, loss=0.69 - 0.0005 * step) for step in range(100, 1001, 100)]
-MODEL = ModelFacts(n_weights=100, narrowest=10, signals=(1.0, 1.0))
-EVIDENCE = Evidence(DATA, MODEL, LossFacts(), "adam", 0.1, 32, 1000, START)
-GOOD = [record(step, loss=0.7 - 0.0006 * step, metric=0.99, validation_metric=0.96) for step in range(100, 1001, 100)]
 
 
 def codes(records=RECORDS, **facts):
@@ -52,69 +42,19 @@ def codes(records=RECORDS, **facts):
     return [finding.code for finding in findings(records, **facts)]
 
 
-def findings(records=RECORDS, **facts):
-    """The findings, with facts of data, net and loss given as data_..., model_..., loss_..."""
-    evidence = EVIDENCE
-    for key, value in facts.items():
-        part, _, name = key.partition("_")
-        if part in ("data", "model", "loss"):
-            evidence = replace(evidence, **{part: replace(getattr(evidence, part), **{name: value})})
-        else:
-            evidence = replace(evidence, **{key: value})
-    return diagnose(records, evidence)
-
-
-def with_layers(records, **changed):
-    return [replace(r, layers=(layer("a", **changed), layer("b"))) for r in records]
-
-
 def test_a_good_run_has_no_finding():
     assert codes(GOOD) == []
 
 
 def test_every_rule_has_words_in_three_languages_and_its_advice_too():
-    assert {rule.__name__ for rule in RULES} == set(FINDINGS)
+    assert {rule.__name__ for rule in RULES} == {code.partition(".")[0] for code in FINDINGS}
     for words in (*FINDINGS.values(), *ADVICE.values()):
         assert len(words) == len(LANGUAGES)
         assert all(words)
 
 
-CASES = {
-    "broken_tie": {"model_broken_ties": ("b.weight = a.weight",)},
-    "leakage": {"data_leaked": 0.5},
-    "zero_start": {"model_zero": ("a",)},
-    "constant_start": {"model_alike": ("a",)},
-    "softmax_twice": {"loss_probabilities": True, "loss_shift_invariant": True},
-    "softmax_missing": {"loss_linear": True},
-    "wrong_loss": {"loss_pull": 0.0},
-    "small_batch_norm": {"model_norms": ("n",), "batch_size": 1},
-    "shuffled_labels": {"data_neighbours": 0.5, "data_nearest": 0.5, "data_reference": 0.52},
-    "unnormalised_input": {"data_offset": 40.0},
-    "unequal_start": {"model_signals": (1e-4, 1.0)},
-    "frozen_layer": {"model_frozen": ("a",)},
-    "missing_activation": {"model_straight": ("a -> b",)},
-    "not_finite": {"records": [*RECORDS[:3], record(350, loss=math.nan)], "nonfinite": "output of b"},
-    "vanishing_gradient": {"start": replace(START, layers=(layer("a", gradient_norm=1e-9), layer("b")))},
-    "rate_too_high": {"records": [replace(r, layers=(layer("a", update_ratio=0.9),)) for r in RECORDS]},
-    "exploding_gradient": {"records": with_layers(RECORDS, gradient_norm=1e6)},
-    "saturation": {"records": with_layers(RECORDS, saturated_fraction=0.9)},
-    "dead_units": {"records": with_layers(RECORDS, dead_fraction=0.9)},
-    "rate_too_low": {"records": [replace(r, layers=(layer("a", update_ratio=1e-7),)) for r in RECORDS]},
-    "label_noise": {"data_neighbours": 0.7, "data_nearest": 0.58},
-    "class_imbalance": {"data_counts": (990, 10), "recalls": (0.99, 0.2)},
-    "constant_features": {"data_constant": ("width",)},
-    "net_too_small": {"model_narrowest": 1},
-    "net_too_large": {"model_n_weights": 10**6, "records": [replace(r, metric=1.0) for r in RECORDS]},
-    "overfit": {"records": [replace(r, metric=1.0) for r in RECORDS]},
-    "no_progress": {"records": [replace(r, loss=0.69) for r in RECORDS]},
-    "oscillation": {"records": [replace(r, loss_deviation=2.0) for r in RECORDS]},
-    "plateau": {"records": [replace(r, loss=0.4) for r in RECORDS]},
-    "underfit": {},
-}
-
-
 def test_each_rule_has_a_case():
-    assert set(CASES) == set(FINDINGS)
+    assert set(CASES) == {code.partition(".")[0] for code in FINDINGS}
 
 
 @pytest.mark.parametrize("code", CASES)
@@ -210,19 +150,42 @@ def test_the_error_of_a_gap_of_r_squared_by_simulation():
     assert Case((told,), replace(EVIDENCE, data=facts)).gap_error == pytest.approx(float(r2.std()), rel=0.05)
 
 
+def test_inputs_that_do_not_vary_are_called_constant_and_nothing_else():
+    odd = {"data_leaked": 1.0, "data_constant": ("a", "b"), **CASES["shuffled_labels"]}
+    assert {"leakage", "shuffled_labels", "constant_features"} <= set(codes(**odd))
+    said = set(codes(data_size=0.0, **odd))
+    assert said & {"leakage", "shuffled_labels", "unnormalised_input", "constant_features"} == {"constant_features"}
+
+
 def test_no_records_no_findings():
     assert diagnose([], EVIDENCE) == []
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("code", CASES)
-def test_findings_are_said_without_a_blank_left(code, language):
-    evidence_codes = CASES[code]
-    finding = Finding(code, "layer1", 0.5, 0.25, 7, Advice(next(iter(ADVICE)), {}))
-    assert evidence_codes is not None
-    text = say(finding, language)
-    assert "{" not in text
+@pytest.mark.parametrize(("code", "case"), ALL_CASES)
+def test_findings_are_said_without_a_blank_left(code, case, language):
+    text = say(named(code, case), language)
+    assert not [blank for blank in ("{", "  ", " ()", "（）", ": .", "：。", "nan %") if blank in text]
     assert text.endswith((".", "。"))
+
+
+def test_all_words_of_findings_are_said_of_some_case():
+    every = [named(code, case) for code, case in ALL_CASES]
+    assert {f"{finding.code}.{finding.measured}".rstrip(".") for finding in every} == set(FINDINGS)
+
+
+def test_measured_value_and_limit_are_in_the_sentence():
+    told = {code: say(named(code, case)) for code, case in ALL_CASES}
+    assert told["leakage"].startswith("50 % of the validation samples")
+    assert "up to 90 % of their size (limit 20 %, passed since step 100)" in told["rate_too_high"]
+    assert "put out 0 for every sample since step 100 (limit 70 %)" in told["dead_units"]
+    assert "(limit 0.25, passed since step 100)" in told["overfit"]
+    assert "90 % of those that feed a put out 0 since step 300" in told["rate_too_high.dead"]
+
+
+def test_what_was_so_before_the_first_step_was_so_from_the_start():
+    dead = {"start": replace(START, layers=(layer("a", dead_fraction=0.9), layer("b")))}
+    assert "from the start" in say(named("dead_units", dead))
 
 
 def test_an_unknown_language_is_refused():
@@ -253,151 +216,6 @@ def test_evidence_survives_json():
 def test_damaged_evidence_is_one_sentence(damage):
     with pytest.raises(FileError, match=r"evidence of a run is damaged|Not a training record"):
         Evidence.from_json({**EVIDENCE.to_json(), **damage})
-
-
-# -- facts of the data --
-
-
-def test_data_facts_of_a_good_set():
-    facts = data_facts(data.load("digits"))
-    assert facts.leaked == 0
-    assert facts.constant == ()
-    assert sum(facts.counts) == facts.n_train == 1257
-    assert facts.reference > 0.95
-    assert facts.neighbours > 0.9
-
-
-def test_leaked_samples_are_counted_exactly():
-    wine = data.load("wine")
-    x = wine.x.clone()
-    x[wine.validation[:9]] = x[wine.train[:9]]
-    assert data_facts(replace(wine, x=x)).leaked == pytest.approx(9 / len(wine.validation))
-
-
-def test_constant_and_unnormalised_columns_are_seen():
-    wine = data.load("wine")
-    x = wine.x.clone()
-    x[:, 2] = 5.0
-    plain = replace(wine.normalisation, mean=torch.zeros(13), scale=torch.ones(13))
-    facts = data_facts(replace(wine, x=x, normalisation=plain))
-    assert facts.constant == (wine.features[2],)
-    assert facts.spread > 100
-
-
-def test_neighbours_tell_noise_from_shuffled_labels():
-    digits = data.load("digits")
-    generator = torch.Generator().manual_seed(0)
-    for share, low, high in ((0.3, 0.6, 0.8), (1.0, 0.05, 0.2)):
-        y = digits.y.clone()
-        chosen = torch.randperm(len(y), generator=generator)[: int(share * len(y))]
-        y[chosen] = torch.randint(0, 10, (len(chosen),), generator=generator)
-        facts = data_facts(replace(digits, y=y))
-        assert low < facts.neighbours < high
-        assert facts.neighbours >= facts.nearest
-
-
-def test_the_reference_of_a_regression_is_r2():
-    facts = data_facts(data.load("diabetes"))
-    assert 0.2 < facts.reference < 0.7
-    y = data.load("diabetes").y[data.load("diabetes").validation]
-    assert facts.validation_deviation == pytest.approx(float(y.std(correction=0)), rel=1e-5)
-
-
-# -- facts of net and loss --
-
-
-def net(*layers):
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(*[make() for make in layers])
-
-
-def linear(n_in, n_out):
-    return lambda: nn.Linear(n_in, n_out)
-
-
-def test_frozen_zero_and_alike_layers_are_told():
-    model = net(linear(3, 4), nn.ReLU, linear(4, 4), nn.ReLU, linear(4, 2))
-    model[0].requires_grad_(False)
-    nn.init.zeros_(model[2].weight)
-    nn.init.constant_(model[4].weight, 0.1)
-    facts = model_facts(model)
-    assert (facts.frozen, facts.zero, facts.alike) == (("0",), ("2",), ("4",))
-
-
-def test_a_weight_that_the_optimizer_does_not_hold_is_frozen():
-    model = net(linear(3, 4), nn.ReLU, linear(4, 2))
-    assert model_facts(model, [id(p) for p in model[2].parameters()]).frozen == ("0",)
-
-
-def test_a_broken_tie_is_told():
-    model = net(linear(3, 3), nn.ReLU, linear(3, 3))
-    cw.tie(model, "2.weight = 0.weight", keep="source")
-    assert model_facts(model).broken_ties == ()
-    model[2].weight = nn.Parameter(torch.zeros(3, 3))
-    assert model_facts(model).broken_ties == ("2.weight = 0.weight",)
-
-
-@pytest.mark.parametrize(
-    ("between", "straight"),
-    [
-        ([nn.ReLU], ()),
-        ([], ("0 -> 1",)),
-        ([lambda: nn.ReLU(inplace=True)], ()),
-        ([nn.Identity], ("0 -> 2",)),
-        ([lambda: nn.BatchNorm1d(4), nn.Dropout], ("0 -> 3",)),
-        ([nn.Dropout, nn.Tanh], ()),
-    ],
-)
-def test_layers_without_an_activation_between_are_seen(between, straight):
-    model = net(linear(3, 4), *between, linear(4, 2))
-    with Flow(model) as flow:
-        model(torch.randn(5, 3))
-    assert flow.straight() == straight
-    assert not any(module._forward_hooks for module in model.modules())
-
-
-LOGITS = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
-TARGETS = torch.arange(16) % 3
-
-
-@pytest.mark.parametrize(
-    ("loss", "outputs", "expected"),
-    [
-        (F.cross_entropy, LOGITS, {"probabilities": False, "shift_invariant": True, "linear": False}),
-        (F.cross_entropy, LOGITS.softmax(1), {"probabilities": True, "shift_invariant": True, "linear": False}),
-        (F.nll_loss, LOGITS, {"probabilities": False, "linear": True, "log_probabilities": False}),
-        (F.nll_loss, LOGITS.log_softmax(1), {"linear": True, "log_probabilities": True}),
-        (F.cross_entropy, LOGITS * 1e4, {"linear": False}),
-    ],
-)
-def test_losses_are_told_apart(loss, outputs, expected):
-    facts = loss_facts(loss, outputs, TARGETS)
-    assert {name: getattr(facts, name) for name in expected} == expected
-
-
-def test_a_loss_that_does_not_pull_to_the_targets_is_told():
-    assert loss_facts(F.cross_entropy, LOGITS, TARGETS).pull > 0.99
-    assert loss_facts(lambda o, t: F.mse_loss(o.mean(1), t.float()), LOGITS, TARGETS).pull < 0.2
-    assert loss_facts(lambda o, t: -F.cross_entropy(o, t), LOGITS, TARGETS).pull < -0.9
-    values = torch.randn(16, 2, generator=torch.Generator().manual_seed(1))
-    assert loss_facts(F.mse_loss, LOGITS[:, :2], values).pull == pytest.approx(1.0)
-    assert loss_facts(F.l1_loss, LOGITS[:, :2], values).pull == pytest.approx(1.0)
-    assert loss_facts(F.binary_cross_entropy_with_logits, LOGITS[:, :2], values).pull < 0.3
-    assert loss_facts(lambda o, t: o.detach().sum(), LOGITS, TARGETS).pull == 0
-
-
-def test_looking_changes_nothing():
-    model = nets.build("cnn", (1, 8, 8), 10)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    state = torch.get_rng_state()
-    evidence = look(
-        model, torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8), F.cross_entropy
-    )
-    assert torch.equal(state, torch.get_rng_state())
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert evidence.start.layers[0].name == "conv1"
 
 
 # -- runs --
@@ -501,6 +319,15 @@ def test_watch_finds_what_is_wrong_with_a_loop():
     with cw.measure.watch(model, optimizer, every=10, batch=(x, y), loss=F.cross_entropy) as w:
         learn(model, optimizer, F.cross_entropy, x, y, 40)
     assert w.findings()[0].code == "softmax_twice"
+
+
+def test_watch_names_the_first_tensor_that_is_not_finite():
+    model = net(linear(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e30)
+    with cw.measure.watch(model, optimizer, every=1) as w:
+        learn(model, optimizer, F.mse_loss, torch.ones(4, 2), torch.zeros(4, 2), 4)
+    assert (w.findings()[0].code, w.findings()[0].layer) == ("not_finite", "0.weight")
+    assert not any(module._forward_hooks for module in model.modules())
 
 
 def test_watch_knows_the_scores_it_is_told():

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
 from sklearn.metrics import r2_score
 from sklearn.svm import SVC
 
 from commonweight import data, nets
 from commonweight.errors import FileError, NetError, TrainError
 from commonweight.measure.records import read_records
+from commonweight.nets.comparators import Fitted
 from commonweight.train.run import Run
 from commonweight.train.start import resume_run, start_run
 
@@ -29,6 +31,18 @@ def test_the_svm_is_the_one_of_scikit_learn(tmp_path):
     assert "<h2>" in (tmp_path / "run" / "report.html").read_text()
     (record,) = read_records(tmp_path / "run" / "records.jsonl")
     assert record.metric == pytest.approx(svm.score(x[iris.train], iris.y[iris.train]))
+
+
+def test_support_vectors_answer_as_scikit_learn_does_where_votes_and_margins_disagree():
+    digits = data.load("digits", seed=2)
+    x = digits.normalisation.apply(digits.x).flatten(1)
+    svm = SVC().fit(x[digits.train].numpy(), digits.y[digits.train])
+    margins = svm.decision_function(x[digits.test].numpy())
+    predicted = svm.predict(x[digits.test].numpy())
+    assert (margins.argmax(1) != predicted).any()
+    answers = Fitted(svm)(x[digits.test])
+    assert answers.argmax(1).tolist() == predicted.tolist()
+    assert float(abs(answers - torch.from_numpy(margins)).max()) < 0.1
 
 
 @pytest.mark.parametrize("net", ["logistic", "naive_bayes", "svm", "tree"])
@@ -57,6 +71,23 @@ def test_parameters_of_an_estimator_are_structure(tmp_path):
     with pytest.raises(TrainError, match="epochs is a whole number of at least 1; got 0"):
         started("iris", "rbm", tmp_path / "run", epochs=0)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("net", "structure", "sentence"),
+    [
+        ("rbm", {"batch_size": 0}, "batch_size is a whole number of at least 1; got 0"),
+        ("rbm", {"hidden": 1.5}, "hidden is a whole number of at least 1; got 1.5"),
+        ("dbn", {"sleep_iter": -1}, "sleep_iter is a whole number of at least 0; got -1"),
+        ("autoencoder", {"layer_iter": -1}, "layer_iter is a whole number of at least 0; got -1"),
+        ("twin", {"n_features": "many"}, "n_features is a whole number of at least 1; got 'many'"),
+        ("som", {"tuning_iter": 0.5}, "tuning_iter is a whole number of at least 0; got 0.5"),
+        ("dbn", {"hidden": 3}, "dbn cannot learn with {'hidden': 3}: 'int' object is not iterable"),
+    ],
+)
+def test_parameters_that_cannot_be_are_refused_in_one_sentence(net, structure, sentence):
+    with pytest.raises(TrainError, match=sentence):
+        started("iris", net, None, structure=structure)
 
 
 def test_an_interruption_leaves_nothing(tmp_path, monkeypatch):

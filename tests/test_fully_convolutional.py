@@ -88,10 +88,10 @@ def test_a_larger_image_has_more_connections_and_the_same_weights():
 
 def test_its_views_show_a_scene_and_a_map_for_each_class():
     net = made((1, 8, 10)).float()
-    images = torch.randn(10, 1, 8, 10)
-    scene, maps = net.views(images, torch.zeros(10, dtype=torch.int64))
+    images = torch.randn(17, 1, 8, 10)
+    scene, maps = net.views(images, torch.zeros(17, dtype=torch.int64))
     assert scene.images.shape == (1, 24, 30)
-    torch.testing.assert_close(scene.images[0, 8:16, 20:], images[5, 0])
+    torch.testing.assert_close(scene.images[0, 8:16, 20:], images[10, 0])  # every other one, up to the last
     assert maps.images.shape == (3, 24, 30)
     torch.testing.assert_close(maps.images.sum(0), torch.ones(24, 30))
     assert net.views(images[:1], torch.zeros(1, dtype=torch.int64))[0].images.shape == (1, 8, 10)

@@ -22,10 +22,12 @@ from commonweight.lab.viewer import BURST, MESSAGES, RATE, Viewer
 @given(st.lists(st.lists(st.floats(width=32), min_size=2, max_size=2), max_size=5), st.integers(0, 10**9))
 def test_a_frame_comes_back_as_it_was(rows, step):
     array = np.array(rows, dtype=np.float32).reshape(-1, 2)
-    frame = Frame("live", step, {"loss": float("nan"), "word": "共享", "list": [1.5]}, {"rows": array, "one": 2.0})
+    frame = Frame(
+        "live", step, {"loss": float("nan"), "word": "共享\ud800", "list": [1.5]}, {"rows": array, "one": 2.0}
+    )
     back = decode(frame.encode())
     assert (back.kind, back.step) == ("live", step)
-    assert back.values == {"loss": None, "word": "共享", "list": [1.5]}
+    assert back.values == {"loss": None, "word": "共享\ud800", "list": [1.5]}
     assert np.array_equal(back.arrays["rows"], array, equal_nan=True)
     assert back.arrays["one"] == 2.0
 

@@ -50,6 +50,7 @@ def test_each_picture_is_kept_in_the_folder_of_its_class(kept):
         (b"", "begins with a list"),
         (packed({}, {"a": 1}), "begins with a list"),
         (packed({}, [["a/b.png", "x"]]), "begins with a list"),
+        (packed({}, [["a/b.png", float("inf")]]), "begins with a list"),
         (struct.pack("<I", 200_000) + b"[" * 200_000, "begins with a list"),
         (packed({}), "two at least; this one has 0"),
         (packed({"one/1.png": b"1"}), "two at least; this one has 1: move the pictures"),
@@ -77,6 +78,7 @@ def test_what_is_no_folder_of_pictures_leaves_nothing_behind(kept, body, sentenc
         "a/1.txt",
         "a/x\n.png",
         "C:/1.png",
+        "\ud800/1.png",
     ],
 )
 def test_a_path_that_leads_elsewhere_is_refused(kept, path):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from commonweight.errors import DataError, FileError, LabError
+from commonweight.errors import DataError, LabError
 from commonweight.lab.sessions import open_session
 from commonweight.lab.sessions.play_look import BOUNDARY, PICTURE, square
 
@@ -200,7 +200,9 @@ def test_a_table_of_ones_own(own):
     for file, error, sentence in [
         ("values.csv", LabError, "has values to predict"),
         ("none.csv", LabError, "There is no file or folder 'none.csv'"),
-        ("../own.csv", FileError, "does not lie in its folder"),
+        ("../own.csv", LabError, r"There is no file or folder '\.\./own\.csv' in the folder"),
+        ("x" * 300, LabError, "There is no file or folder 'xxx"),
+        ("\ud800", LabError, r"There is no file or folder '\\ud800'"),
     ]:
         with pytest.raises(error, match=sentence):
             session.change({"file": file})
@@ -211,7 +213,7 @@ def test_a_table_of_ones_own(own):
 def test_a_folder_of_pictures_of_ones_own(own, net):
     session = open_session("play", own)
     session.change({"data": "own", "file": "deep/pictures", "net": net, "sample": 1})
-    train(session, 80)
+    train(session, 160)
     facts = session.facts()
     assert (facts["kind"], facts["in_shape"], facts["classes"]) == ("image", [1, 8, 9], ["bright", "dark"])
     assert session.live().arrays["image"].shape == (8, 9)

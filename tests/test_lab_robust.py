@@ -259,6 +259,18 @@ def test_a_place_that_becomes_free_is_given_once(tmp_path, monkeypatch):
     assert started == ["play"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a priority is that of a thread on Linux only")
+def test_a_spare_worker_loads_behind_whoever_trains_and_trains_as_before(monkeypatch):
+    def priority():
+        return os.getpriority(os.PRIO_PROCESS, 0)
+
+    seen, before = [], priority()
+    monkeypatch.setattr(worker, "import_module", lambda module: seen.append((module, priority())))
+    worker._load_behind("some.module")
+    assert seen == [("some.module", min(19, before + worker.BEHIND_NICENESS))]
+    assert priority() == before
+
+
 def test_a_system_without_room_for_a_worker_is_told_and_the_view_opens_later(client, monkeypatch):
     hub = _hub(client)
 
@@ -275,6 +287,23 @@ def test_a_system_without_room_for_a_worker_is_told_and_the_view_opens_later(cli
             assert ("inside", "") not in hub.jobs
         one.ask(type="open", view="inside", subject="", settings=None)
         assert one.hear("state")["view"] == "inside"
+
+
+def test_a_worker_whose_words_cannot_be_read_is_ended_and_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("commonweight.lab.job.MOST_DEATHS", 0)
+    ended, told = [], []
+
+    async def wait():
+        return -9
+
+    async def scene():
+        stream = asyncio.StreamReader()
+        stream.feed_data(b"\xff\xff\xff\xffF")
+        job = Job("play", "", tmp_path, lambda *_: None, lambda _, code, again: told.append((code, again)))
+        await job._listen(SimpleNamespace(stdout=stream, wait=wait, kill=lambda: ended.append(True)))
+
+    asyncio.run(scene())
+    assert (ended, told) == ([True], [(-9, False)])
 
 
 def test_a_job_that_has_not_started_keeps_only_so_many_commands(tmp_path):

@@ -90,8 +90,12 @@ def test_a_folder_without_runs_says_so(tmp_path):
         session.act("apply", {"finding": 0})
 
 
-@pytest.mark.parametrize("name", ["../runs/well", "..", "nowhere", "well/..", "/etc"])
+@pytest.mark.parametrize("name", ["../runs/well", "..", "nowhere", "well/..", "/etc", "link", "\ud800", "x" * 199])
 def test_no_run_outside_of_the_folder_is_read(folder, name):
+    shutil.copy(folder / "well" / "run.json", folder.parent / "run.json")
+    shutil.move(folder / "wild", folder.parent / "elsewhere")
+    (folder / "link").symlink_to(folder.parent / "elsewhere")
+    assert {run["name"] for run in open_session("run", folder).live().values["runs"]} == {"well"}
     with pytest.raises(LabError, match=r"There is no run .* in the folder that this lab may read"):
         open_session("run", folder, name)
     with pytest.raises(LabError, match="There is no run"):

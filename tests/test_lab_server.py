@@ -1,5 +1,6 @@
 """The server in this process: who may talk to it, what it says, what it survives."""
 
+import asyncio
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from commonweight.errors import LabError
 from commonweight.lab import server
+from commonweight.lab.guard import Guard
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,19 @@ def test_strangers_are_turned_away(client, path, headers, status, sentence):
     assert answer.status_code == status
     assert sentence in answer.text
     assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("name", [b"host", b"origin"])
+def test_a_name_that_is_said_twice_is_none(name):
+    said = {b"host": HOST.encode(), b"origin": ORIGIN.encode()}
+    statuses = []
+
+    async def send(message):
+        statuses.append(message.get("status"))
+
+    headers = [(name, b"evil.example"), *said.items()]
+    asyncio.run(Guard(None, TOKEN, {HOST})({"type": "http", "path": f"/{TOKEN}/", "headers": headers}, None, send))
+    assert statuses == [421, None]
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def test_the_first_call_needs_all_classes():
 
 
 def test_no_pass_is_refused():
-    with pytest.raises(ValueError, match="at least 1 pass over the samples; got max_iter=0"):
+    with pytest.raises(ValueError, match="max_iter is a whole number of at least 1; got 0"):
         PerceptronClassifier(max_iter=0).fit([[0], [1]], [0, 1])
 
 

@@ -106,7 +106,7 @@ def test_other_numbers_of_centres_are_refused(n_centres):
 
 
 def test_fewer_passes_than_none_are_refused():
-    with pytest.raises(ValueError, match="are 0 or more; got max_iter=-1"):
+    with pytest.raises(ValueError, match="max_iter is a whole number of at least 0; got -1"):
         RBFRegressor(max_iter=-1).fit([[0.0], [1.0]], [0.0, 1.0])
 
 

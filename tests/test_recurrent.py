@@ -131,10 +131,11 @@ def test_its_views_show_the_states_over_time():
     net = Recurrent((2, 9), 3, units=4)
     x = torch.randn(20, 2, 9)
     (view,) = net.views(x, 1 + torch.arange(20) // 2 % 3)
-    assert view.labels == ["sample 1, target 1", "sample 3, target 2", "sample 5, target 3"]
+    assert view.labels == ["sample 1, of class 1", "sample 3, of class 2", "sample 5, of class 3"]
     torch.testing.assert_close(view.images[2, :, 3], net.states(x)[4, 3])
     (view,) = net.views(x, torch.randn(20, 1))
     assert view.images.shape == (8, 4, 9)
+    assert view.caption.endswith("; sample 20.")
 
 
 @pytest.mark.parametrize(

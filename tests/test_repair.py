@@ -1,10 +1,13 @@
 """Advice is followed as it is written, a restart begins where the first training began, and the better run is kept."""
 
 import json
+import re
 from dataclasses import replace
+from string import Formatter
 
 import pytest
 import torch
+from diagnosis_cases import ALL_CASES, findings
 from torch import nn
 from torch.nn import functional as F
 
@@ -27,6 +30,17 @@ def mlp(**structure):
     return nets.build("mlp", IRIS.in_shape, IRIS.n_outputs, structure=structure)
 
 
+class OwnLayer(nn.Module):
+    """A layer that has no way to draw its first weights again."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 4))
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
 def start(model=None, of=IRIS, **settings):
     return Start(mlp() if model is None else model, of, settings)
 
@@ -40,6 +54,41 @@ def test_every_advice_can_be_followed_or_is_for_a_person():
     assert followed("check_labels", start()) is None
 
 
+ADVISED = {  # every advice as the rules give it
+    finding.advice.code: finding.advice for _, case in ALL_CASES for finding in findings(**case)
+}
+
+
+class Noted(dict):
+    """Parameters that note which of them are asked for."""
+
+    def __init__(self, given):
+        super().__init__(given)
+        self.asked = set()
+
+    def __getitem__(self, name):
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+
+def test_rules_give_every_advice():
+    assert set(ADVISED) == set(ADVICE)
+
+
+@pytest.mark.parametrize("code", ADVICE)
+def test_what_the_words_of_an_advice_name_is_what_the_repair_applies(code):
+    """The blanks of its words are the parameters that rules give it, and those that the change asks for."""
+    blanks = [{name for _, name, _, _ in Formatter().parse(words) if name} for words in ADVICE[code]]
+    given = Noted(ADVISED[code].parameters)
+    assert blanks == 3 * [set(given)]
+    own = nn.Sequential(OwnLayer(), nn.Sigmoid(), nn.Linear(3, 3))
+    begin = start(mlp() if code in ("widen", "narrow") else own, l2=0.0)
+    if code == "let_through":
+        given["modules"] = "1"
+    follow(replace(ADVISED[code], parameters=given), begin)
+    assert given.asked == (set(given) if code in CHANGES else set())
+
+
 def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
     usual = DEFAULT_RATE["adam"]
     assert followed("lower_rate", start(optimizer="adam", lr=3.0), factor=0.1).settings["lr"] == usual
@@ -50,14 +99,16 @@ def test_rates_come_back_to_the_usual_one_and_pass_it_only_then():
 
 def test_settings_are_changed_and_others_kept():
     assert followed("larger_batch", start(batch_size=1), batch_size=32).settings["batch_size"] == 32
-    assert followed("regularise", start()).settings == {"l2": 1e-3}
-    assert followed("regularise", start(l2=0.1)).settings == {"l2": 1.0}
+    assert followed("regularise", start(), l2=1e-3, factor=10.0).settings == {"l2": 1e-3}
+    assert followed("regularise", start(l2=0.1), l2=1e-3, factor=10.0).settings == {"l2": 1.0}
     assert followed("longer", start(epochs=1000, lr=1e-9, seed=3), factor=3.0).settings == {
         "epochs": 3000,
         "lr": None,
         "seed": 3,
     }
     assert followed("longer", start(epochs=1, batch_size=16), factor=3.0).settings["epochs"] == usual_epochs(106, 16)
+    size = usual_batch_size(106)
+    assert followed("longer", start(), factor=3.0).settings["epochs"] == 3 * usual_epochs(106, size)
 
 
 def test_restarts_have_the_settings_of_the_library_and_no_fewer_epochs():
@@ -95,15 +146,7 @@ def test_weights_begin_again_as_their_layers_begin():
 
 
 def test_weights_begin_by_a_rule_where_a_layer_cannot_begin_again():
-    class Own(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(3, 4))
-
-        def forward(self, x):
-            return x @ self.weight.T
-
-    assert followed("initialise", start(Own()), rule="he").settings == {"init": "he"}
+    assert followed("initialise", start(OwnLayer()), rule="he").settings == {"init": "he"}
     tied = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
     cw.tie(tied, "1.weight = 0.weight", keep="source")
     assert drawn_again(tied, 0) is None
@@ -120,12 +163,14 @@ def test_data_is_normalised_again():
 def test_leaked_samples_leave_the_validation_part():
     wine = data.load("wine")
     x = wine.x.clone()
-    x[wine.validation[:9]] = x[wine.train[:9]]
-    of = replace(wine, x=x)
+    x[wine.validation[:9]], y = x[wine.train[:9]], wine.y.clone()
+    y[wine.validation[:9]] = y[wine.train[:9]]
+    of = replace(wine, x=x, y=y)
     assert leaked(of).tolist() == [True] * 9 + [False] * (len(wine.validation) - 9)
     assert torch.equal(followed("drop_duplicates", start(of=of)).data.validation, wine.validation[9:])
-    x[wine.validation] = x[wine.train[: len(wine.validation)]]
-    assert followed("drop_duplicates", start(of=replace(wine, x=x))) is None
+    some = wine.train[: len(wine.validation)]
+    x[wine.validation], y[wine.validation] = x[some], y[some]
+    assert followed("drop_duplicates", start(of=replace(wine, x=x, y=y))) is None
 
 
 def test_columns_constant_in_the_training_part_become_constant_everywhere():
@@ -134,6 +179,7 @@ def test_columns_constant_in_the_training_part_become_constant_everywhere():
     changed = followed("drop_constant", start(of=replace(IRIS, x=x))).data
     assert bool((changed.x[:, 2] == 7).all())
     assert torch.equal(changed.x[:, 0], IRIS.x[:, 0])
+    assert followed("drop_constant", start(of=replace(IRIS, x=torch.ones_like(IRIS.x)))) is None
 
 
 def test_classes_are_balanced_by_repeating_samples():
@@ -204,31 +250,31 @@ def test_a_tie_is_tied_again():
 
 def test_activations_are_put_between():
     linear = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3))
-    changed = followed("add_activation", start(linear), name="relu").model
+    changed = followed("add_activation", start(linear), name="ReLU").model
     kinds = [type(module) for module in changed.modules() if not any(module.children())]
     assert kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
     held = nn.Sequential(nn.Linear(4, 8), nn.Identity(), nn.Linear(8, 3))
-    assert isinstance(followed("add_activation", start(held), name="relu").model[1], nn.ReLU)
+    assert isinstance(followed("add_activation", start(held), name="ReLU").model[1], nn.ReLU)
 
 
 def test_the_way_of_gradients_is_cleared():
     model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 3))
-    changed = followed("clear_the_way", start(model), cut=[])
+    changed = followed("clear_the_way", start(model), rule="he")
     assert isinstance(changed.model[1], nn.ReLU)
     assert changed.settings["net"] is None
     cut = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 3))
-    changed = followed("clear_the_way", start(cut), cut=["2"])
+    changed = followed("let_through", start(cut), modules="2", rule="he")
     assert isinstance(changed.model[1], nn.Tanh)
     assert isinstance(changed.model[2], nn.Identity)
 
 
 def test_deep_sigmoid_nets_by_name_become_the_usual_net_of_their_family():
     deep = mlp(hidden=(4,) * 8, activation="sigmoid")
-    changed = followed("clear_the_way", start(deep), cut=[]).model
+    changed = followed("clear_the_way", start(deep), rule="he").model
     assert [type(module) for module in changed] == [type(module) for module in mlp()]
     assert changed.hidden1.out_features == mlp().hidden1.out_features
     deep.output = nn.Sequential(nn.Identity(), deep.output)  # no longer what its name makes
-    assert len(followed("clear_the_way", start(deep), cut=[]).model) == len(deep)
+    assert len(followed("clear_the_way", start(deep), rule="he").model) == len(deep)
 
 
 def test_nets_by_name_become_wider_and_narrower():
@@ -260,6 +306,23 @@ def test_a_run_that_ended_in_no_number_is_repaired():
     run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="momentum", lr=1e30, out=None, progress=False)
     assert run.description["repaired"] == ["lower_rate"]
     assert run.results["test"]["accuracy"] > 0.9
+
+
+def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
+    model = mlp()
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    fit(model, IRIS, epochs=30, out=None, repair=True)
+    told = capsys.readouterr().err
+    assert "repair 1: again, with the library's own settings and this changed. Draw the first weights again" in told
+    assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
+
+
+def test_what_only_a_person_can_put_right_is_said_to_be_so(capsys):
+    y = IRIS.y[torch.randperm(150, generator=torch.Generator().manual_seed(0))]
+    run = fit(mlp(), replace(IRIS, y=y), epochs=5, optimizer="muon", out=None, repair=True)
+    assert [finding.code for finding in run.findings()] == ["shuffled_labels"]
+    assert "repair: what is left is for a person to put right" in capsys.readouterr().err
 
 
 def test_a_healthy_run_is_left_alone():

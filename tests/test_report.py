@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix, root_mean_squared_error
+from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
 from commonweight import data as datasets
@@ -27,12 +28,14 @@ from commonweight.errors import FileError
 from commonweight.measure.records import LayerStatistics, Record
 from commonweight.measure.report import write_report
 from commonweight.measure.report.charts import Line, Scale, histogram, line_chart
+from commonweight.measure.report.ladder import ladder
 from commonweight.measure.report.markup import tag
 from commonweight.measure.report.numerals import number, percent
-from commonweight.measure.report.observe import ask, observing, stages
+from commonweight.measure.report.observe import ask, observing, stages, weights
 from commonweight.measure.report.page import OPTIONS, RESTRAINTS, STYLE, _flat, command
 from commonweight.measure.report.pictures import NEGATIVE, POSITIVE, photo, signed
 from commonweight.measure.report.plane import SIDE
+from commonweight.nets.comparators import Fitted
 from commonweight.train.settings import Settings
 
 EVIL = "<script>alert('1')</script>&\ud800\x00"
@@ -519,6 +522,18 @@ def test_a_fully_connected_first_layer_is_shown_as_pictures(tmp_path):
     np.testing.assert_array_equal(pixels(tiles[1]["src"]), signed(weight[1], float(weight.abs().max())))
 
 
+def test_a_later_layer_as_wide_as_the_image_is_no_picture(tmp_path):
+    data = datasets.load("digits")
+    page = Page(report(tmp_path, nets.build("elman", data.in_shape, data.n_outputs), data))  # a state of 64 units
+    assert not [a for a in page.all("img") if a["alt"].startswith("Kernel")]
+
+
+def test_a_model_without_weights_has_no_histograms(tmp_path):
+    data = datasets.load("iris")
+    tree = DecisionTreeClassifier().fit(data.x[data.train].numpy(), data.y[data.train].numpy())
+    assert "How its weights are spread" not in Page(report(tmp_path, Fitted(tree), data)).text
+
+
 def test_stages_are_the_outputs_of_the_layers():
     data = datasets.load("digits")
     model = made(small_cnn, data.in_shape, data.n_outputs)
@@ -531,6 +546,44 @@ def test_stages_are_the_outputs_of_the_layers():
     torch.testing.assert_close(seen[1].values, conv.relu())
     torch.testing.assert_close(seen[2].values, pooled)
     torch.testing.assert_close(seen[3].values, model.output(pooled.flatten()))
+
+
+def test_maps_of_a_group_are_stages_too():
+    data = datasets.load("digits")
+    with observing(model := nets.build("p4_cnn", data.in_shape, data.n_outputs)):
+        seen = {stage.name: stage.values for stage in stages(model, data.x[0], data)}
+        first = model.conv1(data.normalisation.apply(data.x[:1]))[0]
+    assert first.shape == (8, 4, 8, 8)
+    torch.testing.assert_close(seen["conv1"], first.reshape(32, 8, 8))
+
+
+def test_a_weight_that_layers_share_is_counted_once():
+    model = made(lambda: nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)))
+    assert [name for name, _ in weights(model)] == ["0", "1"]
+    model[1].weight = model[0].weight
+    assert [name for name, _ in weights(model)] == ["0"]
+
+
+def test_kernels_of_all_positions_are_told_from_one_kernel(tmp_path):
+    data = datasets.load("digits")
+    page = Page(report(tmp_path, nets.build("locally_connected", data.in_shape, data.n_outputs), data))
+    assert "16 sheets, each the kernels of all positions side by side, of 22 × 22" in page.text
+    assert "a weight is used about once on average" in page.text
+
+
+@pytest.mark.parametrize(
+    ("n_units", "tens", "ticks"),
+    [
+        (100, "ten", ["1", "10", "100", "1 k", "10 k", "100 k"]),
+        (30_000, "a hundred", ["1", "100", "10 k", "1 M", "100 M"]),
+    ],
+)
+def test_the_scale_of_the_ladder_is_numbered_as_far_as_there_is_room(n_units, tens, ticks):
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(64, n_units), nn.Linear(n_units, n_units))
+    page = Page(str(ladder(count(model, torch.zeros(1, 64, device="meta")))))
+    assert f"Each step along the scale is {tens} times as many." in page.text
+    assert [words for _, words in page.words if re.fullmatch(r"10*( [kMG])?", words)] == ticks
 
 
 def test_the_plane_has_the_colour_of_the_answers(tmp_path):

@@ -375,7 +375,7 @@ def test_a_run_is_stored_and_read_again(tmp_path):
     ("settings", "sentence"),
     [
         ({"rule": "offline"}, "rule is batch or online; got 'offline'"),
-        ({"max_iter": 0}, "max_iter, the passes over the samples, is at least 1; got 0"),
+        ({"max_iter": 0}, "max_iter is a whole number of at least 1; got 0"),
         ({"learning_rate": 1.5}, "learning_rate is above 0 and at most 1; got 1.5"),
         ({"final_radius": 0.0}, "shrinks to a final_radius above 0; got None and 0.0"),
         ({"radius": 0.2}, "shrinks to a final_radius above 0; got 0.2 and 0.5: raise radius or lower final_radius"),

@@ -715,3 +715,11 @@ def test_the_gap_of_a_codebook_has_to_be_clear():
     values = np.sort(np.concatenate([np.linspace(n, n + 0.1, 50) for n in range(4)]))
     assert few_values._clear_gap(values) == pytest.approx(0.45)
     assert few_values._clear_gap(np.linspace(0, 1, 500)) is None
+
+
+def test_a_tensor_of_many_axes_is_not_tried_in_all_its_reversals():
+    """Two to the number of axes, were they all tried: of sixteen axes of size 2, a minute and more."""
+    assert {len(wholes._turns((2,) * axes)) for axes in (6, 16)} == {2}
+    assert len(wholes._turns((2, 1, 2, 1, 2, 2, 2))) == 2 * 2**5
+    many = noise(*(2,) * 16)
+    assert one({"a": many, "b": nearly(many)}).text == "b = a"

@@ -108,12 +108,11 @@ def stored(name: str) -> list[Outcome]:
 
 
 def run_missing(
-    name: str, wanted: Iterable[tuple[tuple[str, str], str, int]], most_seconds: float, repair: bool = False
+    name: str, wanted: Iterable[tuple[tuple[str, str], str, int]], deadline: float, repair: bool = False
 ) -> bool:
-    """Train what the file does not hold yet, for so long; whether it holds all by now."""
+    """Train what the file does not hold yet, till a time of `time.monotonic`; whether it holds all by now."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     known = {(outcome.cell, outcome.fault, outcome.seed) for outcome in stored(name)}
-    deadline = time.monotonic() + most_seconds
     with (FOLDER / f"{name}.jsonl").open("a") as file:
         for cell, fault, seed in wanted:
             if (cell, fault, seed) in known:

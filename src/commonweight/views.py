@@ -1,13 +1,23 @@
 """A view: what a network of some family shows of itself, as arrays with words; the report and the lab draw it.
 
 A net that has more to show than its kernels has a method `views(inputs, targets) -> list[View]`, given the test part,
-normalised. Nothing here draws.
+normalised, and called without gradients. Nothing here draws.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
+
+
+def spread(n: int, most: int) -> Tensor:
+    """Places of at most so many of n samples, evenly spread: a test part may have its classes one after the other.
+
+    >>> spread(100, 4).tolist(), spread(2, 4).tolist()
+    ([0, 33, 66, 99], [0, 1])
+    """
+    return torch.linspace(0, n - 1, min(n, most)).long()
 
 
 @dataclass(frozen=True, eq=False)

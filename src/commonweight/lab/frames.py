@@ -49,7 +49,7 @@ class Frame:
         arrays = {name: np.ascontiguousarray(array, dtype="<f4") for name, array in self.arrays.items()}
         shapes = [{"name": name, "shape": list(array.shape)} for name, array in arrays.items()]
         about = {"kind": self.kind, "step": self.step, "values": finite(dict(self.values)), "arrays": shapes}
-        text = json.dumps(about, allow_nan=False, ensure_ascii=False).encode()
+        text = json.dumps(about, allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
         return b"".join([MAGIC, struct.pack("<I", len(text)), text, *(array.tobytes() for array in arrays.values())])
 

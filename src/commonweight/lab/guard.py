@@ -1,7 +1,7 @@
 """Who may talk to the lab: whoever knows the token, by the name the lab was started under, from its own page.
 
 The token is the first part of every path. Host is checked so that a page of a stranger cannot reach the lab under a
-name of his own (DNS rebinding), Origin so that it cannot open a WebSocket to it.
+name of his own (DNS rebinding), Origin so that it cannot open a WebSocket to it. Either may be said once only.
 """
 
 import secrets
@@ -52,9 +52,10 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Why a request is turned away, with its status; None when it is not."""
+        names = [name for name, _ in scope["headers"]]
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         host, origin = headers.get("host", ""), headers.get("origin")
-        if host not in self.hosts:
+        if host not in self.hosts or names.count(b"host") > 1 or names.count(b"origin") > 1:
             return 421, "This lab does not go by that name: open the address that it was started with."
         if origin is not None and origin != f"http://{host}":
             return 403, "Requests to this lab come from its own page."

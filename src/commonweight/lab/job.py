@@ -6,6 +6,7 @@ import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,9 @@ class Job:
                 if kind != channel.MESSAGE:
                     self.latest[kind] = body
                 self.heard(self, kind, body)
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, LabError):  # it has ended, or writes what cannot be read: then it is ended
+            with suppress(ProcessLookupError):
+                process.kill()
             code = await process.wait()
         if not self.stopping:
             await self._bury(code)

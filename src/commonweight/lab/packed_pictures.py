@@ -15,7 +15,8 @@ MOST_PICTURES = 5000
 MOST_LIST = 1 << 21
 """Bytes of the list."""
 
-PLAIN = re.compile(r"[^\x00-\x1f\x7f/\\:.][^\x00-\x1f\x7f/\\:]{0,99}")
+_REFUSED = r"\x00-\x1f\x7f\ud800-\udfff/\\:"
+PLAIN = re.compile(rf"[^{_REFUSED}.][^{_REFUSED}]{{0,99}}")
 """The name of a folder, or of a picture in it."""
 
 
@@ -47,7 +48,7 @@ def _pictures(text: bytes) -> list[tuple[str, int]]:
     """
     try:
         pictures = {str(path): int(size) for path, size in json.loads(text)}
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, OverflowError, TypeError, RecursionError) as error:
         raise LabError("A folder of pictures begins with a list of [path, bytes]; this one does not.") from error
     if len(pictures) > MOST_PICTURES or len(text) > MOST_LIST:
         raise LabError(

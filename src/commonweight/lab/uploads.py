@@ -20,6 +20,9 @@ MOST_BYTES = 1 << 28
 MOST_KEPT = 4
 """Files and folders at once: the oldest goes when another one comes."""
 
+PATIENCE = 20.0
+"""Seconds without another byte after which an upload is given up."""
+
 PREFIX = "upload-"
 _ENDS = "safetensors|pt|pth|bin|ckpt|onnx|csv|tsv|parquet|npz"
 NAME = re.compile(rf"[A-Za-z0-9_()+-][A-Za-z0-9_ .()+-]{{0,99}}\.({_ENDS})")
@@ -46,8 +49,8 @@ class Uploads:
             chunks: its bytes, as they come.
 
         Raises:
-            LabError: a name that is neither a checkpoint's nor a table's, a file that is too long or for which there is
-                no room, or another one that is still on its way.
+            LabError: a name that is neither a checkpoint's nor a table's, a file that is too long, that stops on its
+                way or for which there is no room, or another one that is still on its way.
         """
         if not NAME.fullmatch(name):
             raise LabError(
@@ -121,12 +124,18 @@ async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
     """All chunks into a file.
 
     Raises:
-        LabError: they are too many.
+        LabError: they are too many, or no more of them come.
         OSError: there is no room for them.
     """
     size = 0
     with path.open("wb") as file:
-        async for chunk in chunks:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), PATIENCE)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise LabError(f"Nothing more of it came for {PATIENCE:g} s: give it again.") from error
             size += len(chunk)
             if size > MOST_BYTES:
                 raise LabError(

@@ -3,6 +3,8 @@
 import asyncio
 from collections import deque
 
+from commonweight.lab.channel import STATE
+
 MESSAGES = 64
 """Messages that wait for a slow viewer; the oldest are dropped."""
 
@@ -41,7 +43,7 @@ class Viewer:
         texts: list[bytes | str] = [message.decode() for message in self.messages]
         frames: list[bytes | str] = []
         for kind, body in self.waiting.items():
-            if kind == b"S":
+            if kind == STATE:
                 texts.append(body.decode())
             else:
                 frames.append(body)

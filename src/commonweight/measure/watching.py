@@ -1,7 +1,10 @@
 """Watch any training loop of any `nn.Module`: records for the diagnosis, without a change to the loop."""
 
+import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
-from commonweight.measure.diagnosis.model_facts import look, model_facts
+from commonweight.measure.diagnosis.model_facts import first_nonfinite, look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
 from commonweight.measure.records import Record
 
@@ -74,6 +77,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         self.steps, self.started = 0, time.perf_counter()
         self.losses: list[Tensor] = []
         self.seen: StepStatistics | None = None
+        self.given: Any = ()
         self.scores = (NAN, NAN, NAN)
         self.on_step: RemovableHandle | None = None
         self.on_forward: RemovableHandle | None = None
@@ -123,6 +127,7 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         if self.seen is None and model.training:
             self.seen = StepStatistics(model, due=is_observed(len(self.records) + 1))
             self.seen.attach()
+            self.given = inputs
 
     def _after(self, optimizer: torch.optim.Optimizer, given: Any, named: Any) -> None:
         self.steps += 1
@@ -148,5 +153,14 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
                 loss_deviation=float(losses.std(correction=0)),
             )
         )
+        if not math.isfinite(self.records[-1].loss) and not self.evidence.nonfinite:
+            self._name_what_is_not_finite()
         self.losses.clear()
-        self.seen = None
+        self.seen, self.given = None, ()
+
+    def _name_what_is_not_finite(self) -> None:
+        """On a copy, for a forward pass may move statistics; not of a net that takes more than one tensor."""
+        if len(self.given) == 1 and isinstance(self.given[0], Tensor):
+            with torch.random.fork_rng(devices=[]):
+                tensor = first_nonfinite(deepcopy(self.model), self.given[0])
+            self.evidence = replace(self.evidence, nonfinite=tensor)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier, seed_of
+from commonweight.nets.estimators import ModuleClassifier, require_whole, seed_of
 from commonweight.nets.genome import ACTIVATIONS, NAMES, Genome, checked
 from commonweight.nets.population import Population
 from commonweight.nets.topology_search import WEIGHTS, Rewards, evolve
@@ -30,6 +30,8 @@ GENOMES, SAMPLES = 16, 256
 """So many are worked out at a time, so that their outputs stay in the cache."""
 PICTURE = (240, 360)
 """Height and width of the drawn net, in pixels."""
+BAND = 8
+"""Height of the answers of a class, in pixels."""
 
 
 class Agnostic(nn.Module):
@@ -147,7 +149,7 @@ class Agnostic(nn.Module):
                 "Answers by shared weight",
                 "Share of right answers for each class (down), with the shared weight from -3 (left) to 3 (right): "
                 "white is all.",
-                response[None],
+                response.repeat_interleave(BAND, 0)[None],
             ),
         ]
 
@@ -230,9 +232,7 @@ class AgnosticClassifier(ModuleClassifier):
             ValueError: values that are not finite, only one class, or a budget below 1.
         """
         x, index = self.encode(X, y)
-        for name in ("population", "max_iter", "batch_size", "tournament"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number of at least 1; got {getattr(self, name)}.")
+        require_whole(self, 1, "population", "max_iter", "batch_size", "tournament")
         seed, n_classes = seed_of(self.random_state), len(self.classes_)
         weights = torch.tensor(WEIGHTS)
 

@@ -16,9 +16,9 @@ from torch import nn
 
 from commonweight.atomic import own_tensors
 from commonweight.checkpoints import open_checkpoint
-from commonweight.equations import tie, ties
+from commonweight.equations import tie
 from commonweight.errors import FileError, NetError, TieError
-from commonweight.files import ARCHITECTURE, load
+from commonweight.files import ARCHITECTURE, layout, load
 from commonweight.manifest import find
 
 FORMAT = 1
@@ -155,10 +155,10 @@ def load_net(path: str | Path, *, net: str | None = None) -> nn.Module:
     n_stored = sum(tensor.numel() for tensor in stored.values())
     model = Architecture.from_json(metadata[ARCHITECTURE]).build(net=net, most_weights=n_stored)
     manifest = find(metadata)
-    known = {one.equation for one in ties(model)}
+    _, held = layout(model)
     try:
         for equation in manifest.ties if manifest else ():
-            if equation not in known:
+            if equation not in held:
                 tie(model, str(equation), keep="source")
     except TieError as error:
         raise FileError(f"{path} has ties that its net cannot have ({error}).") from error

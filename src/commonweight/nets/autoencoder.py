@@ -22,7 +22,7 @@ from commonweight.equations import tie
 from commonweight.errors import NetError
 from commonweight.nets.boltzmann import filters_view
 from commonweight.nets.unit_interval import UnitInterval, as_pictures
-from commonweight.views import View
+from commonweight.views import View, spread
 
 
 class Autoencoder(nn.Module):
@@ -97,7 +97,7 @@ class Autoencoder(nn.Module):
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """Test samples beside their reconstructions, and the first weights."""
-        shape, x = tuple(inputs.shape[1:]), inputs[:20]
+        shape, x = tuple(inputs.shape[1:]), inputs[spread(len(inputs), 20)]
         pictures = [as_pictures(rows, shape) for rows in (x.flatten(1), self.reconstruct(x))]
         labels = [f"sample {n // 2 + 1}, {('as it is', 'reconstructed')[n % 2]}" for n in range(2 * len(x))]
         units = self.encoder[-1].out_features

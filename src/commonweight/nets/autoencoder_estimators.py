@@ -10,7 +10,15 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from commonweight.nets.autoencoder import Autoencoder, corrupt, learn_layers, reconstruction_loss
-from commonweight.nets.estimators import Array, ModuleClassifier, ModuleEstimator, ModuleRegressor, batches, seed_of
+from commonweight.nets.estimators import (
+    Array,
+    ModuleClassifier,
+    ModuleEstimator,
+    ModuleRegressor,
+    batches,
+    require_whole,
+    seed_of,
+)
 
 
 class _AutoencoderEstimator(ModuleEstimator):
@@ -23,7 +31,7 @@ class _AutoencoderEstimator(ModuleEstimator):
         weight: of the answer's loss beside that of the reconstruction, which is summed over the inputs.
         learning_rate: of Adam; it falls to 0.
         batch_size: samples of an update.
-        layer_iter: epochs of greedy pretraining of each layer.
+        layer_iter: epochs of greedy pretraining of each layer; 0 for none.
         max_iter: epochs of all layers together.
         random_state: of first weights, order and noise.
     """
@@ -68,6 +76,8 @@ class _AutoencoderEstimator(ModuleEstimator):
     def _learn(
         self, x: Tensor, targets: Tensor, n_outputs: int, answer_loss: Callable[[Tensor, Tensor], Tensor]
     ) -> None:
+        require_whole(self, 1, "batch_size", "max_iter")
+        require_whole(self, 0, "layer_iter")
         seed = seed_of(self.random_state)
         generator = Generator().manual_seed(seed)
         self.structure_ = {"hidden": list(self.hidden), "tied": self.tied}
@@ -106,7 +116,7 @@ class AutoencoderClassifier(ModuleClassifier, _AutoencoderEstimator):
         """Learn from rows X of shape (N, F) and labels y of shape (N,).
 
         Raises:
-            ValueError: values that are not finite, labels that are no classes, or only one class.
+            ValueError: values that are not finite, labels that are no classes or all alike, or a number out of range.
         """
         x, index = self.encode(X, y)
         self._learn(x, index, len(self.classes_), F.cross_entropy)
@@ -128,7 +138,7 @@ class AutoencoderRegressor(ModuleRegressor, _AutoencoderEstimator):
         """Learn from rows X of shape (N, F) and targets y of shape (N,) or (N, T).
 
         Raises:
-            ValueError: values that are not finite, or lengths that differ.
+            ValueError: values that are not finite, lengths that differ, or a number out of range.
         """
         x, targets = self.encode(X, y)
         self._learn(x, targets, targets.shape[1], F.mse_loss)

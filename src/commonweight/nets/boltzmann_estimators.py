@@ -15,7 +15,7 @@ from commonweight.nets.boltzmann import (
     LabelledNet,
     RestrictedBoltzmannMachine,
 )
-from commonweight.nets.estimators import ModuleClassifier, batches, learn_labels, seed_of
+from commonweight.nets.estimators import ModuleClassifier, batches, learn_labels, require_whole, seed_of
 
 Array = NDArray[Any]
 
@@ -137,9 +137,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """A machine without knowledge, and the state of the rule."""
         if self.visible not in VISIBLE:
             raise ValueError(f"visible is {' or '.join(VISIBLE)}; got {self.visible!r}.")
-        for name in ("n_components", "steps", "batch_size", "max_iter"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number from 1; got {getattr(self, name)}.")
+        require_whole(self, 1, "n_components", "steps", "batch_size", "max_iter")
         self._seed = seed_of(self.random_state)
         self._generator = Generator().manual_seed(self._seed)
         with torch.random.fork_rng(devices=[]):
@@ -172,7 +170,7 @@ class RBMClassifier(ModuleClassifier):
         learning_rate, momentum: of contrastive divergence.
         tuning_rate: of Adam.
         batch_size: samples of an update.
-        max_iter, tuning_iter: epochs.
+        max_iter, tuning_iter: epochs; of the latter 0 leaves it out.
         random_state: of first weights, order and samples.
 
     Example:
@@ -206,8 +204,10 @@ class RBMClassifier(ModuleClassifier):
         """Learn from rows X of shape (N, F) and labels y of shape (N,).
 
         Raises:
-            ValueError: values that are not finite, labels that are no classes, or only one class.
+            ValueError: values that are not finite, labels that are no classes or all alike, or a number out of range.
         """
+        require_whole(self, 1, "hidden", "batch_size", "max_iter")
+        require_whole(self, 0, "tuning_iter")
         x, index = self.encode(X, y)
         seed = seed_of(self.random_state)
         generator = Generator().manual_seed(seed)

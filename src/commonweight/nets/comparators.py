@@ -23,7 +23,10 @@ SMALLEST = 1e-12
 
 
 class Fitted(nn.Module):
-    """A fitted scikit-learn model as a module: log-probabilities of the classes, or values of the targets.
+    """A fitted scikit-learn model as a module: log-probabilities or margins of the classes, or values of the targets.
+
+    The class of the largest answer is the one that the model predicts. Of support vectors that need not be the class of
+    the largest margin, as they decide by votes between pairs of classes: it is raised to be the largest.
 
     Args:
         model: fitted to rows of shape (N, F).
@@ -40,7 +43,9 @@ class Fitted(nn.Module):
             answers = np.log(np.maximum(self.model.predict_proba(rows), SMALLEST))
         elif is_classifier(self.model):
             margins = self.model.decision_function(rows)
-            answers = np.stack([-margins, margins], 1) if margins.ndim == 1 else margins
+            answers = (np.stack([-margins, margins], 1) if margins.ndim == 1 else margins).astype(np.float32)
+            voted = np.searchsorted(self.model.classes_, self.model.predict(rows))
+            answers[np.arange(len(rows)), voted] = np.nextafter(answers.max(1), np.float32(np.inf))
         else:
             answers = self.model.predict(rows).reshape(len(rows), -1)
         return torch.from_numpy(np.ascontiguousarray(answers)).float()

@@ -28,7 +28,7 @@ from commonweight.nets.boltzmann import (
     samples_view,
 )
 from commonweight.nets.unit_interval import Shape, UnitInterval, as_pictures
-from commonweight.views import View
+from commonweight.views import View, spread
 
 CHAINS = 100
 """Persistent chains of the top machine."""
@@ -171,7 +171,7 @@ class DeepBeliefNet(nn.Module):
         first = self.recognition[0].weight if len(self.recognition) else self.top.weight[:, : -self.top.n_classes]
         found = [filters_view(first, shape), samples_view(self.generate, self.top.n_classes, shape)]
         if len(shape) == 3:
-            found.append(self._completions(inputs[:20], shape))
+            found.append(self._completions(inputs[spread(len(inputs), 20)], shape))
         return found
 
     def _completions(self, x: Tensor, shape: Shape) -> View:

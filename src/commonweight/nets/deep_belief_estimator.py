@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Generator
 
 from commonweight.nets.deep_belief import DeepBeliefNet, learn_greedily, wake_and_sleep
-from commonweight.nets.estimators import ModuleClassifier, batches, learn_labels, seed_of
+from commonweight.nets.estimators import ModuleClassifier, batches, learn_labels, require_whole, seed_of
 
 UPDATES = 800
 """Of backpropagation, at least."""
@@ -72,8 +72,10 @@ class DBNClassifier(ModuleClassifier):
         """Learn from rows X of shape (N, F) and labels y of shape (N,).
 
         Raises:
-            ValueError: values that are not finite, labels that are no classes, or only one class.
+            ValueError: values that are not finite, labels that are no classes or all alike, or a number out of range.
         """
+        require_whole(self, 1, "batch_size", "max_iter")
+        require_whole(self, 0, "sleep_iter", "tuning_iter")
         x, index = self.encode(X, y)
         seed = seed_of(self.random_state)
         generator = Generator().manual_seed(seed)

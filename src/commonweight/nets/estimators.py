@@ -5,6 +5,7 @@ target. Everything else works on that module: `predict`, `cw.save`, `cw.count`, 
 beside in_shape and n_outputs is needed to build an empty one, such as the number of centres.
 """
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,18 @@ class ModuleRegressor(RegressorMixin, ModuleEstimator):  # type: ignore[misc]
         """Values of the targets, of the shape that `y` had."""
         values = self.scores(X).numpy()
         return values[:, 0] if self._is_flat else values.astype(np.float64)  # as scikit-learn wants several targets
+
+
+def require_whole(estimator: BaseEstimator, least: int, *names: str) -> None:
+    """Refuse parameters that are no whole numbers, or below the least that is of use.
+
+    Raises:
+        ValueError: the first one that is not.
+    """
+    for name in names:
+        value = getattr(estimator, name)
+        if not isinstance(value, Integral) or value < least:
+            raise ValueError(f"{name} is a whole number of at least {least}; got {value!r}.")
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:

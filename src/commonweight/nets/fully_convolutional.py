@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from commonweight.errors import NetError
-from commonweight.views import View
+from commonweight.views import View, spread
 
 SMALLEST = 8
 SMALLEST_STAGE = 6
@@ -117,8 +117,8 @@ class FullyConvolutional(nn.Sequential):
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """A scene of several test images, and where the net finds each class in it."""
         side = min(SIDE, isqrt(len(inputs)))
-        rows = (torch.cat(list(inputs[side * row : side * (row + 1)]), 2) for row in range(side))
-        scene = torch.cat(list(rows), 1)
+        chosen = inputs[spread(len(inputs), side * side)]
+        scene = torch.cat([torch.cat(list(row), 2) for row in torch.split(chosen, side)], 1)
         scores = self.segment(scene[None])[0]
         caption = f"{side * side} images of the test part side by side: the net was trained on single ones."
         found = "What the net answers at each place: white is the largest value."

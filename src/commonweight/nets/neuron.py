@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier
+from commonweight.nets.estimators import ModuleClassifier, require_whole
 
 BLOCK = 64
 """Samples whose scores the perceptron works out at once."""
@@ -185,8 +185,7 @@ class PerceptronClassifier(ModuleClassifier):
             ValueError: values that are not finite, fewer than two classes, or no pass.
         """
         x, target = self.encode(X, y)
-        if self.max_iter < 1:
-            raise ValueError(f"A perceptron learns in at least 1 pass over the samples; got max_iter={self.max_iter}.")
+        require_whole(self, 1, "max_iter")
         generator = check_random_state(self.random_state)
         self._begin()
         for _ in range(self.max_iter):

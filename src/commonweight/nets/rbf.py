@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier, ModuleRegressor, seed_of
+from commonweight.nets.estimators import ModuleClassifier, ModuleRegressor, require_whole, seed_of
 from commonweight.views import View
 
 MOST_CENTRES = 1000
@@ -228,8 +228,7 @@ def learn(rule: RBFClassifier | RBFRegressor, x_NF: Tensor, wanted_NO: Tensor, t
     Raises:
         ValueError: fewer than 0 passes, or a number of centres that cannot be placed.
     """
-    if rule.max_iter < 0:
-        raise ValueError(f"The passes of gradients over an rbf network are 0 or more; got max_iter={rule.max_iter}.")
+    require_whole(rule, 0, "max_iter")
     seed = seed_of(rule.random_state)
     centres, steps = place_centres(x_NF, rule.n_centres, seed)
     rule.structure_ = {"n_centres": len(centres)}

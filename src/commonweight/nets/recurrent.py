@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from commonweight.errors import NetError
 from commonweight.lower import lower
 from commonweight.patterns import copies, dense
-from commonweight.views import View
+from commonweight.views import View, spread
 
 GATES = {"elman": 1, "gru": 3, "lstm": 4}
 FUSED: dict[str, Callable[..., nn.Module]] = {"elman": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -113,14 +113,19 @@ class Recurrent(nn.Module):
         return states
 
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
-        """The states over time: of the first sample of each class, or of the first samples of all."""
-        answers = list(map(str, targets.tolist()))
-        chosen = [place for place, answer in enumerate(answers) if answers.index(answer) == place][:SHOWN]
+        """The states over time: of the first sample of each class, or of a few of all."""
+        if targets.ndim == 1:
+            classes = torch.unique(targets)[:SHOWN].tolist()
+            chosen = [int((targets == label).nonzero()[0]) for label in classes]
+            labels = [f"sample {place + 1}, of class {label}" for place, label in zip(chosen, classes, strict=True)]
+        else:
+            chosen = spread(len(inputs), SHOWN).tolist()
+            labels = [f"sample {place + 1}" for place in chosen]
         states = self.states(inputs[chosen]).transpose(1, 2).cpu()
-        labels = [f"sample {place + 1}, target {answers[place]}" for place in chosen]
         caption = (
             f"What the {states.shape[1]} units hold at each of {states.shape[2]} time steps: one row for each unit, "
-            f"time runs to the right. The same weights lead from each column to the next."
+            f"time runs to the right. The same weights lead from each column to the next. In order: "
+            f"{'; '.join(labels)}."
         )
         return [View("States over time", caption, states, labels, signed=True)]
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Generator, Tensor
 
 from commonweight.errors import NetError
-from commonweight.nets.estimators import Array, ModuleClassifier, batches, seed_of
+from commonweight.nets.estimators import Array, ModuleClassifier, batches, require_whole, seed_of
 from commonweight.nets.som import SelfOrganisingMap
 from commonweight.nets.som_learning import (
     learn_batch,
@@ -124,8 +124,7 @@ class MapLearner(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no ty
     def _check_settings(self) -> None:
         if self.rule not in RULES:
             raise ValueError(f"rule is {' or '.join(RULES)}; got {self.rule!r}.")
-        if self.max_iter < 1:
-            raise ValueError(f"max_iter, the passes over the samples, is at least 1; got {self.max_iter}.")
+        require_whole(self, 1, "max_iter")
         if not 0 < self.learning_rate <= 1:
             raise ValueError(f"learning_rate is above 0 and at most 1; got {self.learning_rate}.")
         if self.final_radius <= 0 or (self.radius is not None and self.radius < self.final_radius):
@@ -270,6 +269,7 @@ class SOMClassifier(ModuleClassifier, MapLearner):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn a map from rows of shape (N, F), and the answers of its units from labels of shape (N,)."""
+        require_whole(self, 0, "tuning_iter")
         x, index = self.encode(X, y)
         self._begin(x, len(self.classes_))
         self._learn(x)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from commonweight.equations import tie
 from commonweight.errors import NetError
-from commonweight.views import View
+from commonweight.views import View, spread
 
 HIDDEN = 128
 """Units of the hidden layer for samples that are no images."""
@@ -329,7 +329,7 @@ class Recogniser(nn.Module):
         for chosen, (title, right, wrong) in zip(pairs(targets), words, strict=True):
             first, second = chosen.triu().nonzero(as_tuple=True)
             order = distance[first, second].argsort()
-            order = order[torch.linspace(0, len(order) - 1, min(SHOWN, len(order))).long()]
+            order = order[spread(len(order), SHOWN)]
             first, second = first[order], second[order]
             images = torch.cat([inputs[first], inputs[second]], 3).mean(1)
             labels = [f"distance {distance[i, j]:.2f}" for i, j in zip(first, second, strict=True)]

@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor
 
 from commonweight.errors import NetError
-from commonweight.nets.estimators import Array, ModuleClassifier, seed_of
+from commonweight.nets.estimators import Array, ModuleClassifier, require_whole, seed_of
 from commonweight.nets.twin import Recogniser, Twin
 
 SAMPLES = 4
@@ -43,7 +43,7 @@ class TwinClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ModuleCl
         n_iter_: epochs.
 
     Raises:
-        ValueError: no class of two samples, only one class, or samples that are not of `in_shape`.
+        ValueError: no class of two samples, only one class, samples not of `in_shape`, or a number out of range.
 
     Example:
         >>> from sklearn.datasets import load_iris
@@ -82,6 +82,7 @@ class TwinClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ModuleCl
             X: shape (N, F).
             y: N labels; of some class there are two samples at least.
         """
+        require_whole(self, 1, "n_features", "max_iter", "batch_size")
         x, index = self.encode(X, y)
         if not (torch.bincount(index) > 1).any():
             raise ValueError(

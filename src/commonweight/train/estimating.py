@@ -61,7 +61,8 @@ def fit_estimator(
         The run, with the fitted module as its model.
 
     Raises:
-        TrainError: a setting or parameter that it has no use for, samples that it cannot learn from, or interrupted.
+        TrainError: a setting or parameter that it has no use for or cannot have, samples that it cannot learn from, or
+            interrupted.
         FileError: the run folder cannot be written, or already holds a run.
     """
     description = describe(net, data, {**_set(estimator, net, parameters or {}, settings), "seed": seed})
@@ -74,6 +75,11 @@ def fit_estimator(
         estimator.fit(x, y)
     except ValueError as error:
         raise TrainError(f"{net} cannot learn {data.name}: {error}") from error
+    except (TypeError, OverflowError, RuntimeError) as error:
+        if not parameters:
+            raise
+        told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
+        raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}") from error
     except KeyboardInterrupt:
         raise TrainError(f"Interrupted; {net} learns in one piece, so nothing was written: train it anew.") from None
     seconds = time.perf_counter() - started

@@ -22,6 +22,7 @@ from commonweight.data.dataset import Data
 from commonweight.errors import DivergedError, TrainError
 from commonweight.files import load, save
 from commonweight.measure.diagnosis import Evidence, diagnose
+from commonweight.measure.diagnosis.model_facts import first_nonfinite
 from commonweight.measure.layers import is_observed, observe
 from commonweight.measure.records import Record, read_records, to_lines
 from commonweight.measure.report import write_report
@@ -30,7 +31,7 @@ from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkp
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.compiled_steps import compiled_steps
 from commonweight.train.display import Display
-from commonweight.train.facts import first_nonfinite, gather, recalls
+from commonweight.train.facts import gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import initialise
@@ -379,8 +380,7 @@ class Trainer:
         stored = self.run.description.get("evidence")
         if stored:
             return Evidence.from_json(stored)
-        given = (self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
-        return gather(*given)
+        return gather(self.model, self.data, self.train, self.loss, self.settings, self.optimizer, self.steps)
 
     def _require_finite(self, record: Record) -> None:
         """Stop, and keep what tells why, once the loss is no number any more.
@@ -440,7 +440,7 @@ class Trainer:
         if self.settings.soft_sharing is not None:
             self._share(self.settings.soft_sharing, display)
         test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
-        census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
+        self.run.census = census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
             "epochs": self.progress.step / self.steps_per_epoch,
             "train_seconds": self.progress.seconds,
@@ -451,10 +451,11 @@ class Trainer:
             "weights": census.weights,
             "connections": census.connections,
         }
-        self.run.census = census
         with self._precision():
             found = recalls(self.model, self.validation, self.data)
         self._keep(recalls=found, ended=True)
+        if display:
+            display.tell(diagnose(self.run.records, self.evidence))
         if self.folder is not None:
             write_report(
                 self.folder / REPORT,
@@ -464,7 +465,6 @@ class Trainer:
                 model=self.model,
                 data=self.data,
             )
-            write_description(self.folder, self.run.description)
 
     def _share(self, k: int, display: Display | None) -> None:
         """Go on with the best weights under soft sharing, each process by itself; done once, however interrupted."""

@@ -7,6 +7,7 @@ the data by itself, and at least as many epochs (`anew`).
 """
 
 import math
+import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -25,10 +26,12 @@ from commonweight.errors import DivergedError
 from commonweight.measure.diagnosis import Advice, Finding
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.flow import LINEAR, SQUASHING
+from commonweight.measure.diagnosis.words import advised
 from commonweight.nets.architecture import Architecture
 from commonweight.train.loop import fit
 from commonweight.train.run import Run, write_description
 from commonweight.train.settings import DEFAULT_RATE, usual_batch_size, usual_epochs
+from commonweight.train.together import Team
 
 RULE = "muon"
 """The update rule of restarts: what the library takes for most nets and data, batch by batch."""
@@ -73,6 +76,14 @@ class Attempt:
         sign = 1 if self.start.data.task == "classification" else -1
         return max(sign * record.validation_metric for record in self.run.records)
 
+    @property
+    def outcome(self) -> str:
+        """The score in words."""
+        if self.error is not None:
+            return "the loss became no number"
+        metric = "accuracy" if self.start.data.task == "classification" else "rmse"
+        return f"best validation {metric} {abs(self.score):.4g}"
+
 
 def fit_repaired(
     model: nn.Module, data: Data, *, out: str | Path | None = "auto", progress: bool = True, **settings: Any
@@ -102,16 +113,23 @@ def fit_repaired(
 def put_right(best: Attempt, out: str | Path | None = None, progress: bool = False) -> Attempt:
     """What `fit_repaired` does after its first attempt: the best one, which may be the first."""
     tried: set[tuple[str, str]] = set()
+    say = sys.stderr.write if progress and Team.current().leads else lambda text: 0
     for number in range(1, ROUNDS + 1):
         step = _next(best, tried)
         if step is None:
+            if best.run.findings():
+                say("\nrepair: what is left is for a person to put right\n")
             break
         finding, start = step
         tried.add((finding.code, finding.advice.code))
         folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
         advice = (*best.run.description["repaired"], finding.advice.code)
+        say(f"\nrepair {number}: again, with the library's own settings and this changed. {advised(finding)}\n")
         again = attempt(start, folder, progress, advice)
-        if again.score >= best.score or finding.code in REPLACING:
+        kept = again.score >= best.score or finding.code in REPLACING
+        which = "this" if kept else "the earlier"
+        say(f"repair {number}: {again.outcome}; before: {best.outcome}; {which} run is kept\n")
+        if kept:
             best, tried = again, set()
     return best
 
@@ -200,12 +218,11 @@ def _rule(start: Start) -> str:
 
 
 def _longer(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """As many epochs and as high a rate as are chosen for the data, or more epochs where these were too few."""
-    if not start.settings.get("epochs"):
-        return start.having(lr=None)
+    """The usual rate, and so many times the epochs, but no fewer than are chosen for the data."""
     size = start.settings.get("batch_size") or usual_batch_size(len(start.data.train))
     usual = usual_epochs(len(start.data.train), size)
-    return start.having(lr=None, epochs=max(usual, round(start.settings["epochs"] * parameters["factor"])))
+    epochs = round((start.settings.get("epochs") or usual) * parameters["factor"])
+    return start.having(lr=None, epochs=max(usual, epochs))
 
 
 def _initialise(start: Start, parameters: Mapping[str, Any]) -> Start:
@@ -220,7 +237,7 @@ def _larger_batch(start: Start, parameters: Mapping[str, Any]) -> Start:
 
 
 def _regularise(start: Start, parameters: Mapping[str, Any]) -> Start:
-    return start.having(l2=max(1e-3, 10 * start.settings.get("l2", 0.0)))
+    return start.having(l2=max(parameters["l2"], parameters["factor"] * start.settings.get("l2", 0.0)))
 
 
 # -- data --
@@ -238,11 +255,13 @@ def _drop_duplicates(start: Start, parameters: Mapping[str, Any]) -> Start | Non
     return None if len(kept) < 2 else replace(start, data=replace(data, validation=kept))
 
 
-def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """What is constant in the training part is so everywhere."""
+def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+    """What is constant in the training part is so everywhere; None if that is all there is."""
     data = start.data
     x_train = data.x[data.train]
     constant = (x_train == x_train[:1]).all(0)
+    if constant.all():
+        return None
     x = torch.where(constant, x_train[:1], data.x)
     return replace(start, data=replace(data, x=x, normalisation=Normalisation.fit(x, data.y, data.train)))
 
@@ -309,33 +328,30 @@ def _tie_again(start: Start, parameters: Mapping[str, Any]) -> Start:
 
 
 def _add_activation(start: Start, parameters: Mapping[str, Any]) -> Start | None:
-    """A ReLU in the place of each module that does nothing, or behind each linear layer but the last."""
+    """The activation in the place of each module that does nothing, or behind each linear layer but the last."""
+    activation = getattr(nn, parameters["name"])
     empty = [name for name, module in start.model.named_modules() if isinstance(module, nn.Identity)]
     if empty:
-        return _rebuilt(start, _replaced(start.model, {name: nn.ReLU() for name in empty}))
+        return _rebuilt(start, _replaced(start.model, {name: activation() for name in empty}))
     linear = [name for name, module in start.model.named_modules() if isinstance(module, LINEAR)]
     model = deepcopy(start.model)
-    behind = {name: nn.Sequential(model.get_submodule(name), nn.ReLU()) for name in linear[:-1]}
+    behind = {name: nn.Sequential(model.get_submodule(name), activation()) for name in linear[:-1]}
     return _rebuilt(start, _replaced(model, behind))
 
 
 def _clear_the_way(start: Start, parameters: Mapping[str, Any]) -> Start:
-    """The usual net of the family, if it is one; else ReLU for activations with small slopes, nothing for what cuts.
+    """The usual `mlp`, if it is one; else ReLU for activations with small slopes, and first weights drawn again."""
+    if is_of_catalogue(start.model) and _family(start) == "hidden":
+        return _built(start, {})
+    small = (nn.Sigmoid, nn.Tanh, nn.Softsign, nn.Hardtanh)
+    new = {name: nn.ReLU() for name, module in start.model.named_modules() if isinstance(module, small)}
+    return _initialise(_rebuilt(start, _replaced(start.model, new)), parameters)
 
-    What cuts gradients off is a module of somebody's own, and its net none of the catalogue.
-    """
-    if is_of_catalogue(start.model):
-        family = _family(start)
-        if family == "hidden":
-            return _built(start, {})
-    small = {
-        name: nn.ReLU()
-        for name, module in start.model.named_modules()
-        if isinstance(module, nn.Sigmoid | nn.Tanh | nn.Softsign | nn.Hardtanh)
-    }
-    cut = {name: nn.Identity() for name in parameters.get("cut", ())}
-    changed = _rebuilt(start, _replaced(start.model, {**(small if not cut else {}), **cut}))
-    return _initialise(changed, {"rule": "he"})
+
+def _let_through(start: Start, parameters: Mapping[str, Any]) -> Start:
+    """Nothing in the place of modules that hand no gradient back, and first weights drawn again."""
+    new = {name: nn.Identity() for name in parameters["modules"].split(", ")}
+    return _initialise(_rebuilt(start, _replaced(start.model, new)), parameters)
 
 
 def _rebuilt(start: Start, model: nn.Module) -> Start:
@@ -439,6 +455,7 @@ CHANGES: Mapping[str, Change] = {
     "tie_again": _tie_again,
     "add_activation": _add_activation,
     "clear_the_way": _clear_the_way,
+    "let_through": _let_through,
     "widen": _resize,
     "narrow": _resize,
 }

@@ -22,6 +22,7 @@ from commonweight.verdicts.bits import Values, Weights, difference
 _PLACES = 32  # elements that make a tensor's point
 _NEAREST = 8  # neighbours of a point that are looked at
 _TRIES = 4  # of them, how many are compared whole
+_FLIPPED = 5  # axes of a tensor that is sought reversed, at most: there are as many reversals as subsets of them
 _ROUNDS = 4  # more than `_NEAREST` close tensors find each other in several
 
 Key = tuple[torch.dtype, tuple[int, ...]]
@@ -141,6 +142,7 @@ def _turns(shape: tuple[int, ...]) -> list[Turn]:
     """The transforms that may lead to a tensor of this shape."""
     transposes: list[Turn] = [(), (Transpose(),)] if len(shape) == 2 else [()]
     axes = [axis for axis, size in enumerate(shape) if size > 1]
+    axes = axes if len(axes) <= _FLIPPED else []
     flips: list[Turn] = [(Flip(some),) for count in range(1, len(axes) + 1) for some in combinations(axes, count)]
     signs: list[Turn] = [(), (Minus(),)]
     return [(*a, *b, *c) for a, b, c in product(transposes, [(), *flips], signs)]

@@ -3,7 +3,7 @@
 
 import { type Box, fitted, type Rect } from "./box";
 import { css, grey, largest, type Palette, signed } from "./palette";
-import { drawPicture, drawSigned, outlineCell } from "./picture";
+import { drawPicture, drawSign, drawSigned, outlineCell } from "./picture";
 
 export interface Connections {
   readonly side: number;
@@ -44,13 +44,14 @@ function drawWindow(
 ): void {
   const { side, window } = layer;
   const cell = input.width / side;
+  ctx.lineWidth = 1;
   for (let place = 0; place < side * side; place++) {
     if (Number.isNaN(window[place]) || place >= window.length) continue;
     const x = input.x + (place % side) * cell;
     const y = input.y + Math.floor(place / side) * cell;
     ctx.fillStyle = css(signed(window[place], layer.limit, palette), 0.82);
     ctx.fillRect(x + 1, y + 1, cell - 2, cell - 2);
-    sign(ctx, x + cell / 2, y + cell / 2, cell * 0.2, window[place] < 0, palette);
+    if (cell >= 12.5) drawSign(ctx, x + cell / 2, y + cell / 2, cell * 0.2, window[place] < 0, palette.ink);
   }
   const row = Math.floor(layer.output / side);
   const column = layer.output % side;
@@ -114,20 +115,6 @@ function extent(input: Rect, window: ArrayLike<number>, side: number): [number, 
     bottom = Math.max(bottom, Math.floor(place / side) + 1);
   }
   return [input.x + left * cell, input.y + top * cell, input.x + right * cell, input.y + bottom * cell];
-}
-
-function sign(ctx: CanvasRenderingContext2D, x: number, y: number, arm: number, negative: boolean, palette: Palette): void {
-  if (arm < 2.5) return;
-  ctx.strokeStyle = palette.ink;
-  ctx.lineWidth = 1;
-  ctx.beginPath();
-  ctx.moveTo(x - arm, y);
-  ctx.lineTo(x + arm, y);
-  if (!negative) {
-    ctx.moveTo(x, y - arm);
-    ctx.lineTo(x, y + arm);
-  }
-  ctx.stroke();
 }
 
 function frame(ctx: CanvasRenderingContext2D, rect: Rect, palette: Palette): void {

@@ -54,11 +54,14 @@ export function drawSigned(
   const row = (place: number) => (large ? 0 : Math.floor(place / columns));
   drawPicture(ctx, rect, values, rows, columns, (value, place) => hatched(value, limit, row(place), palette));
   if (!large || values.length < rows * columns) return;
+  const [width, height] = [rect.width / columns, rect.height / rows];
+  const arm = Math.max(Math.min(width, height) * 0.16, 2);
   ctx.lineWidth = 1.2;
   for (let place = 0; place < rows * columns; place++) {
     const share = limit > 0 ? Math.abs(values[place]) / limit : 0;
     if (share < 0.08) continue;
-    drawSign(ctx, rect, rows, columns, place, values[place] < 0, css(share > 0.35 ? palette.zero : [128, 128, 128], 0.9));
+    const [x, y] = [rect.x + ((place % columns) + 0.5) * width, rect.y + (Math.floor(place / columns) + 0.5) * height];
+    drawSign(ctx, x, y, arm, values[place] < 0, css(share > 0.35 ? palette.zero : [128, 128, 128], 0.9));
   }
 }
 
@@ -73,13 +76,8 @@ export function drawOne(
   ctx.strokeRect(rect.x, rect.y, rect.width, rect.height);
 }
 
-function drawSign(
-  ctx: CanvasRenderingContext2D, rect: Rect, rows: number, columns: number, place: number, negative: boolean,
-  colour: string,
-): void {
-  const x = rect.x + ((place % columns) + 0.5) * (rect.width / columns);
-  const y = rect.y + (Math.floor(place / columns) + 0.5) * (rect.height / rows);
-  const arm = Math.max(Math.min(rect.width / columns, rect.height / rows) * 0.16, 2);
+/** A bar for a negative number, a cross for a positive one. */
+export function drawSign(ctx: CanvasRenderingContext2D, x: number, y: number, arm: number, negative: boolean, colour: string): void {
   ctx.strokeStyle = colour;
   ctx.beginPath();
   ctx.moveTo(x - arm, y);

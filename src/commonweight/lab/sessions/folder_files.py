@@ -3,11 +3,12 @@
 import mimetypes
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from commonweight.checkpoints.bounded import inside
-from commonweight.errors import LabError
+from commonweight.errors import FileError, LabError
 
 TABLES = (".csv", ".tsv", ".parquet", ".npz")
 MOST_FILES, MOST_ENTRIES, DEEPEST = 200, 5000, 3
@@ -33,13 +34,12 @@ def path_in(folder: Path, name: str) -> Path:
     """The path of a file or folder in a folder.
 
     Raises:
-        LabError: there is none of this name.
-        FileError: it lies outside of the folder.
+        LabError: there is none of this name, or it leads out of the folder, by itself or through a link.
     """
-    path = inside(folder, name, folder)
-    if not path.exists():
-        raise LabError(f"There is no file or folder {name[:100]!r} in the folder that this lab may read.")
-    return path
+    with suppress(FileError, OSError, ValueError):  # outside; too long for the system; no text that a name can be
+        if (path := inside(folder, name, folder)).exists():
+            return path
+    raise LabError(f"There is no file or folder {name[:100]!r} in the folder that this lab may read.")
 
 
 def holds_data(path: Path) -> bool:

@@ -25,14 +25,14 @@ from commonweight.lab.settings import changed, choice, index_of, points, real, s
 from commonweight.lab.uploads import PREFIX
 from commonweight.train.regularise import weights_of
 
-CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 80
+CHECK_STEPS, CHECK_IMAGE_STEPS = 40, 160
 """Between two points of the curves, at first, where data are points, and where they are images."""
 
 MOST_REWOUND = 20_000
 SHOWN, CHECKED = 400, 400
 """Points of a part that are drawn, and that loss and accuracy are told of."""
 
-SHOWN_IMAGES, CHECKED_IMAGES = 100, 200
+SHOWN_IMAGES, CHECKED_IMAGES = 64, 200
 """Images: each costs as much as many points, and training is not to wait for them."""
 
 LOADING = {"data", "file", "seed", "points"}

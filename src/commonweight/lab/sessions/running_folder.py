@@ -49,9 +49,10 @@ def require_name(folder: Path, name: str) -> str:
     """The name of a run folder that is there.
 
     Raises:
-        LabError: it is not in the folder, or no run.
+        LabError: it is not in the folder, which a link leads out of, or no run.
     """
-    if Path(name).name != name or not (folder / name / DESCRIPTION).is_file():
+    place = folder / name
+    if Path(name).name != name or name == ".." or place.is_symlink() or not (place / DESCRIPTION).is_file():
         raise LabError(f"There is no run {name[:80]!r} in the folder that this lab may read.")
     return name
 
@@ -60,7 +61,8 @@ def runs_in(folder: Path) -> list[dict[str, Any]]:
     """Names and outcomes of the runs of a folder, the newest first."""
     if not folder.is_dir():
         return []
-    places = sorted(folder.glob(f"*/{DESCRIPTION}"), key=lambda path: path.stat().st_mtime, reverse=True)
+    places = [path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.is_symlink()]
+    places.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     return [told for path in places[:MOST_RUNS] if (told := _outcome(path.parent)) is not None]
 
 

@@ -63,12 +63,18 @@ def data_facts(data: Data) -> DataFacts:
 
 
 def leaked(data: Data) -> Tensor:
-    """Which validation samples equal a training sample, value for value: bool of shape (n_validation,).
+    """Which validation samples equal a training sample, value for value, target and all: bool of shape (n_validation,).
 
-    Candidates have the same projection on one random line, up to rounding; then all values are compared.
+    Candidates have the same projection on one random line, up to rounding; then all values are compared. In a table of
+    one coarse column, inputs alone agree often.
     """
-    line = torch.from_numpy(np.random.default_rng(0).standard_normal(data.x[0].numel(), dtype=np.float32))
-    train, validation = (data.x[index].flatten(1) @ line for index in (data.train, data.validation))
+    y = data.y[:, None] if data.y.ndim == 1 else data.y
+    size = data.x[0].numel()
+    line = torch.from_numpy(np.random.default_rng(0).standard_normal(size + y.shape[1], dtype=np.float32))
+    train, validation = (
+        data.x[index].flatten(1) @ line[:size] + y[index].float() @ line[size:]
+        for index in (data.train, data.validation)
+    )
     values, order = train.sort()
     rounding = 1e-5 * validation.abs().mean()
     place = torch.searchsorted(values, validation - rounding)
@@ -76,8 +82,9 @@ def leaked(data: Data) -> Tensor:
     for step in range(CANDIDATES):
         near = (place + step).clamp_max(len(values) - 1)
         some = (values[near] - validation).abs() <= rounding
-        equal = data.x[data.train[order[near[some]]]] == data.x[data.validation[some]]
-        found[some] |= equal.flatten(1).all(1)
+        ours, theirs = data.validation[some], data.train[order[near[some]]]
+        equal = [(part[ours] == part[theirs]).flatten(1).all(1) for part in (data.x, y)]
+        found[some] |= equal[0] & equal[1]
     return found
 
 

@@ -52,6 +52,11 @@ class DataFacts:
     train_deviation: float = 1.0
     validation_deviation: float = 1.0
 
+    @property
+    def varies(self) -> bool:
+        """Whether the inputs differ at all: if not, that is what is wrong with them."""
+        return self.size > 0
+
 
 @dataclass(frozen=True)
 class ModelFacts:

@@ -23,12 +23,13 @@ class Finding:
     """One thing that is wrong.
 
     Attributes:
-        code: which rule found it, a key of `words.FINDINGS`.
+        code: which rule found it, as in `words.FINDINGS`.
         layer: the path of the module, tensor or feature it is about; empty for the run as a whole.
         value: what was measured.
         threshold: from where on, or down to where, that is wrong.
         since: the optimiser step at which it was first so; 0 is before the first step.
         advice: what to do.
+        measured: of what the value is, where the rule has several measures; else empty.
     """
 
     code: str
@@ -37,6 +38,7 @@ class Finding:
     threshold: float
     since: int
     advice: Advice
+    measured: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain values; a number that JSON has no word for becomes a string."""

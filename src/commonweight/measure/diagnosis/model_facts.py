@@ -84,6 +84,32 @@ def model_facts(model: nn.Module, learned: Collection[int] | None = None) -> Mod
     )
 
 
+@torch.no_grad()
+def first_nonfinite(model: nn.Module, inputs: Tensor) -> str:
+    """The first tensor with a value that is not finite: of the inputs, the weights, or the outputs of the modules."""
+    if not bool(inputs.isfinite().all()):
+        return "inputs"
+    for name, weight in model.named_parameters():
+        if not bool(weight.isfinite().all()):
+            return name
+    found: list[str] = []
+
+    def hook(name: str) -> Callable[[nn.Module, object, object], None]:
+        def keep(module: nn.Module, given: object, output: object) -> None:
+            if isinstance(output, Tensor) and not bool(output.isfinite().all()):
+                found.append(f"output of {name}" if name else "outputs")
+
+        return keep
+
+    handles = [module.register_forward_hook(hook(name)) for name, module in model.named_modules()]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "loss"
+
+
 def broken_ties(model: nn.Module) -> tuple[str, ...]:
     """The declared ties that do not hold, as equations."""
     declared = record.declared(model)

@@ -31,7 +31,7 @@ def wrong_loss(case: Case) -> list[Finding]:
     if loss.pull < PULL:
         return [Finding("wrong_loss", "", loss.pull, PULL, 0, Advice("usual_loss"))]
     if model and model.squashed and data and not case.excels:
-        return [Finding("wrong_loss", model.squashed, 1.0, 0.0, 0, Advice("remove_last_activation"))]
+        return [Finding("wrong_loss", model.squashed, 1.0, 0.0, 0, Advice("remove_last_activation"), "squashed")]
     return []
 
 
@@ -41,7 +41,7 @@ def missing_activation(case: Case) -> list[Finding]:
     if model is None or not model.straight or case.excels:
         return []
     n = float(len(model.straight))
-    return [Finding("missing_activation", model.straight[0], n, 0.0, 0, Advice("add_activation", {"name": "relu"}))]
+    return [Finding("missing_activation", model.straight[0], n, 0.0, 0, Advice("add_activation", {"name": "ReLU"}))]
 
 
 def frozen_layer(case: Case) -> list[Finding]:

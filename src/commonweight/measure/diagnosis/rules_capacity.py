@@ -6,7 +6,7 @@ from commonweight.measure.diagnosis.finding import Advice, Finding
 GAP = 0.2
 WIDE_GAP = 0.4
 WEIGHTS_PER_SAMPLE = 30.0
-NARROW = 4
+NARROW = 4.0
 SHORT = 0.1
 
 
@@ -16,7 +16,8 @@ def overfit(case: Case) -> list[Finding]:
     threshold = (GAP if case.lags else WIDE_GAP) + STANDARD_ERRORS * case.gap_error
     if case.early or not gap > threshold:
         return []
-    return [Finding("overfit", "", gap, threshold, case.last.step, Advice("regularise"))]
+    since = next(r.step for r, score in zip(case.records, case.training, strict=True) if score - case.best > threshold)
+    return [Finding("overfit", "", gap, threshold, since, Advice("regularise", {"l2": 1e-3, "factor": 10.0}))]
 
 
 def net_too_large(case: Case) -> list[Finding]:
@@ -27,7 +28,7 @@ def net_too_large(case: Case) -> list[Finding]:
     share = model.n_weights / data.n_train
     if share < WEIGHTS_PER_SAMPLE:
         return []
-    return [Finding("net_too_large", "", share, WEIGHTS_PER_SAMPLE, case.last.step, Advice("narrow", {"factor": 0.25}))]
+    return [Finding("net_too_large", "", share, WEIGHTS_PER_SAMPLE, 0, Advice("narrow", {"factor": 0.25}))]
 
 
 def net_too_small(case: Case) -> list[Finding]:
@@ -35,11 +36,7 @@ def net_too_small(case: Case) -> list[Finding]:
     model = case.evidence.model
     if model is None or not 0 < model.narrowest < NARROW or not underfit(case):
         return []
-    return [
-        Finding(
-            "net_too_small", "", float(model.narrowest), float(NARROW), case.last.step, Advice("widen", {"factor": 8.0})
-        )
-    ]
+    return [Finding("net_too_small", "", float(model.narrowest), NARROW, 0, Advice("widen", {"factor": 8.0}))]
 
 
 def underfit(case: Case) -> list[Finding]:

@@ -19,7 +19,7 @@ NOISE_GAP = 0.04
 def leakage(case: Case) -> list[Finding]:
     """Validation samples that are also in the training part. Not gated: the score is wrong, the better it looks."""
     data = case.evidence.data
-    if data is None or data.leaked < LEAKED:
+    if data is None or data.leaked < LEAKED or not data.varies:
         return []
     return [Finding("leakage", "", data.leaked, LEAKED, 0, Advice("drop_duplicates"))]
 
@@ -27,15 +27,15 @@ def leakage(case: Case) -> list[Finding]:
 def unnormalised_input(case: Case) -> list[Finding]:
     """Features far from 0, or of very different sizes."""
     data = case.evidence.data
-    if data is None or case.excels:
+    if data is None or case.excels or not data.varies:
         return []
     advice = Advice("normalise")
     if data.offset > OFFSET:
-        return [Finding("unnormalised_input", "", data.offset, OFFSET, 0, advice)]
+        return [Finding("unnormalised_input", "", data.offset, OFFSET, 0, advice, "offset")]
     if data.spread > SPREAD:
-        return [Finding("unnormalised_input", "", data.spread, SPREAD, 0, advice)]
+        return [Finding("unnormalised_input", "", data.spread, SPREAD, 0, advice, "spread")]
     if not SIZES[0] < data.size < SIZES[1]:
-        return [Finding("unnormalised_input", "", data.size, SIZES[data.size > 1], 0, advice)]
+        return [Finding("unnormalised_input", "", data.size, SIZES[data.size > 1], 0, advice, "size")]
     return []
 
 
@@ -76,7 +76,7 @@ def class_imbalance(case: Case) -> list[Finding]:
 def shuffled_labels(case: Case) -> list[Finding]:
     """Neighbours agree on the label hardly more often than by chance, and so do the plain methods."""
     data = case.evidence.data
-    if data is None or case.excels or case.early or math.isnan(data.neighbours):
+    if data is None or case.excels or case.early or math.isnan(data.neighbours) or not data.varies:
         return []
     if data.counts and min(data.counts) < RARE * max(data.counts):
         return []  # the most frequent class is a good guess then, and neighbours can hardly do better

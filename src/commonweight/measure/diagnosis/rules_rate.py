@@ -41,12 +41,13 @@ def rate_too_high(case: Case) -> list[Finding]:
     grown = max(case.growth)
     if grown > GROWN:
         since = next(r.step for r, g in zip(case.records, case.growth, strict=True) if g > GROWN)
-        return [Finding("rate_too_high", "", grown, GROWN, since, advice)]
+        return [Finding("rate_too_high", "", grown, GROWN, since, advice, "growth")]
     died = _died(case)
     if died is not None:
-        return [Finding("rate_too_high", "", died.dead_fraction, DEAD, case.since(lambda r: died in r.layers), advice)]
-    largest, since = max(_step_sizes(case), key=lambda size: size[0], default=(0.0, 0))
-    return [Finding("rate_too_high", "", largest, LARGE_STEP, since, advice)] if largest > LARGE_STEP else []
+        since = case.since(lambda r: died in r.layers)
+        return [Finding("rate_too_high", died.name, died.dead_fraction, DEAD, since, advice, "dead")]
+    large = [(size, step) for size, step in _step_sizes(case) if size > LARGE_STEP]
+    return [Finding("rate_too_high", "", max(large)[0], LARGE_STEP, large[0][1], advice)] if large else []
 
 
 def rate_too_low(case: Case) -> list[Finding]:
@@ -72,7 +73,7 @@ def no_progress(case: Case) -> list[Finding]:
     """The training loss has not fallen at all."""
     if not case.lags or not case.drop > 1 - STILL:
         return []
-    return [Finding("no_progress", "", case.drop, 1 - STILL, case.last.step, Advice("raise_rate", {"factor": 10.0}))]
+    return [Finding("no_progress", "", case.drop, 1 - STILL, 0, Advice("raise_rate", {"factor": 10.0}))]
 
 
 def plateau(case: Case) -> list[Finding]:

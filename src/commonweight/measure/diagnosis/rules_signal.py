@@ -18,7 +18,8 @@ def not_finite(case: Case) -> list[Finding]:
         return []
     since = case.since(lambda record: not math.isfinite(record.loss))
     value = next(record.loss for record in case.records if not math.isfinite(record.loss))
-    return [Finding("not_finite", case.evidence.nonfinite, value, 0.0, since, Advice("lower_rate", {"factor": 0.1}))]
+    tensor, advice = case.evidence.nonfinite, Advice("lower_rate", {"factor": 0.1})
+    return [Finding("not_finite", tensor, value, 0.0, since, advice, "tensor" if tensor else "")]
 
 
 def exploding_gradient(case: Case) -> list[Finding]:
@@ -48,8 +49,10 @@ def vanishing_gradient(case: Case) -> list[Finding]:
     ratio = weakest.gradient_norm / last if last else math.nan
     if not ratio < VANISHING:
         return []
-    advice = Advice("clear_the_way", {"cut": list(model.cut)})
-    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, advice)]
+    if model.cut:
+        advice = Advice("let_through", {"modules": ", ".join(model.cut), "rule": "he"})
+        return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, advice, "cut")]
+    return [Finding("vanishing_gradient", weakest.name, ratio, VANISHING, 0, Advice("clear_the_way", {"rule": "he"}))]
 
 
 def dead_units(case: Case) -> list[Finding]:

@@ -45,7 +45,7 @@ def unequal_start(case: Case) -> list[Finding]:
         return []
     (smallest, weak), (largest, strong) = min(gains), max(gains)
     if largest > GAINS[1]:
-        return [Finding("unequal_start", strong, largest, GAINS[1], 0, RESTART)]
+        return [Finding("unequal_start", strong, largest, GAINS[1], 0, RESTART, "large")]
     if smallest < GAINS[0]:
-        return [Finding("unequal_start", weak, smallest, GAINS[0], 0, RESTART)]
+        return [Finding("unequal_start", weak, smallest, GAINS[0], 0, RESTART, "small")]
     return []

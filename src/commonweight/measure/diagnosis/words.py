@@ -1,7 +1,8 @@
 """The words of the diagnosis, in one table: English, simplified Chinese, traditional Chinese.
 
-In a sentence, {layer}, {value}, {threshold} and {since} are those of the finding, and other names are parameters of the
-advice. Values are written with three digits.
+A finding has the words of its code, or of `code.measured` where its rule has several measures. In them, {layer},
+{value}, {threshold} and {since} are those of the finding, {percent} and {limit_percent} value and threshold as shares;
+in an advice, names are its parameters. Values are written with three digits.
 """
 
 from collections.abc import Mapping
@@ -19,9 +20,9 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "宣告的權重共享 {layer} 並不成立：本應是一個權重，卻有兩個在學習。",
     ),
     "leakage": (
-        "A share of {value} of the validation samples is in the training part, too: the validation score flatters.",
-        "验证样本中有 {value} 也在训练集里：验证得分偏高。",
-        "驗證樣本中有 {value} 也在訓練集裡：驗證得分偏高。",
+        "{percent} of the validation samples are in the training part, too: the validation score flatters.",
+        "验证样本中有 {percent} 也在训练集里：验证得分偏高。",
+        "驗證樣本中有 {percent} 也在訓練集裡：驗證得分偏高。",
     ),
     "zero_start": (
         "All weights of {layer} begin at 0: no signal and no gradient passes.",
@@ -45,31 +46,54 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "損失函數是負對數似然，但輸出不是機率的對數：缺少 softmax。",
     ),
     "wrong_loss": (
-        "The loss does not fit the outputs{layer}: its descent does not lead to the targets ({value}, "
-        "expected at least {threshold}).",
-        "损失函数与输出{layer}不相配：沿其下降方向到不了目标（{value}，应不小于 {threshold}）。",
-        "損失函數與輸出{layer}不相配：沿其下降方向到不了目標（{value}，應不小於 {threshold}）。",
+        "The loss does not fit the outputs: its descent does not lead to the targets (pull {value}, where 1 "
+        "leads straight to them; at least {threshold} expected).",
+        "损失函数与输出不相配：沿其下降方向到不了目标（牵引为 {value}，1 表示直达目标，应不小于 {threshold}）。",
+        "損失函數與輸出不相配：沿其下降方向到不了目標（牽引為 {value}，1 表示直達目標，應不小於 {threshold}）。",
+    ),
+    "wrong_loss.squashed": (
+        "The {layer} behind the last layer keeps the outputs in its range, where the loss wants them free.",
+        "最后一层之后的 {layer} 限制了输出的范围，而损失函数要求输出不受限制。",
+        "最後一層之後的 {layer} 限制了輸出的範圍，而損失函數要求輸出不受限制。",
     ),
     "small_batch_norm": (
-        "{layer} normalises over batches of {value}: their mean says nothing, and differs from that of the test.",
-        "{layer} 对大小为 {value} 的批做归一化：其均值没有意义，也与测试时不同。",
-        "{layer} 對大小為 {value} 的批做正規化：其均值沒有意義，也與測試時不同。",
+        "{layer} normalises over batches of size {value}: their mean says nothing, and differs from that of the test.",
+        "{layer} 对大小为 {value} 的批做批归一化：其均值没有意义，也与测试时不同。",
+        "{layer} 對大小為 {value} 的批做批次正規化：其均值沒有意義，也與測試時不同。",
     ),
     "shuffled_labels": (
-        "Labels do not follow from inputs: neighbours foretell them with {value}, hardly better than chance.",
-        "标签与输入无关：由近邻预测的得分为 {value}，几乎等于随机。",
-        "標籤與輸入無關：由近鄰預測的得分為 {value}，幾乎等於隨機。",
+        "Labels hardly follow from inputs: neither neighbours (score {value}, limit {threshold}) nor a linear fit "
+        "foretell them better than chance.",
+        "标签与输入几乎无关：无论近邻（得分 {value}，界限 {threshold}）还是线性拟合，预测都不比随机好。",
+        "標籤與輸入幾乎無關：無論近鄰（得分 {value}，界限 {threshold}）還是線性擬合，預測都不比隨機好。",
     ),
-    "unnormalised_input": (
-        "The inputs are not normalised: offset, spread or size is {value}, where {threshold} is the limit.",
-        "输入没有归一化：偏移、离散程度或大小为 {value}，界限为 {threshold}。",
-        "輸入沒有正規化：偏移、離散程度或大小為 {value}，界限為 {threshold}。",
+    "unnormalised_input.offset": (
+        "The inputs are not normalised: the mean of a feature lies {value} of its deviations from 0 (limit "
+        "{threshold}).",
+        "输入没有归一化：某个特征的均值偏离 0 达 {value} 个标准差（界限 {threshold}）。",
+        "輸入沒有正規化：某個特徵的均值偏離 0 達 {value} 個標準差（界限 {threshold}）。",
     ),
-    "unequal_start": (
-        "The weights of {layer} begin too large or too small: the signal of the samples grows {value} times in it "
-        "(limit {threshold}).",
-        "{layer} 的初始权重太大或太小：样本的信号在其中放大 {value} 倍（界限 {threshold}）。",
-        "{layer} 的初始權重太大或太小：樣本的訊號在其中放大 {value} 倍（界限 {threshold}）。",
+    "unnormalised_input.spread": (
+        "The inputs are not normalised: one feature varies {value} times as much as another (limit {threshold}).",
+        "输入没有归一化：一个特征的变化幅度是另一个的 {value} 倍（界限 {threshold}）。",
+        "輸入沒有正規化：一個特徵的變化幅度是另一個的 {value} 倍（界限 {threshold}）。",
+    ),
+    "unnormalised_input.size": (
+        "The inputs are not normalised: their root mean square is {value}, where about 1 is usual (limit {threshold}).",
+        "输入没有归一化：其均方根为 {value}，通常约为 1（界限 {threshold}）。",
+        "輸入沒有正規化：其均方根為 {value}，通常約為 1（界限 {threshold}）。",
+    ),
+    "unequal_start.large": (
+        "The weights of {layer} begin too large: the signal of the samples leaves it {value} times as large as "
+        "it came (limit {threshold}).",
+        "{layer} 的初始权重太大：样本的信号通过它后放大到 {value} 倍（界限 {threshold}）。",
+        "{layer} 的初始權重太大：樣本的訊號通過它後放大到 {value} 倍（界限 {threshold}）。",
+    ),
+    "unequal_start.small": (
+        "The weights of {layer} begin too small: the signal of the samples leaves it {value} times as large as "
+        "it came (limit {threshold}).",
+        "{layer} 的初始权重太小：样本的信号通过它后只剩 {value} 倍（界限 {threshold}）。",
+        "{layer} 的初始權重太小：樣本的訊號通過它後只剩 {value} 倍（界限 {threshold}）。",
     ),
     "frozen_layer": (
         "No step moves the weights of {layer}.",
@@ -82,90 +106,117 @@ FINDINGS: Mapping[str, tuple[str, str, str]] = {
         "{layer} 之間沒有激活函數：相連的線性層等於一個線性層。",
     ),
     "saturation": (
-        "A share of {value} of what {layer} is fed lies at the ends of its range since step {since}: slopes are near 0 "
-        "there.",
-        "自第 {since} 步起，{layer} 的输入有 {value} 处于取值范围的两端：那里的斜率接近 0。",
-        "自第 {since} 步起，{layer} 的輸入有 {value} 處於取值範圍的兩端：那裡的斜率接近 0。",
+        "{percent} of what {layer} is fed lies at the ends of its range {since} (limit {limit_percent}): slopes "
+        "are near 0 there.",
+        "{since}，{layer} 的输入有 {percent} 处于取值范围的两端（界限 {limit_percent}）：那里的斜率接近 0。",
+        "{since}，{layer} 的輸入有 {percent} 處於取值範圍的兩端（界限 {limit_percent}）：那裡的斜率接近 0。",
     ),
     "dead_units": (
-        "A share of {value} of the units that feed {layer} puts out 0 for every sample since step {since}.",
-        "自第 {since} 步起，{layer} 的输入单元中有 {value} 对所有样本都输出 0。",
-        "自第 {since} 步起，{layer} 的輸入單元中有 {value} 對所有樣本都輸出 0。",
+        "{percent} of the units that feed {layer} put out 0 for every sample {since} (limit {limit_percent}).",
+        "{since}，{layer} 的输入单元中有 {percent} 对所有样本都输出 0（界限 {limit_percent}）。",
+        "{since}，{layer} 的輸入單元中有 {percent} 對所有樣本都輸出 0（界限 {limit_percent}）。",
     ),
     "vanishing_gradient": (
-        "The gradient vanishes on its way to {layer}: {value} of that of the last layer.",
-        "梯度在到达 {layer} 之前消失：只有最后一层的 {value}。",
-        "梯度在到達 {layer} 之前消失：只有最後一層的 {value}。",
+        "The gradient vanishes on its way to {layer}: {value} of that of the last layer arrives (limit {threshold}).",
+        "梯度在到达 {layer} 之前消失：只剩最后一层的 {value}（界限 {threshold}）。",
+        "梯度在到達 {layer} 之前消失：只剩最後一層的 {value}（界限 {threshold}）。",
+    ),
+    "vanishing_gradient.cut": (
+        "No gradient reaches {layer}: it is cut off on its way.",
+        "没有梯度到达 {layer}：它在途中被截断。",
+        "沒有梯度到達 {layer}：它在途中被截斷。",
     ),
     "not_finite": (
-        "The loss is no number ({value}) since step {since}; the first tensor that is none: {layer}.",
-        "自第 {since} 步起损失不再是数（{value}）；首先出现的张量：{layer}。",
-        "自第 {since} 步起損失不再是數（{value}）；首先出現的張量：{layer}。",
+        "The loss is {value} {since}.",
+        "{since}，损失为 {value}，不再是有限的数。",
+        "{since}，損失為 {value}，不再是有限的數。",
+    ),
+    "not_finite.tensor": (
+        "The loss is {value} {since}; the first tensor that is not finite: {layer}.",
+        "{since}，损失为 {value}，不再是有限的数；首先出现的张量：{layer}。",
+        "{since}，損失為 {value}，不再是有限的數；首先出現的張量：{layer}。",
     ),
     "exploding_gradient": (
-        "The gradient of {layer} explodes to {value} (more than {threshold}) by step {since}.",
-        "到第 {since} 步，{layer} 的梯度爆炸到 {value}（超过 {threshold}）。",
-        "到第 {since} 步，{layer} 的梯度爆炸到 {value}（超過 {threshold}）。",
+        "The gradient of {layer} explodes: it is above {threshold} {since}, and as large as {value}.",
+        "{layer} 的梯度爆炸：{since}超过 {threshold}，最大达 {value}。",
+        "{layer} 的梯度爆炸：{since}超過 {threshold}，最大達 {value}。",
     ),
     "rate_too_high": (
-        "The learning rate is too high: one step changes the weights by {value} of their size (by step {since}).",
-        "学习率太高：一步就使权重改变其大小的 {value}（到第 {since} 步）。",
-        "學習率太高：一步就使權重改變其大小的 {value}（到第 {since} 步）。",
+        "The learning rate is too high: single steps change the weights by up to {percent} of their size (limit "
+        "{limit_percent}, passed {since}).",
+        "学习率太高：单独一步就使权重改变其大小的 {percent}（{since}超过界限 {limit_percent}）。",
+        "學習率太高：單獨一步就使權重改變其大小的 {percent}（{since}超過界限 {limit_percent}）。",
+    ),
+    "rate_too_high.growth": (
+        "The learning rate is too high: the weights of a layer have grown to {value} times their first size "
+        "(limit {threshold}, passed {since}).",
+        "学习率太高：某一层的权重增大到最初的 {value} 倍（{since}超过界限 {threshold}）。",
+        "學習率太高：某一層的權重增大到最初的 {value} 倍（{since}超過界限 {threshold}）。",
+    ),
+    "rate_too_high.dead": (
+        "The learning rate is too high: units that were alive have died, and {percent} of those that feed "
+        "{layer} put out 0 {since}.",
+        "学习率太高：原本活跃的单元已经失活，{since}，{layer} 的输入单元中有 {percent} 输出 0。",
+        "學習率太高：原本活躍的單元已經失活，{since}，{layer} 的輸入單元中有 {percent} 輸出 0。",
     ),
     "rate_too_low": (
-        "The learning rate is too low: no step changes the weights by more than {value} of their size.",
-        "学习率太低：每一步对权重的改变都不超过其大小的 {value}。",
-        "學習率太低：每一步對權重的改變都不超過其大小的 {value}。",
+        "The learning rate is too low: no step that was looked at changes the weights by more than {percent} of "
+        "their size (limit {limit_percent}).",
+        "学习率太低：观察到的每一步对权重的改变都不超过其大小的 {percent}（界限 {limit_percent}）。",
+        "學習率太低：觀察到的每一步對權重的改變都不超過其大小的 {percent}（界限 {limit_percent}）。",
     ),
     "label_noise": (
-        "About {value} of the labels contradict those of their neighbours.",
-        "约 {value} 的标签与其近邻的标签矛盾。",
-        "約 {value} 的標籤與其近鄰的標籤矛盾。",
+        "About {percent} of the labels contradict those of their neighbours (limit {limit_percent}).",
+        "约 {percent} 的标签与其近邻的标签矛盾（界限 {limit_percent}）。",
+        "約 {percent} 的標籤與其近鄰的標籤矛盾（界限 {limit_percent}）。",
     ),
     "class_imbalance": (
-        "The rarest class has {value} of the samples of the most frequent, and rare classes are hardly recognised.",
-        "最少的类别只有最多类别样本数的 {value}，稀少的类别几乎认不出。",
-        "最少的類別只有最多類別樣本數的 {value}，稀少的類別幾乎認不出。",
+        "The rarest class has {percent} of the samples of the most frequent (limit {limit_percent}), and rare "
+        "classes are recognised far worse.",
+        "最少的类别只有最多类别样本数的 {percent}（界限 {limit_percent}），稀少的类别识别得差得多。",
+        "最少的類別只有最多類別樣本數的 {percent}（界限 {limit_percent}），稀少的類別識別得差得多。",
     ),
     "constant_features": (
-        "Columns without information, constant in the training part ({value}): {layer}.",
-        "训练集中恒定、没有信息的列（{value} 个）：{layer}。",
-        "訓練集中恆定、沒有資訊的欄（{value} 個）：{layer}。",
+        "Columns that are constant in the training part tell nothing; {value} of them, such as: {layer}.",
+        "训练集中恒定的列没有信息，共 {value} 个，例如：{layer}。",
+        "訓練集中恆定的欄沒有資訊，共 {value} 個，例如：{layer}。",
     ),
     "net_too_small": (
-        "The net is too small: its narrowest hidden layer has {value} units.",
-        "网络太小：最窄的隐藏层只有 {value} 个单元。",
-        "網路太小：最窄的隱藏層只有 {value} 個單元。",
+        "The net is too small: the width of its narrowest hidden layer is {value} (at least {threshold} expected).",
+        "网络太小：最窄的隐藏层宽度为 {value}（应不小于 {threshold}）。",
+        "網路太小：最窄的隱藏層寬度為 {value}（應不小於 {threshold}）。",
     ),
     "net_too_large": (
-        "The net is too large for the data: {value} weights for each training sample.",
-        "网络对数据来说太大：每个训练样本对应 {value} 个权重。",
-        "網路對資料來說太大：每個訓練樣本對應 {value} 個權重。",
+        "The net is too large for the data: {value} weights for each training sample (limit {threshold}).",
+        "网络对数据来说太大：每个训练样本对应 {value} 个权重（界限 {threshold}）。",
+        "網路對資料來說太大：每個訓練樣本對應 {value} 個權重（界限 {threshold}）。",
     ),
     "overfit": (
-        "The net overfits: it scores {value} better on what it learned from than on the validation part.",
-        "过拟合：训练得分比验证得分高 {value}。",
-        "過擬合：訓練得分比驗證得分高 {value}。",
+        "The net overfits: its best score on the training part is {value} above its best on the validation part "
+        "(limit {threshold}, passed {since}).",
+        "过拟合：最好的训练得分比最好的验证得分高 {value}（{since}超过界限 {threshold}）。",
+        "過擬合：最好的訓練得分比最好的驗證得分高 {value}（{since}超過界限 {threshold}）。",
     ),
     "no_progress": (
-        "The training loss has not fallen: it is {value} of what it began with.",
-        "训练损失没有下降：仍为开始时的 {value}。",
-        "訓練損失沒有下降：仍為開始時的 {value}。",
+        "The training loss has not fallen: it is {percent} of what it began with.",
+        "训练损失没有下降：仍为开始时的 {percent}。",
+        "訓練損失沒有下降：仍為開始時的 {percent}。",
     ),
     "oscillation": (
-        "The loss swings from step to step by {value} of its mean since step {since}.",
-        "自第 {since} 步起，损失逐步摆动，幅度为均值的 {value}。",
-        "自第 {since} 步起，損失逐步擺動，幅度為均值的 {value}。",
+        "The loss swings from step to step by at least {percent} of its mean {since} (limit {limit_percent}).",
+        "{since}，损失逐步摆动，幅度至少为均值的 {percent}（界限 {limit_percent}）。",
+        "{since}，損失逐步擺動，幅度至少為均值的 {percent}（界限 {limit_percent}）。",
     ),
     "plateau": (
-        "The training loss stands still since step {since}, above where it could be.",
-        "自第 {since} 步起训练损失停滞，尚未达到可达到的水平。",
-        "自第 {since} 步起訓練損失停滯，尚未達到可達到的水準。",
+        "The training loss stands still {since}, above where it could be.",
+        "{since}，训练损失停滞，尚未达到可达到的水平。",
+        "{since}，訓練損失停滯，尚未達到可達到的水準。",
     ),
     "underfit": (
-        "The net underfits: even on its training part it scores {value} (limit {threshold}), far below plain methods.",
-        "欠拟合：在训练集上得分也只有 {value}，低于 {threshold}，远不如简单方法。",
-        "欠擬合：在訓練集上得分也只有 {value}，低於 {threshold}，遠不如簡單方法。",
+        "The net underfits: even on its training part it scores {value}, where at least {threshold} is to be "
+        "had: plain methods reach more.",
+        "欠拟合：在训练集上得分也只有 {value}，而至少应达到 {threshold}：简单方法的得分更高。",
+        "欠擬合：在訓練集上得分也只有 {value}，而至少應達到 {threshold}：簡單方法的得分更高。",
     ),
 }
 
@@ -176,14 +227,15 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "重新共享：commonweight.tie(model, equation)。",
     ),
     "drop_duplicates": (
-        "Take samples that occur twice out of the validation part.",
-        "把重复的样本从验证集中去掉。",
-        "把重複的樣本從驗證集中去掉。",
+        "Take samples that are in the training part, too, out of the validation part.",
+        "把训练集中也有的样本从验证集中去掉。",
+        "把訓練集中也有的樣本從驗證集中去掉。",
     ),
     "initialise": (
-        "Begin with random weights scaled to the fan-in (He, Glorot).",
-        "用按扇入缩放的随机权重（He、Glorot）重新开始。",
-        "用按扇入縮放的隨機權重（He、Glorot）重新開始。",
+        "Draw the first weights again, as each layer does by itself; where one has no way of its own, by the "
+        "rule {rule}.",
+        "重新随机选取初始权重：各层用自己的方式，没有自己方式的层用 {rule}。",
+        "重新隨機選取初始權重：各層用自己的方式，沒有自己方式的層用 {rule}。",
     ),
     "remove_softmax": (
         "Take the softmax out of the net: the loss contains it.",
@@ -196,9 +248,9 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "分類用交叉熵，數值用均方誤差。",
     ),
     "remove_last_activation": (
-        "Take the activation behind the last layer away: quantities may lie outside its range.",
-        "去掉最后一层之后的激活函数：数值可能超出其范围。",
-        "去掉最後一層之後的激活函數：數值可能超出其範圍。",
+        "Take the activation behind the last layer away: the outputs are to take any value.",
+        "去掉最后一层之后的激活函数：输出应能取任何值。",
+        "去掉最後一層之後的激活函數：輸出應能取任何值。",
     ),
     "larger_batch": (
         "Take batches of {batch_size}, or a net without batch normalisation.",
@@ -206,9 +258,9 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "用大小為 {batch_size} 的批，或不帶批次正規化的網路。",
     ),
     "check_labels": (
-        "Look whether labels and inputs are in the same order.",
-        "检查标签与输入的顺序是否一致。",
-        "檢查標籤與輸入的順序是否一致。",
+        "Look whether labels and inputs are in the same order; if they are, it takes other inputs or more samples.",
+        "检查标签与输入的顺序是否一致；若一致，则需要别的输入或更多样本。",
+        "檢查標籤與輸入的順序是否一致；若一致，則需要別的輸入或更多樣本。",
     ),
     "normalise": (
         "Subtract the mean of each feature and divide by its deviation.",
@@ -216,39 +268,48 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "每個特徵減去均值再除以標準差。",
     ),
     "unfreeze": (
-        "Let it learn: requires_grad_(True), and hand it to the optimiser.",
-        "让它学习：requires_grad_(True)，并交给优化器。",
-        "讓它學習：requires_grad_(True)，並交給最佳化器。",
+        "Let every layer learn: requires_grad_(True), and hand all weights to the optimiser.",
+        "让每一层都学习：requires_grad_(True)，并把所有权重交给优化器。",
+        "讓每一層都學習：requires_grad_(True)，並把所有權重交給最佳化器。",
     ),
     "add_activation": (
-        "Put an activation between them, such as {name}.",
-        "在它们之间加入激活函数，例如 {name}。",
-        "在它們之間加入激活函數，例如 {name}。",
+        "Put an activation between them: {name}.",
+        "在它们之间加入激活函数：{name}。",
+        "在它們之間加入激活函數：{name}。",
     ),
     "clear_the_way": (
-        "Let the gradient through: ReLU instead of sigmoid, weights scaled to the fan-in, nothing detached.",
-        "让梯度通过：用 ReLU 代替 sigmoid，权重按扇入缩放，不要截断梯度。",
-        "讓梯度通過：用 ReLU 代替 sigmoid，權重按扇入縮放，不要截斷梯度。",
+        "Take ReLU in the place of sigmoid and tanh, or the usual, shallower net, and draw the first weights "
+        "again, as each layer does by itself (else by the rule {rule}).",
+        "用 ReLU 代替 sigmoid 和 tanh，或改用层数较少的通常网络；各层用自己的方式（否则用 {rule}）重新选取初始权重。",
+        "用 ReLU 代替 sigmoid 和 tanh，或改用層數較少的通常網路；各層用自己的方式（否則用 {rule}）重新選取初始權重。",
+    ),
+    "let_through": (
+        "Take out what hands no gradient back ({modules}), such as a detach(), and draw the first weights again, "
+        "as each layer does by itself (else by the rule {rule}).",
+        "去掉不传回梯度的部分（{modules}），例如 detach()，并重新随机选取初始权重：各层用自己的方式（否则用 {rule}）。",
+        "去掉不傳回梯度的部分（{modules}），例如 detach()，並重新隨機選取初始權重：各層用自己的方式（否則用 {rule}）。",
     ),
     "lower_rate": (
-        "Lower the learning rate: multiply it by {factor}.",
-        "把学习率降到原来的 {factor}。",
-        "把學習率降到原來的 {factor}。",
+        "Lower the learning rate: multiply it by {factor}, or take the usual one of the update rule if that is "
+        "lower still.",
+        "降低学习率：乘以 {factor}；若更新规则的通常学习率更低，就用通常的。",
+        "降低學習率：乘以 {factor}；若更新規則的通常學習率更低，就用通常的。",
     ),
     "raise_rate": (
-        "Raise the learning rate: multiply it by {factor}.",
-        "把学习率提高到原来的 {factor} 倍。",
-        "把學習率提高到原來的 {factor} 倍。",
+        "Raise the learning rate: multiply it by {factor}, or take the usual one of the update rule if that is "
+        "higher still.",
+        "提高学习率：乘以 {factor}；若更新规则的通常学习率更高，就用通常的。",
+        "提高學習率：乘以 {factor}；若更新規則的通常學習率更高，就用通常的。",
     ),
     "clean_labels": (
-        "Look at the labels that contradict their neighbours, and correct them or leave them out.",
-        "查看与近邻矛盾的标签，改正或去掉。",
-        "查看與近鄰矛盾的標籤，改正或去掉。",
+        "Look at the labels that contradict their neighbours: correct these samples, or leave them out.",
+        "查看标签与近邻矛盾的样本：改正或去掉它们。",
+        "查看標籤與近鄰矛盾的樣本：改正或去掉它們。",
     ),
     "balance": (
-        "Show rare classes more often, and collect more of them.",
-        "让稀少的类别出现得更多，并收集更多样本。",
-        "讓稀少的類別出現得更多，並收集更多樣本。",
+        "Repeat samples of rare classes until all classes are as frequent, or collect more of them.",
+        "重复稀少类别的样本，直到各类别一样多，或收集更多样本。",
+        "重複稀少類別的樣本，直到各類別一樣多，或收集更多樣本。",
     ),
     "drop_constant": (
         "Leave these columns out, or find out why they do not vary.",
@@ -256,26 +317,31 @@ ADVICE: Mapping[str, tuple[str, str, str]] = {
         "去掉這些欄，或查明其不變的原因。",
     ),
     "widen": (
-        "Make the hidden layers {factor} times as wide.",
-        "把隐藏层加宽到 {factor} 倍。",
-        "把隱藏層加寬到 {factor} 倍。",
+        "Make the hidden layers {factor} times as wide, and at least as wide as usual.",
+        "把隐藏层加宽到 {factor} 倍，且不小于通常的宽度。",
+        "把隱藏層加寬到 {factor} 倍，且不小於通常的寬度。",
     ),
     "narrow": (
-        "Make the hidden layers narrower, to {factor} of their width, or collect more data.",
-        "把隐藏层缩窄到 {factor}，或收集更多数据。",
-        "把隱藏層縮窄到 {factor}，或收集更多資料。",
+        "Make the hidden layers narrower: {factor} of their width; or collect more data.",
+        "把隐藏层缩窄到原来宽度的 {factor}，或收集更多数据。",
+        "把隱藏層縮窄到原來寬度的 {factor}，或收集更多資料。",
     ),
     "regularise": (
-        "Hold the weights back: weight decay, dropout, early stopping; or collect more data.",
-        "约束权重：权重衰减、dropout、提前停止；或收集更多数据。",
-        "約束權重：權重衰減、dropout、提前停止；或收集更多資料。",
+        "Hold the weights back by an L2 penalty: --l2 {l2}, or {factor} times what it was if that is more; or "
+        "collect more data.",
+        "用 L2 惩罚约束权重：--l2 {l2}；若原有惩罚的 {factor} 倍更大，就用后者；或收集更多数据。",
+        "用 L2 懲罰約束權重：--l2 {l2}；若原有懲罰的 {factor} 倍更大，就用後者；或收集更多資料。",
     ),
     "longer": (
-        "Train {factor} times as long, at the usual learning rate.",
-        "用通常的学习率训练 {factor} 倍的时间。",
-        "用通常的學習率訓練 {factor} 倍的時間。",
+        "Train {factor} times as long, and no fewer epochs than usual, at the usual learning rate.",
+        "用通常的学习率训练 {factor} 倍的时间，且不少于通常的轮数。",
+        "用通常的學習率訓練 {factor} 倍的時間，且不少於通常的輪數。",
     ),
 }
+
+
+SINCE = (("from the start", "since step {}"), ("从一开始", "从第 {} 步起"), ("從一開始", "從第 {} 步起"))
+"""Of what was so before the first step, and from a later one on."""
 
 
 def say(finding: Finding, language: str = "en") -> str:
@@ -285,20 +351,25 @@ def say(finding: Finding, language: str = "en") -> str:
         TrainError: a language that there are no words in.
 
     >>> from commonweight.measure.diagnosis import Advice
-    >>> say(Finding("frozen_layer", "conv1", 0.0, 0.0, 0, Advice("unfreeze")))
-    'No step moves the weights of conv1. Let it learn: requires_grad_(True), and hand it to the optimiser.'
+    >>> say(Finding("leakage", "", 0.5, 0.1, 0, Advice("drop_duplicates")))[:70]
+    '50 % of the validation samples are in the training part, too: the vali'
     """
     return f"{found(finding, language)}{' ' if language == 'en' else ''}{advised(finding, language)}"
 
 
 def found(finding: Finding, language: str = "en") -> str:
     """What was found, as a sentence."""
-    layer = finding.layer
-    if finding.code == "wrong_loss" and layer:
-        layer = f" ({layer})" if language == "en" else f"（{layer}）"
-    value, threshold = f"{finding.value:.3g}", f"{finding.threshold:.3g}"
-    words = FINDINGS[finding.code][_place(language)]
-    return words.format(layer=layer, value=value, threshold=threshold, since=finding.since)
+    place = _place(language)
+    words = FINDINGS[f"{finding.code}.{finding.measured}" if finding.measured else finding.code][place]
+    value, threshold = finding.value, finding.threshold
+    return words.format(
+        layer=finding.layer,
+        value=f"{value:.3g}",
+        threshold=f"{threshold:.3g}",
+        percent=f"{100 * value:.3g} %",
+        limit_percent=f"{100 * threshold:.3g} %",
+        since=SINCE[place][finding.since > 0].format(finding.since),
+    )
 
 
 def advised(finding: Finding, language: str = "en") -> str:

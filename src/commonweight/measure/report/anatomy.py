@@ -58,6 +58,8 @@ def _kernels(layer: Kernels, most: int) -> Markup:
         said = f"Kernel {place + 1} of {n}{_role(layer, place)}: {_values(layer.values[place])}"
         tiles.append(image(signed(small[place], largest), f"Kernel {place + 1} of {n}", title=said))
     kind = "weights of one unit each, laid out as the picture it sees" if layer.whole else "kernels"
+    if layer.kind.startswith("local("):
+        kind = "sheets, each the kernels of all positions side by side,"
     told = f"{shown} of {n:,}" if shown < n else f"{n:,}"
     caption = f"{short(layer.kind, 80)}: {told} {kind} of {height} × {width}; full colour is ±{number(largest, 3)}."
     size = "large" if shown <= 10 else "medium" if shown <= 24 else "small"
@@ -182,9 +184,11 @@ def _quantities(place: int, answers: Answers) -> Markup:
     return _step("the answer", f"target: {true}", paragraph(tag("strong", said)))
 
 
-def spread(model: nn.Module) -> Markup:
-    """The section of weight histograms."""
+def spread(model: nn.Module) -> Markup | None:
+    """The section of weight histograms, or None for a model without weights."""
     layers = weights(model)
+    if not layers:
+        return None
     shown = thinned(layers, _HISTOGRAMS)
     words = [
         paragraph(

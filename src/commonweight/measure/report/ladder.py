@@ -11,6 +11,8 @@ from commonweight.measure.report.numerals import compact, counted, layer_name, s
 
 MAX_LAYERS = 40
 """Layers that are listed; `commonweight count` lists all."""
+MOST_TICKS = 7
+"""Powers of ten that the scale has room to number one by one."""
 
 _RUNGS = (("full", "fully connected"), ("local", "locally connected"), ("shared", "shared"))
 
@@ -82,13 +84,17 @@ def _rung(pattern: patterns.Pattern, name: str, remark: str) -> Markup:
 def _rungs(census: Census, layers: Sequence[Layer]) -> Markup:
     """Three marks for each layer on a common scale of powers of ten."""
     top = math.ceil(math.log10(max(layer.full for layer in layers) + 1))
-    ticks = [tag("span", compact(10**power), style=f"left:{100 * power / top:.2f}%") for power in range(0, top + 1)]
+    apart, tens = (1, "ten") if top <= MOST_TICKS else (2, "a hundred")
+    powers = range(0, top + 1, apart)
+    ticks = [tag("span", compact(10**power), style=f"left:{100 * power / top:.2f}%") for power in powers]
     rows = [_rung_row(layer, top) for layer in layers]
     scale = tag(
         "div", tag("span"), tag("div", *ticks, class_="ticks"), tag("span"), class_="row scale", aria_hidden="true"
     )
     keys = [tag("span", tag("i", class_=kind), meaning) for kind, meaning in _RUNGS]
-    caption = tag("figcaption", "Each step along the scale is ten times as many. ", tag("span", *keys, class_="legend"))
+    caption = tag(
+        "figcaption", f"Each step along the scale is {tens} times as many. ", tag("span", *keys, class_="legend")
+    )
     return tag("figure", tag("h3", "Layer by layer"), tag("div", *rows, scale, class_="rungs"), caption, class_="wide")
 
 

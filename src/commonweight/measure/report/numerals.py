@@ -52,12 +52,13 @@ def percent(share: float, places: int = 2) -> str:
 def times(factor: float) -> str:
     """How often.
 
-    >>> times(784.0), times(5.68), times(1.0)
-    ('784 times', '5.7 times', 'once')
+    >>> times(784.0), times(5.68), times(1.0), times(1.007)
+    ('784 times', '5.7 times', 'once', 'about once')
     """
     if factor == 1:
         return "once"
-    return f"{number(factor, 2 if factor < 100 else len(str(int(factor))))} times"
+    told = number(factor, 2 if factor < 100 else len(str(int(factor))))
+    return "about once" if told == "1" else f"{told} times"
 
 
 def duration(seconds: float) -> str:

@@ -109,7 +109,7 @@ def stages(model: nn.Module, x: Tensor, data: Data) -> list[Stage]:
         if isinstance(output, Tensor) and len(output) == 1 and output.numel() > 1:
             values = output[0].detach().float().cpu().clone()  # a layer that works in place must not change it
             values = values.flatten() if prod(values.shape[1:]) == 1 else values
-            values = values[None] if values.ndim == 2 else values
+            values = values[None] if values.ndim == 2 else values.flatten(0, -3) if values.ndim > 3 else values
             if values.ndim in (1, 3) and not torch.equal(before[-1].flatten(), values.flatten()):
                 seen.append(Stage(name, type(module).__name__, values))
                 before.append(values)
@@ -134,16 +134,18 @@ def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> li
     transposed ones, and patterns of them (60 windows of LeNet-5's table ⊗ kernel). A first layer that is fully
     connected to an image is one too: each row of its matrix is an image.
     """
-    found = []
+    found, is_first = [], True
     for name, module in model.named_modules():
-        weight = dict(module.named_parameters(recurse=False)).get("weight")
+        own = dict(module.named_parameters(recurse=False))
+        weight, may_see_image = own.get("weight"), is_first
+        is_first = is_first and not own
         if weight is None:
             continue
         values, kind = weight.detach().float().cpu(), str(getattr(module, "pattern", type(module).__name__))
         if values.ndim >= 4 and prod(values.shape[-2:]) > 1:
             across = values.shape[1] if values.ndim == 4 else 1
             found.append(Kernels(name, kind, values.reshape(-1, *values.shape[-2:]), across, whole=False))
-        elif values.ndim == 2 and len(in_shape) == 3 and values.shape[1] == prod(in_shape) and not found:
+        elif values.ndim == 2 and len(in_shape) == 3 and values.shape[1] == prod(in_shape) and may_see_image:
             channels, *window = in_shape
             found.append(Kernels(name, kind, values.reshape(-1, *window), channels, whole=True))
     rank = {name: place for place, name in reversed(list(enumerate(order)))}
@@ -151,10 +153,15 @@ def kernels(model: nn.Module, in_shape: tuple[int, ...], order: list[str]) -> li
 
 
 def weights(model: nn.Module) -> list[tuple[str, Tensor]]:
-    """The weights of each layer by name, flat: matrices, kernels and what patterns use, without biases and norms."""
-    found = []
+    """The weights of each layer by name, flat: matrices, kernels and what patterns use, without biases and norms.
+
+    What several layers share stands with the first of them.
+    """
+    found, known = [], set()
     for layer, module in model.named_modules():
         for name, parameter in module.named_parameters(layer, recurse=False):
-            if parameter.ndim > 1 or (hasattr(module, "pattern") and name.endswith("weight")):
+            is_weight = parameter.ndim > 1 or (hasattr(module, "pattern") and name.endswith("weight"))
+            if is_weight and id(parameter) not in known:
+                known.add(id(parameter))
                 found.append((name.removesuffix(".weight"), parameter.detach().float().cpu().flatten()))
     return found
