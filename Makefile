@@ -44,7 +44,8 @@ sanitize: .venv/developed
 	  -C cmake.define.SANITIZE=ON -C cmake.build-type=RelWithDebInfo -C build-dir=build/sanitizing .
 	KERNELS_TO_TEST=$$(ls build/sanitize/commonweight/kernels/_native*.so) PYTHONPATH=tests ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so):$$($(CXX) -print-file-name=libstdc++.so.6) \
-	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_kmeans.py tests/test_compiled_steps.py
+	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_kmeans.py tests/test_compiled_steps.py \
+	  tests/test_agnostic.py::test_a_population_computes_what_its_nodes_say tests/test_agnostic.py::test_every_activation_everywhere
 
 docs: .venv/developed
 	$(BIN)/python -m typer commonweight.cli utils docs --name commonweight --output docs/cli.md

@@ -474,8 +474,11 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
         (
             lambda: p4m_conv2d((1, 8, 8), 3, kernel=(3, 5)),
             PatternError,
-            r"p4m_conv2d: kernel, stride and padding are one number each, for both axes; got .*\(3, 5\)",
+            r"p4m_conv2d: out_channels, kernel, stride and padding are one whole number each; a window is as high as it"
+            r" is wide; got .*\(3, 5\)",
         ),
+        (lambda: p4_conv2d((1, 8, 8), 3.0, kernel=3), PatternError, r"out_channels, kernel, .*; got .*3\.0"),
+        (lambda: p4_conv2d((1.0, 8, 8), 3, kernel=3), PatternError, CONV + r"; got \(1\.0, 8, 8\)"),
         (
             lambda: p4m_conv2d((1, 8, 8), 3, kernel=3, stride=2, padding=1),
             PatternError,

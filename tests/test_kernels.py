@@ -1,6 +1,7 @@
 """The kernels against torch on written-out matrices, in every instruction set that this processor has."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -276,15 +277,71 @@ def test_a_choice_that_is_none_is_refused(monkeypatch):
         instructions()
 
 
-def test_a_choice_beyond_the_processor_is_refused(monkeypatch):
-    monkeypatch.setattr(native_library, "library", lambda: None)
+@pytest.fixture
+def forgotten():
+    """What the process knows of the kernels is found out anew, in the test and after it."""
+    native_library.library.cache_clear()
     native_library._instructions.cache_clear()
+    yield
+    native_library.library.cache_clear()
+    native_library._instructions.cache_clear()
+
+
+def without_file(name):
+    raise ModuleNotFoundError(name)
+
+
+def damaged(name):
+    raise ImportError("undefined symbol: _ZN5torch")
+
+
+def of_an_old_processor(name):
+    offered = dict.fromkeys(native_library.FUNCTIONS, lambda address: None)
+    return SimpleNamespace(**offered | {"instructions": lambda: "portable"})
+
+
+def of_an_old_version(name):
+    return SimpleNamespace(instructions=lambda: "avx2")
+
+
+@pytest.mark.parametrize(
+    ("find", "best", "sentence"),
+    [
+        (without_file, "off", "asks for 'avx2', but the kernels were not compiled; unset it, or choose 'off'"),
+        (
+            of_an_old_processor,
+            "portable",
+            "'avx2', but this processor has not those .*; unset it, or choose 'portable'",
+        ),
+    ],
+)
+def test_an_installation_or_a_processor_that_has_less(monkeypatch, forgotten, find, best, sentence):
+    monkeypatch.setattr(native_library, "import_module", find)
+    monkeypatch.delenv("COMMONWEIGHT_KERNELS", raising=False)
+    assert instructions() == best
     monkeypatch.setenv("COMMONWEIGHT_KERNELS", "avx2")
-    try:
-        with pytest.raises(KernelError, match="asks for 'avx2', but the kernels were not compiled"):
-            instructions()
-    finally:
-        native_library._instructions.cache_clear()
+    with pytest.raises(KernelError, match=sentence):
+        instructions()
+
+
+@pytest.mark.parametrize(
+    ("find", "sentence"),
+    [
+        (of_an_old_version, "are of another version of it and lack adjoint_float32, adjoint_float64, codebook_expand"),
+        (damaged, r"cannot be loaded \(undefined symbol: _ZN5torch\)"),
+    ],
+)
+def test_compiled_kernels_of_no_use_are_left_out_with_one_warning(monkeypatch, forgotten, find, sentence):
+    monkeypatch.delenv("COMMONWEIGHT_KERNELS", raising=False)
+    monkeypatch.setattr(native_library, "import_module", find)
+    with pytest.warns(UserWarning, match=sentence + ".*: it computes by torch alone; install the package once more"):
+        assert instructions() == "off"
+    x, codes, values, bias, matrix = example(7, 3, 40, 6, 6, 16)  # warnings are errors: there is no second one
+    torch.testing.assert_close(codebook_product(x, pack(codes, 4), values, bias, bits=4), x @ matrix.t() + bias)
+
+
+def test_every_function_of_the_compiled_module_is_asked_for():
+    assert sorted(native_library.FUNCTIONS) == sorted(name for name in dir(library()) if not name.startswith("_"))
 
 
 def test_kernels_that_are_not_there_are_said_to_be(monkeypatch):

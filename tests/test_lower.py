@@ -1,7 +1,9 @@
 """Every operator is the oracle, faster: output, input gradient, weight gradient; and the rules choose as they say."""
 
 import copy
+import gc
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -243,12 +245,24 @@ def test_an_unknown_bias_is_refused():
         lower(P.dense(2, 2), bias="row")
 
 
-def test_an_operator_is_copied_as_its_notation():
+def test_an_operator_is_pickled_as_its_notation():
     operator = lower(P.circulant(7), bias="unit")
     x, weight, bias = torch.randn(2, 7), torch.randn(7), torch.randn(7)
-    for twin in (copy.deepcopy(operator), pickle.loads(pickle.dumps(operator))):
-        assert (twin.pattern, twin.bias, twin.rule) == (operator.pattern, "unit", "matrix")
-        assert torch.equal(twin(x, weight, bias), operator(x, weight, bias))
+    y, written = operator(x, weight, bias), pickle.dumps(operator)
+    del operator
+    twin = pickle.loads(written)
+    assert (twin.pattern, twin.bias, twin.rule) == (P.circulant(7), "unit", "matrix")
+    assert torch.equal(twin(x, weight, bias), y)
+
+
+def test_equal_patterns_have_one_operator_for_as_long_as_somebody_holds_it():
+    operator = lower(P.circulant(7), bias="unit")
+    assert lower(P.circulant(7), bias="unit") is operator is copy.deepcopy(operator)
+    assert lower(P.circulant(7)) is not operator is not lower(P.circulant(8), bias="unit")
+    remembered = weakref.ref(operator)
+    del operator
+    gc.collect()
+    assert remembered() is None
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.booleans())

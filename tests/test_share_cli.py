@@ -139,6 +139,14 @@ def test_values_are_trained_and_codes_stay_without_shadows():
         finetune(net, digits, epochs=20, lr=1e30)
 
 
+def test_a_codebook_of_one_value_is_the_mean_of_a_row(say):
+    weight = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
+    torch.save({"w": weight}, "m.pt")
+    code, _, err = say("share", "m.pt", "--codebook", 1)
+    assert code == 0, err
+    torch.testing.assert_close(cw.load("m-shared.safetensors")["w"], weight.mean(1, keepdim=True).expand(-1, 64))
+
+
 def test_files(say, tmp_path):
     torch.save({"w": torch.randn(32, 64, generator=torch.Generator().manual_seed(0)), "b": torch.zeros(32)}, "m.pt")
     code, out, _ = say("share", "m.pt", "--codebook", 2, "--per", 4)

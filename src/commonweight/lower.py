@@ -7,6 +7,7 @@ Deleting this file may change speed, never an answer: every operator is tested a
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from weakref import WeakValueDictionary
 
 from torch import Tensor
 
@@ -89,6 +90,17 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         >>> operator.rule, operator.operator, operator.multiplications
         ('convolution', 'torch.nn.functional.conv2d', 86400)
     """
+    operator = _living.get((pattern, bias))
+    if operator is None:
+        operator = _living[pattern, bias] = _planned(pattern, bias)
+    return operator
+
+
+# Layers of one pattern hold one operator, with its tables once; it goes with the last of them.
+_living: WeakValueDictionary[tuple[Pattern, str], Operator] = WeakValueDictionary()
+
+
+def _planned(pattern: Pattern, bias: str) -> Operator:
     bias_shape = None
     if bias_pattern(bias, pattern.out_shape) is not None:
         bias_shape = pattern.out_shape[:1] if bias == "channel" else pattern.out_shape

@@ -34,9 +34,7 @@ def chain_of(model: nn.Module, x: Tensor) -> Chain:
 
     Example:
         >>> net = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
-        >>> [(layer.out_features, name) for layer, name in chain_of(net, torch.ones(1, 4))]
-        [(3, 'tanh'), (2, 'identity')]
-        >>> chain_of(net, torch.ones(1, 5))
+        >>> chain_of(net, torch.ones(1, 5))  # with 4 inputs: [(Linear(4, 3), 'tanh'), (Linear(3, 2), 'identity')]
         []
     """
     chain = _layers(model)

@@ -5,6 +5,7 @@
 
 import ctypes
 import os
+import warnings
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -18,15 +19,49 @@ from commonweight.errors import KernelError
 CHOICES = ("off", "portable", "avx2", "avx512")  # each runs on processors that can run a later one
 
 
+# What the compiled module has to offer; one built from another version of the sources may lack some.
+FUNCTIONS = (
+    "adjoint_float32",
+    "adjoint_float64",
+    "codebook_expand",
+    "codebook_product",
+    "codebook_sums",
+    "instructions",
+    "kmeans_float32",
+    "kmeans_float64",
+    "networks",
+    "perceptron_answers",
+    "perceptron_steps",
+    "spread_float32",
+    "spread_float64",
+    "use_team",
+)
+
+
 @lru_cache(maxsize=1)
 def library() -> ModuleType | None:
-    """The compiled kernels; None when the package was built without a compiler."""
+    """The compiled kernels; None when the package was built without a compiler, or, with a warning, when they are old
+    or cannot be loaded."""
     try:
         module = import_module("commonweight.kernels._native")
-    except ImportError:
+    except ModuleNotFoundError:
+        return None
+    except ImportError as error:
+        _warn(f"cannot be loaded ({error})")
+        return None
+    missing = [name for name in FUNCTIONS if not hasattr(module, name)]
+    if missing:
+        _warn(f"are of another version of it and lack {', '.join(missing)}")
         return None
     module.use_team(_team())
     return module
+
+
+def _warn(why: str) -> None:
+    warnings.warn(
+        f"The compiled kernels of commonweight {why}: it computes by torch alone; install the package once more.",
+        stacklevel=3,
+    )
 
 
 def compiled() -> ModuleType:

@@ -31,7 +31,7 @@ the bank has. A test shows that nothing is missing: on a small circular image th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 from math import prod
 from typing import Any
 
@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from commonweight.errors import PatternError
 from commonweight.patterns import Compose, Conv, Dense, Kron, Orbits
-from commonweight.sizes import WHOLE
+from commonweight.sizes import WHOLE, Shape
 from commonweight.tied import Tied
 from commonweight.tiemap import Index
 
@@ -159,23 +159,38 @@ def plane_conv(
         >>> pattern.out_shape, pattern.weight_shape, pattern.n_connections
         ((16, 8, 24, 24), (16, 3, 5, 5), 5529600)
     """
-    name, order = f"{group.name}_conv2d", group.order
-    windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding}
-    if not all(isinstance(n, WHOLE) for n in windows.values()):
-        raise PatternError(f"{name}: kernel, stride and padding are one number each, for both axes; got {windows}.")
-    if len(in_shape) not in (3, 4) or (len(in_shape) == 4 and in_shape[1] != order):
+    name, order, in_shape = f"{group.name}_conv2d", group.order, tuple(in_shape)
+    sizes = {"out_channels": out_channels, "kernel": kernel, "stride": stride, "padding": padding}
+    if not all(isinstance(n, WHOLE) for n in sizes.values()):
+        raise PatternError(
+            f"{name}: out_channels, kernel, stride and padding are one whole number each; a window is as high as it is "
+            f"wide; got {sizes}."
+        )
+    if (
+        len(in_shape) not in (3, 4)
+        or in_shape[1:-2] not in ((), (order,))
+        or not all(isinstance(n, WHOLE) for n in in_shape)
+    ):
         raise PatternError(
             f"{name} takes images of shape (channels, height, width) or fields of shape (channels, {order}, height, "
-            f"width); got {tuple(in_shape)}."
+            f"width); got {in_shape}."
         )
+    return _plane_conv(group, tuple(map(int, in_shape)), *map(int, sizes.values()), padding_mode)
+
+
+@lru_cache(maxsize=64)
+def _plane_conv(
+    group: PlaneGroup, in_shape: Shape, out_channels: int, kernel: int, stride: int, padding: int, padding_mode: str
+) -> GroupConv:
+    """`plane_conv` of numbers that are known to be whole; kept, because a net has several layers of one pattern."""
     *maps, n_rows, n_columns = in_shape
-    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * order, **windows, padding_mode=padding_mode)
-    options = _written(**{key: int(n) for key, n in windows.items()}, padding_mode=padding_mode)
-    ties = _plane_ties(group, len(maps) == 2, kernel)
-    return GroupConv(f"{name}({tuple(in_shape)}, {out_channels}, {options})", conv, in_shape, ties)
+    windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "padding_mode": padding_mode}
+    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * group.order, **windows)
+    notation = f"{group.name}_conv2d({in_shape}, {out_channels}, {_written(**windows)})"
+    return GroupConv(notation, conv, in_shape, _plane_ties(group, len(maps) == 2, kernel))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _plane_ties(group: PlaneGroup, is_field: bool, kernel: int) -> Orbits:
     """The orbits of the group on kernel cells and maps: the same for all layers of a net."""
     cells = torch.arange((group.order if is_field else 1) * kernel**2, device="cpu").reshape(-1, kernel, kernel)

@@ -135,21 +135,23 @@ def sliding(pattern: Pattern) -> Sliding | None:
 def _convolution(conv: Conv) -> Sliding:
     axes, slots = zip(*(_axis(conv, axis) for axis in range(len(conv.size))), strict=True)
     numbered = None
-    if any((slot == 0).any() for slot in slots):
+    if any(slot is not None and not slot.all() for slot in slots):
         numbered = np.arange(1, prod(conv.weight_shape[:2]) + 1).reshape(conv.weight_shape[:2])
         for n_slots, slot in zip(conv.weight_shape[2:], slots, strict=True):
-            numbered = spread.pairs(numbered, slot, n_slots)
+            numbered = spread.pairs(numbered, np.arange(1, n_slots + 1) if slot is None else slot, n_slots)
     return Sliding(conv.in_channels, conv.out_channels, conv.groups, axes, numbered)
 
 
-def _axis(conv: Conv, axis: int) -> tuple[Axis, Index]:
-    """One axis of a convolution, cut to the taps that ever meet the input; its slots, numbered from 1, 0 if dead."""
+def _axis(conv: Conv, axis: int) -> tuple[Axis, Index | None]:
+    """One axis of a convolution, cut to the taps that ever meet the input; its slots, numbered from 1, 0 if dead.
+
+    None for the slots when all are alive and in order.
+    """
     size, kernel, stride = conv.size[axis], conv.kernel[axis], conv.stride[axis]
     left, dilation, positions = conv.padding[axis], conv.dilation[axis], conv.out_shape[axis + 1]
     residues, circular = min(conv.period[axis], positions), conv.padding_mode == "circular"
     if conv.weight_shape[axis + 2] == residues * kernel:  # no slot is dead
-        whole = Axis(size, positions, kernel, stride, left, dilation, residues, circular)
-        return whole, np.arange(1, residues * kernel + 1)
+        return Axis(size, positions, kernel, stride, left, dilation, residues, circular), None
     out, tap = np.divmod(np.arange(positions * kernel), kernel)
     inp = out * stride - left + tap * dilation
     alive = circular | ((inp >= 0) & (inp < size))
