@@ -83,6 +83,17 @@ def test_against_and_before(say, good, bad):
     assert "untouched" in out
 
 
+def test_a_run_folder_stands_for_its_weights(say, tmp_path):
+    run = folder(tmp_path / "run", gpt2_tensors(), shards=1)
+    (run / "model.safetensors").rename(run / "weights.safetensors")
+    (run / "checkpoint.safetensors").write_bytes(b"what the run goes on from")
+    assert say(run)[0] == 2
+    (run / "run.json").write_text("{}")
+    code, out, _ = say(run)
+    assert code == 0
+    assert out.startswith("weights.safetensors: ")
+
+
 def test_suggestions(say, good):
     code, out, _ = say(good, "--suggest", "--json")
     assert code == 0

@@ -130,6 +130,10 @@ def test_every_cut_is_noticed(tmp_path):
             "a.png' is no readable picture .cannot identify",
         ),
         (
+            lambda folder: (folder / "bob" / "a.png").symlink_to("gone.png"),
+            "a.png' is a link to 'gone.png', which does not exist; mend or remove it",
+        ),
+        (
             lambda folder: (folder / "bob" / "deeper").mkdir(),
             "'.*bob' holds the folder 'deeper'; give the folder above",
         ),

@@ -73,6 +73,10 @@ def test_a_table_as_pandas_reads_it(tmp_path):
         ("a\tb\r\n\r\n1\t2\r\n", ("a", "b"), [1, 2]),
         ('"a, or", b\n1, 2\n', ("a, or", "b"), [1, 2]),
         (" a , b \n 1 , 2 \n", ("a", "b"), [1, 2]),
+        ("a,b,,\n1,2,,\n", ("a", "b"), [1, 2]),
+        ("1,2,\n3,4,\n", ("column 1", "column 2"), [1, 2]),
+        ("größe\tb\n1\t2\n".encode("utf-16"), ("größe", "b"), [1, 2]),
+        (b"\xfe\xff" + "a,b\n1,2\n".encode("utf-16-be"), ("a", "b"), [1, 2]),
     ],
 )
 def test_headers_and_separators_are_found(tmp_path, text, names, first):
@@ -89,6 +93,17 @@ def test_a_table_without_header_and_with_text_in_the_target(tmp_path):
 
 def test_rows_of_empty_cells_are_skipped(tmp_path):
     assert len(data.load(written(tmp_path, "a,b,c\n" + ROWS + ",,\n\n"))) == 20
+
+
+def test_cells_are_the_same_across_blocks_of_rows(tmp_path, monkeypatch):
+    """Text that begins only in a later block is found at its row."""
+    text = "a;b\n" + "".join(f"{n},5;{'NA' if n % 5 else 'x_' if n == 15 else n}\n" for n in range(20))
+    whole = tables.read_csv(written(tmp_path, text))
+    monkeypatch.setattr(tables, "_BLOCK", 3)
+    parts = tables.read_csv(written(tmp_path, text))
+    np.testing.assert_array_equal(parts.numbers, whole.numbers)
+    assert parts.text == whole.text == {1: {15: "x_"}}
+    assert parts.numbers[:, 0].tolist() == [n + 0.5 for n in range(20)]
 
 
 def test_known_names_make_a_header_of_numbers(tmp_path):
@@ -146,6 +161,10 @@ GOOD = "x,y,kind\n" + ROWS
         ("a,b\n1,2\n3\n", "has 1 cells in line 3, but 2 in line 1; give every row the same number"),
         ("a,b\n1,2\n3,4,5\n", "has 3 cells in line 3, but 2 in line 1"),
         ("a\n1\n2\n", "has only the column 'a'; expected features and a target"),
+        ("a|b\n1|2\n", "has only the column 'a[|]b'; .* with commas, semicolons or tabs between them"),
+        ("a,b,\n1,2,\n3,4,5\n", "has no name for column 3"),
+        ("a,b\n1,2\n".encode("utf-16-le"), r"is not text in UTF-8 \(zero bytes\); save it"),
+        (b"\xff\xfea,b", r"is not text in UTF-8 \(truncated data\); save it"),
         (",b\n1,2\n", "has no name for column 1; name it, or remove it if it only counts rows"),
         ("a,b,a\n1,2,3\n", "has the column 'a' more than once"),
         (
@@ -199,6 +218,14 @@ def test_parquet_gives_what_csv_gives(tmp_path):
     assert (one.features, one.classes, one.target) == (other.features, other.classes, other.target)
 
 
+def test_the_labels_of_rows_that_pandas_writes_are_no_column(tmp_path):
+    frame = pandas.DataFrame({"x": np.arange(12.0), "y": [0, 1] * 6}, index=[f"row {n}" for n in range(12)])
+    frame.to_parquet(tmp_path / "table.parquet")
+    assert "__index_level_0__" in parquet.read_schema(tmp_path / "table.parquet").names
+    loaded = data.load(tmp_path / "table.parquet")
+    assert (loaded.features, loaded.target, loaded.classes) == (("x",), "y", ("0", "1"))
+
+
 def write_parquet(tmp_path, **columns):
     parquet.write_table(pyarrow.table(columns), tmp_path / "table.parquet")
     return tmp_path / "table.parquet"
@@ -231,7 +258,8 @@ def test_a_long_text_in_many_rows_is_held_once(tmp_path):
         ({"x": [1.0] * 12, "y": ["a", None] * 6}, r"has no target in sample 1 \(counted from 0\), column 'y'"),
         ({"x": [1.0] * 12, "y": ["a", " "] * 6}, "has no target in sample 1"),
         ({"x": [f"a{n}" for n in range(12)], "y": [0, 1] * 6}, "column 'x' is left out: it holds 12 different texts"),
-        ({"x": [None] * 12, "y": [0, 1] * 6}, "has the column 'x' of type null, expected numbers or text"),
+        ({"x": [None] * 12, "y": [0, 1] * 6}, "column 'x' is left out: it is empty"),
+        ({"x": [b"a"] * 12, "y": [0, 1] * 6}, "has the column 'x' of type binary, expected numbers or text"),
         ({"x": [[1]] * 12, "y": [0, 1] * 6}, "has the column 'x' of type list<.*>, expected numbers or text"),
         ({"x": pyarrow.array([None] * 12, pyarrow.string()), "y": [0, 1] * 6}, "column 'x' is left out: it is empty"),
         ({"x": pyarrow.array([], pyarrow.float32())}, "has no rows of data"),

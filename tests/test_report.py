@@ -32,7 +32,7 @@ from commonweight.measure.report.ladder import ladder
 from commonweight.measure.report.markup import tag
 from commonweight.measure.report.numerals import number, percent
 from commonweight.measure.report.observe import ask, observing, stages, weights
-from commonweight.measure.report.page import OPTIONS, RESTRAINTS, command
+from commonweight.measure.report.page import OPTIONS, RESTRAINTS, STYLE, _flat, command
 from commonweight.measure.report.pictures import NEGATIVE, POSITIVE, photo, signed
 from commonweight.measure.report.plane import SIDE
 from commonweight.nets.comparators import Fitted
@@ -706,3 +706,29 @@ def test_the_command_stands_on_the_page(case):
     page = case[2]
     words = "".join(words for path, words in page.words if "code" in path)
     assert words == "commonweight train digits --net cnn --epochs 7 --lr 0.0125 --batch-size 64 --seed 3"
+
+
+def test_a_setting_that_says_nothing_is_a_dash():
+    plain = {"notes": "–", "augment": "–", "goal": "–", "sizes": "7, 2"}
+    assert _flat({"notes": (), "augment": [], "goal": None, "sizes": (7, 2)}) == plain
+
+
+@pytest.mark.parametrize("kind", ["right", "wrong"])
+def test_counts_can_be_read_on_the_deepest_colour(kind):
+    """Contrast of ink on a cell that holds all of its row, light and dark: 4.5 at least (WCAG 2.2, 1.4.3)."""
+    style = STYLE.read_text()
+    rule = re.search(rf"td\.{kind} .*rgb\((\d+) (\d+) (\d+)\) calc\(var\(--share\) \* ([\d.]+)\)", style)
+    colour, share = np.array(rule.groups()[:3], float), float(rule[4])
+    inks, grounds = (re.findall(rf"--{name}: #(\w+);", style) for name in ("ink", "faint"))
+    assert len(inks) == len(grounds) == 2
+    for ink, ground in zip(inks, grounds, strict=True):
+        mixed = share * colour + (1 - share) * np.array(list(bytes.fromhex(ground)))
+        one, other = sorted(map(luminance, (mixed, np.array(list(bytes.fromhex(ink))))))
+        assert (other + 0.05) / (one + 0.05) >= 4.5
+
+
+def luminance(rgb):
+    """Relative luminance as WCAG 2.2 defines it, of three values to 255."""
+    parts = rgb / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])

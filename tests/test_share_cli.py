@@ -95,6 +95,18 @@ def test_calibration_weighs_elements_by_squared_gradients(say, trained):
     assert all(a["error"] > b["error"] for a, b in zip(weighed["layers"], plain["layers"], strict=True))
 
 
+def test_no_file_is_lost_to_a_packed_one(say, tmp_path):
+    torch.save({"weight": torch.randn(8, 64)}, tmp_path / "state.pt")
+    assert say("share", "state.pt", "--out", "state.safetensors")[0] == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    for path, out in (("state.pt", "state.pt"), ("state.pt", "notes.txt"), ("state.safetensors", "state.safetensors")):
+        before = (tmp_path / out).read_bytes()
+        code, _, err = say("share", path, "--out", out)
+        assert code == 2
+        assert f"{out} is to be a new file of safetensors: say --out NAME.safetensors." in err
+        assert (tmp_path / out).read_bytes() == before
+
+
 def test_importance_is_the_mean_of_squared_gradients():
     digits = data.load("digits")
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, bias=False))

@@ -4,6 +4,8 @@ import os
 import sys
 from importlib import import_module
 
+import typer
+
 from commonweight.cli.application import app
 from commonweight.errors import CommonweightError
 
@@ -20,7 +22,22 @@ def main() -> None:
     # each small product wait for a thread that has none: 5 to 10 times the time. Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        app()
+        sys.exit(app(prog_name="commonweight", standalone_mode=False))
+    except typer.TyperException as error:
+        sentence = _unparsed(error)
     except CommonweightError as error:
-        print(f"commonweight: {error}", file=sys.stderr)
-        sys.exit(2)
+        sentence = str(error)
+    except OSError as error:
+        sentence = f"{error.filename or 'A file'}: {error.strerror or error}; check the path, its rights and the space."
+    if sentence:
+        print(f"commonweight: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _unparsed(error: typer.TyperException) -> str:
+    """What cannot be parsed, in one sentence; none where a command without words has printed its help."""
+    # "Value error" is how pydantic opens the sentences of others.
+    told = error.format_message().replace("Value error, ", "").rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "commonweight"
+    return f"{told}{'' if told.endswith('?') else '.'} See `{command} --help`." if told else ""

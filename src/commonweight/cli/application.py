@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below their heads."""
+    """Print rows below their heads; in a pipe each row is one line, so that grep finds it whole."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -24,4 +24,16 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(*heads, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=1_000)).maximum)
+    console.print(table)
+
+
+def listed(words: str) -> list[str]:
+    """What an option lists by commas, without the spaces around.
+
+    >>> listed("shift, flip,")
+    ['shift', 'flip']
+    """
+    return [word.strip() for word in words.split(",") if word.strip()]

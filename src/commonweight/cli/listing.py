@@ -26,13 +26,16 @@ def show_data(
     name: Annotated[str | None, typer.Argument(help="A name of this list, or a file or folder of your own.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
     task: TaskOption = None,
-    picture: Annotated[Path | None, typer.Option(help="Where to draw samples; by default NAME.png.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="PNG to draw samples in; by default NAME-samples.png.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of generated data.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """List the data sets, or show one: its shape, its classes, and a picture of samples."""
     from commonweight import data
+    from commonweight.errors import DataError
 
+    if name is None and (target or task or picture):
+        raise DataError("--target, --task and --picture are for one data set: say which, as `commonweight data iris`.")
     if name is None:
         entries = data.entries()
         if as_json:
@@ -52,11 +55,13 @@ def show_data(
         "features": list(loaded.features),
         "split": [len(loaded.train), len(loaded.validation), len(loaded.test)],
     }
+    if picture is None and not as_json:
+        picture = Path(f"{Path(loaded.name).stem}-samples.png")
+    if picture is not None:
+        data.picture_grid(loaded, picture)
     if as_json:
         print(json.dumps(about, ensure_ascii=False))
         return
-    path = picture or Path(f"{Path(loaded.name).stem}.png")
-    data.picture_grid(loaded, path)
     print(loaded)
     if loaded.classes:
         print("classes: " + ", ".join(loaded.classes))
@@ -64,7 +69,7 @@ def show_data(
         print("features: " + ", ".join(loaded.features))
     for note in loaded.notes:
         print(note)
-    print(f"picture: {path}")
+    print(f"picture: {picture}")
 
 
 @app.command()

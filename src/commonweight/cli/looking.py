@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commonweight.cli.application import app, print_table
+from commonweight.cli.application import app, listed, print_table
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def surface(
 
     loaded, known = _opened(run, data, net)
     found = [surface_of_run(loaded, known, side, samples)]
-    rules = [word.strip() for word in paths.split(",") if word.strip()]
+    rules = listed(paths)
     if rules:
         found.append(surface_of_paths(loaded, known, rules, side, samples, net=net))
     path = (out or run) / "surface.png"

@@ -1,13 +1,17 @@
 """Count, audit and compress shared weights."""
 
 import json
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, app
-from commonweight.errors import CompressError
+from commonweight.cli.application import AsJson, app, listed
+from commonweight.errors import CompressError, NetError
+
+MAX_INPUTS = 2**22
+"""So many numbers make up a sample at most: an image of 3 x 1024 x 1024 is one of 3 million."""
 
 
 @app.command()
@@ -16,7 +20,7 @@ def count(
     shape: Annotated[
         str | None, typer.Option(help="Shape of one input, such as 3x32x32; by default the net's own.")
     ] = None,
-    outputs: Annotated[int, typer.Option(help="Number of classes or values.")] = 10,
+    outputs: Annotated[int, typer.Option(help="Number of classes or values.", min=1, max=100_000)] = 10,
     as_json: AsJson = False,
 ) -> None:
     """Count a network's weights and the connections that use them, layer by layer."""
@@ -32,15 +36,20 @@ def count(
 
 def _shape(text: str) -> tuple[int, ...]:
     """Read `3x32x32`."""
-    sizes = text.lower().split("x")
-    if not all(size.isdecimal() and 0 < int(size) <= 10_000 for size in sizes):
-        raise typer.BadParameter(f"A shape is whole numbers joined by x, such as 3x32x32; got {text!r}.")
-    return tuple(map(int, sizes))
+    words = text.lower().split("x")
+    sizes = tuple(int(word) for word in words if word.isdecimal() and len(word) < 9)
+    if len(sizes) < len(words) or not 0 < prod(sizes) <= MAX_INPUTS:
+        raise NetError(
+            f"A shape is whole numbers joined by x, such as 3x32x32, of {MAX_INPUTS:,} inputs at most; got {text!r}."
+        )
+    return sizes
 
 
 @app.command()
 def audit(
-    path: Annotated[Path, typer.Argument(help="A checkpoint: .safetensors, .pt, .pth, .onnx, an index, or a folder.")],
+    path: Annotated[
+        Path, typer.Argument(help="A checkpoint: .safetensors, .pt, .pth, .onnx, an index, a folder, or a run.")
+    ],
     against: Annotated[Path | None, typer.Option(help="A checkpoint that it should equal.")] = None,
     before: Annotated[
         Path | None, typer.Option(help="The checkpoint it was trained or merged from: say what did not move.")
@@ -54,6 +63,8 @@ def audit(
     """Say which tensors of a checkpoint are one weight, which should be, and what is wrong: exit code 1 if anything."""
     from commonweight.verdicts import audit as audited
 
+    if (path / "run.json").is_file():
+        path /= "weights.safetensors"
     found = audited(path, against, before=before, suggest=suggest, headers_only=headers_only)
     print(json.dumps(found.to_json()) if as_json else found)
     if not found.ok:
@@ -88,7 +99,7 @@ def share(
     from commonweight.compress import share_file
     from commonweight.train.compressing import share_run
 
-    kept = [word.strip() for word in keep.split(",") if word.strip()]
+    kept = listed(keep)
     rows: Any = int(per) if per.isdecimal() else per
     k = codebook if codebook is not None or depth or suggest else 16
     if (path / "run.json").is_file():
@@ -100,6 +111,8 @@ def share(
         raise CompressError(f"{path} is no run folder; a file of tensors has no net to calibrate or to train.")
     else:
         target = out or path.with_name(f"{path.stem}-shared.safetensors")
+        if target.is_file() and (target.suffix != ".safetensors" or target.samefile(path)):
+            raise CompressError(f"{target} is to be a new file of safetensors: say --out NAME.safetensors.")
         report = share_file(path, target, k, rows, kept, suggest=suggest)
     if as_json:
         print(json.dumps({"out": str(target), **report.to_json()}))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, TaskOption, app
+from commonweight.cli.application import AsJson, TaskOption, app, listed
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
@@ -192,10 +192,10 @@ def train(
     with joined() as team:
         try:
             if stream:
-                _refuse_settings(context, "--stream learns row by row", ONLINE)
+                _refuse_settings(context, "--stream learns row by row", {"stream", *ONLINE})
                 run = _learn_stream(net, target, task, lr, seed=seed, out=out, structure=structure)
             elif resume is not None:
-                _refuse_settings(context, "--resume goes on with the settings of the run", {"data", "net"})
+                _refuse_settings(context, "--resume goes on with the settings of the run", {"resume", "data", "net"})
                 run = resume_run(resume, name=data, net=net)
             elif data is None:
                 raise TrainError("Say what to train on, for instance `commonweight train digits`, or `--resume RUN`.")
@@ -204,7 +204,7 @@ def train(
                 settings |= {"repair": True} if repair else {}
                 settings |= {"optimizer": optimizer.value, "precision": precision.value, "device": device.value}
                 held: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
-                held |= {"augment": augment and augment.split(","), "label_smoothing": label_smoothing}
+                held |= {"augment": augment and listed(augment), "label_smoothing": label_smoothing}
                 held |= {"patience": patience, "soft_sharing": soft_sharing}
                 settings |= {name: value for name, value in held.items() if value is not None}
                 settings |= {"init": init.value, "out": "auto" if out is None else out, "prepare": prepare.value}
@@ -234,6 +234,8 @@ def _structure(given: list[str]) -> dict[str, Any]:
         try:
             structure[name] = json.loads(value)
         except ValueError:
+            if value[:1] in ("[", "{"):
+                raise TrainError(f"--structure {text} has brackets that are no JSON: write hidden=[64,64].") from None
             structure[name] = value
     return structure
 
@@ -267,11 +269,11 @@ def _learn_stream(
 
 def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
     """Refuse what was given beside the options that are taken."""
-    kept = {"resume", "stream", "as_json", *taken}
+    kept = {"as_json", *taken}
     sources = {name: context.get_parameter_source(name) for name in context.params if name not in kept}
     given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
     if given:
-        others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        others = ", ".join("the data" if name == "data" else f"--{name.replace('_', '-')}" for name in given)
         raise TrainError(f"{why}: leave {others} out.")
 
 

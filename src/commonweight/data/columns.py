@@ -5,6 +5,7 @@ A feature says by its name how it is read: "age" is the column of that name, "ci
 features reads any other table the same way.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,12 +16,15 @@ from torch import Tensor
 from commonweight.data.dataset import Samples
 from commonweight.data.finite import place, require_finite
 from commonweight.data.missing import SUFFIX, fill, marked
-from commonweight.data.tables import Table, target_values
+from commonweight.data.tables import Table, repeated, target_values
 from commonweight.data.targets import encode
 from commonweight.errors import DataError
 
 MAX_VALUES = 50
 """A column with more different texts is left out."""
+
+_WRITTEN_NUMBER = re.compile(r"[^\w]*\d[\d.,'’\s]*[^\w]*")
+"""A number with separators of thousands, a decimal comma, a currency or a per cent sign: 1,250 or $3.20 or 7%."""
 
 
 def to_samples(table: Table, name: str, target: str | None, task: str | None) -> Samples:
@@ -32,7 +36,10 @@ def to_samples(table: Table, name: str, target: str | None, task: str | None) ->
         DataError: no such column, a table without features, a few cells of text among numbers, an infinite value.
     """
     if len(table.names) < 2:
-        raise DataError(f"'{table.source}' has only the column '{table.names[0]}'; expected features and a target")
+        raise DataError(
+            f"'{table.source}' has only the column '{table.names[0]}'; expected features and a target, with commas,"
+            " semicolons or tabs between them"
+        )
     chosen = len(table.names) - 1 if target is None else table.column(target)
     kind, y, classes = encode(
         target_values(table, chosen), task, f"the target of '{table.source}'", [table.names[chosen]], table.lines
@@ -69,19 +76,25 @@ def choose(table: Table, columns: Sequence[int]) -> tuple[tuple[str, ...], tuple
             if len(values) <= min(MAX_VALUES, len(table.numbers) // 3):
                 names += [f"{name}={value}" for value in values]
             else:
-                notes.append(f"column '{name}' is left out: it holds {len(values):,} different texts")
+                notes.append(_left_out(name, values))
         elif not table.gaps(column).all():
             names += [name] + [name + SUFFIX] * bool(table.gaps(column).any())
         else:
             notes.append(f"column '{name}' is left out: it is empty")
     if not names:
         raise DataError(f"'{table.source}' has no feature to learn from: {'; '.join(notes)}; add columns of numbers")
-    twice = next((name for name in names if names.count(name) > 1), None) if len(names) > len(set(names)) else None
+    twice = repeated(names)
     if twice is not None:
         raise DataError(
             f"'{table.source}' has a column '{twice}', as a feature made of another one is called; rename it"
         )
     return tuple(names), tuple(notes)
+
+
+def _left_out(name: str, values: Sequence[str]) -> str:
+    """Why a column of text gives no feature, with the remedy where numbers are only written otherwise."""
+    hint = "; write its numbers plainly, as 1234.5" if _WRITTEN_NUMBER.fullmatch(values[0]) else ""
+    return f"column '{name}' is left out: it holds {len(values):,} different texts, such as '{values[0][:40]}'{hint}"
 
 
 def read(table: Table, features: Sequence[str], missing: Tensor | None = None) -> Tensor:
@@ -121,13 +134,12 @@ def read(table: Table, features: Sequence[str], missing: Tensor | None = None) -
 
 def _source(table: Table, feature: str) -> tuple[int, str | None]:
     """The column that a feature is read from, and the text that it stands for, if it does."""
-    if feature in table.names:
-        return table.names.index(feature), None
-    if feature.removesuffix(SUFFIX) in table.names:
-        return table.names.index(feature.removesuffix(SUFFIX)), None
+    for name in (feature, feature.removesuffix(SUFFIX)):
+        if name in table.places:
+            return table.places[name], None
     for end, sign in enumerate(feature):
-        if sign == "=" and feature[:end] in table.names:
-            return table.names.index(feature[:end]), feature[end + 1 :]
+        if sign == "=" and feature[:end] in table.places:
+            return table.places[feature[:end]], feature[end + 1 :]
     return table.column(feature.partition("=")[0]), None
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from commonweight.atomic import replacing
 from commonweight.data.dataset import Data
+from commonweight.errors import DataError
 
 MAX_CLASSES = 20
 """So many classes are drawn at most; the title says how many there are."""
@@ -37,8 +38,11 @@ def picture_grid(data: Data, path: str | Path, per_class: int = 8) -> None:
         per_class: samples in a row of images, at least 1; default 8.
 
     Raises:
+        DataError: the path does not end in .png.
         FileError: the file cannot be written.
     """
+    if Path(path).suffix.lower() != ".png":
+        raise DataError(f"the picture '{path}' is to be a PNG; give a name that ends in .png")
     # Figure and not pyplot: nothing global is touched, and no window system is asked for.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -34,6 +34,8 @@ def require_file(path: Path) -> int:
         DataError: otherwise; for a missing file the sentence names the most similar ones beside it.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise DataError(f"'{path}' is a link to '{path.readlink()}', which does not exist; mend or remove it")
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"'{path}' does not exist; {nearest(path.name, siblings) or 'check the path'}")
     if not path.is_file():

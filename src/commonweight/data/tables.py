@@ -1,5 +1,6 @@
 """Tables, CSV and Parquet: cells in columns with names, each a number, text, or missing."""
 
+import codecs
 import csv
 import math
 import re
@@ -7,6 +8,7 @@ import sys
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -24,6 +26,8 @@ MAX_TEXT = 2**30
 """The largest CSV file that is read, in bytes."""
 
 _DELIMITER_WINDOW = 2**16
+_BLOCK = 2**12
+"""Rows that are converted together."""
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d*,\d+\s*")
 """A number as it is written where semicolons separate cells."""
@@ -69,10 +73,15 @@ class Table:
         empty[list(self.text.get(column, ()))] = False
         return empty
 
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """The index of each column by its name."""
+        return {name: column for column, name in enumerate(self.names)}
+
     def column(self, name: str) -> int:
         """The index of the column of that name."""
-        if name in self.names:
-            return self.names.index(name)
+        if name in self.places:
+            return self.places[name]
         hint = nearest(name, self.names) or f"it has {', '.join(map(repr, self.names[:20]))}"
         raise DataError(f"'{self.source}' has no column '{name}'; {hint}")
 
@@ -105,7 +114,8 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
 
     The first row is a header when it holds the `known` names, or no number at all, or some column that goes on with
     nothing but numbers starts with text, or its numbers, three or more, are 0, 1, 2... as the place of each says, which
-    is how pandas names columns that have no name. Rows without content are skipped. The encoding is UTF-8.
+    is how pandas names columns that have no name. Rows without content are skipped, and empty columns without a name at
+    the end. The encoding is UTF-8, or UTF-16 where the file begins with its mark.
 
     Raises:
         DataError: an empty or too large file, rows of different lengths, a header with empty or equal names.
@@ -115,17 +125,21 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
             f"'{path}' has {path.stat().st_size:,} bytes, more than the {MAX_TEXT:,} that are read; use Parquet"
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open("rb") as binary:
+            encoding = "utf-16" if binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+        with path.open(newline="", encoding=encoding) as file:
             return parse(file, path, known)
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not text in UTF-8 ({error.reason}); save it as CSV in UTF-8") from error
+    except UnicodeError as error:
+        raise DataError(
+            f"'{path}' is not text in UTF-8 ({getattr(error, 'reason', error)}); save it as CSV in UTF-8"
+        ) from error
     except csv.Error as error:
         raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
 
 
 def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0) -> Table:
     """Read CSV text as `read_csv` says; lines are counted on from `lines_before`."""
-    delimiter = _delimiter(file)
+    delimiter = _delimiter(file, path)
     reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
     cells = _Cells(decimal_comma=delimiter == ";")
     first: list[str] = []
@@ -140,43 +154,66 @@ def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0)
                 f" {cells.lines[0]}; give every row the same number of cells"
             )
         cells.add(row, lines_before + reader.line_num)
-    numbers = np.frombuffer(cells.numbers, dtype=np.float64).reshape(len(cells.lines), len(first))
-    has_header = bool(first) and _is_header(first, numbers[1:], cells.text, known)
-    if len(cells.lines) == has_header:
+    numbers, text, lines = cells.numbers(len(first)), cells.text, cells.lines
+    # Spreadsheets write empty columns behind the last one.
+    while first and not first[-1] and len(first) - 1 not in text and np.isnan(numbers[:, len(first) - 1]).all():
+        del first[-1]
+    numbers = numbers[:, : len(first)]
+    has_header = bool(first) and _is_header(first, numbers[1:], text, known)
+    if len(lines) == has_header:
         raise DataError(f"'{path}' has no rows of data; give a table with samples")
     if not has_header:
         names = tuple(f"column {number}" for number in range(1, len(first) + 1))
-        return Table(str(path), names, False, numbers, cells.text, cells.lines)
+        return Table(str(path), names, False, numbers, text, lines)
     _require_names(first, path)
-    below = {column: {row - 1: cell for row, cell in rows.items() if row} for column, rows in cells.text.items()}
+    below = {column: {row - 1: cell for row, cell in rows.items() if row} for column, rows in text.items()}
     text = {column: rows for column, rows in below.items() if rows}
-    return Table(str(path), tuple(first), True, numbers[1:], text, cells.lines[1:])
+    return Table(str(path), tuple(first), True, numbers[1:], text, lines[1:])
 
 
 class _Cells:
-    """The cells of a CSV file as they come: numbers in one flat array, text aside by column and row."""
+    """The cells of a CSV file as they come, converted in blocks of rows: numbers, and text aside by column and row."""
 
     def __init__(self, decimal_comma: bool) -> None:
         self.decimal_comma = decimal_comma
-        self.numbers = array("d")
         self.text: dict[int, dict[int, str]] = {}
         self.lines = array("q")
+        self._rows: list[list[str]] = []
+        self._blocks: list[NDArray[np.float64]] = []
 
     def add(self, row: list[str], line: int) -> None:
-        index = len(self.lines)
         self.lines.append(line)
-        if self.decimal_comma:
-            row = [cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in row]
-        for column, value in enumerate(_all_numbers(row) or map(_number, row)):
-            if value is None:
-                self.text.setdefault(column, {})[index] = sys.intern(row[column].strip())
-            self.numbers.append(math.nan if value is None else value)
+        self._rows.append(row)
+        if len(self._rows) == _BLOCK:
+            self._convert()
+
+    def numbers(self, n_columns: int) -> NDArray[np.float64]:
+        """Those of all rows, shape (N, columns); NaN where a cell is missing or holds text."""
+        if self._rows:
+            self._convert()
+        return np.concatenate(self._blocks) if self._blocks else np.empty((0, n_columns))
+
+    def _convert(self) -> None:
+        before = len(self.lines) - len(self._rows)
+        block = np.empty((len(self._rows), len(self._rows[0])))
+        for column, cells in enumerate(zip(*self._rows, strict=True)):
+            if self.decimal_comma:
+                cells = tuple(cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell for cell in cells)
+            values = _all_numbers(cells)
+            if values is None:
+                values = [_number(cell) for cell in cells]
+                text = {before + row: sys.intern(cells[row].strip()) for row, v in enumerate(values) if v is None}
+                if text:
+                    self.text.setdefault(column, {}).update(text)
+            block[:, column] = values  # None becomes NaN
+        self._blocks.append(block)
+        self._rows.clear()
 
 
-def _all_numbers(row: list[str]) -> list[float] | None:
-    """The usual row, converted at once; None when some cell is not a plain number."""
+def _all_numbers(cells: Sequence[str]) -> Sequence[float | None] | None:
+    """The usual column, converted at once; None when some cell is not a plain number."""
     try:
-        return None if "_" in "".join(row) else list(map(float, row))
+        return None if "_" in "".join(cells) else list(map(float, cells))
     except ValueError:
         return None
 
@@ -193,10 +230,13 @@ def _number(cell: str) -> float | None:
         return math.nan if cell.strip().lower() in MISSING else None
 
 
-def _delimiter(file: TextIO) -> str:
+def _delimiter(file: TextIO, path: Path) -> str:
     """The most frequent separator, outside quotes, of the first line with text in it; the file is rewound."""
-    lines = file.read(_DELIMITER_WINDOW).splitlines()
+    window = file.read(_DELIMITER_WINDOW)
     file.seek(0)
+    if "\0" in window:
+        raise DataError(f"'{path}' is not text in UTF-8 (zero bytes); save it as CSV in UTF-8")
+    lines = window.splitlines()
     line = re.sub(r'"[^"]*"', "", next((line for line in lines if line.strip()), ""))
     return max(",;\t", key=line.count)
 
@@ -224,9 +264,23 @@ def _require_names(names: Sequence[str], path: Path) -> None:
         raise DataError(
             f"'{path}' has no name for column {names.index('') + 1}; name it, or remove it if it only counts rows"
         )
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = repeated(names)
     if twice is not None:
         raise DataError(f"'{path}' has the column '{twice}' more than once; rename one")
+
+
+def repeated(names: Sequence[str]) -> str | None:
+    """The first name that is there already.
+
+    >>> repeated(["age", "city", "age"])
+    'age'
+    """
+    seen = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def read_parquet(path: Path) -> Table:
@@ -244,30 +298,31 @@ def read_parquet(path: Path) -> Table:
     try:
         with parquet.ParquetFile(path) as file:
             schema, rows = file.schema_arrow, file.metadata.num_rows
-        _require_names(schema.names, path)
-        require_memory(8 * rows * len(schema.names), path, f"{rows:,} rows of {len(schema.names)} columns")
-        with_text = _text_columns(schema, path)
+        # pandas writes the labels of rows as columns behind the others.
+        names = [name for name in schema.names if not name.startswith("__index_level_")]
+        _require_names(names, path)
+        require_memory(8 * rows * len(names), path, f"{rows:,} rows of {len(names)} columns")
+        with_text = _text_columns([schema.field(name) for name in names], path)
         # As a dictionary, a long text in many rows is in memory once.
         with parquet.ParquetFile(path, read_dictionary=with_text) as file:
-            return _from_arrow(file.read(), with_text, path)
+            return _from_arrow(file.read(names), with_text, path)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             f"'{path}' is a truncated or damaged Parquet file ({_one_line(error)}); write it again"
         ) from error
 
 
-def _text_columns(schema: Any, path: Path) -> list[str]:
-    """The names of the columns with text; the others must be numbers."""
+def _text_columns(fields: Sequence[Any], path: Path) -> list[str]:
+    """The names of the columns with text; the others must be numbers, or hold nothing."""
     from pyarrow import types
 
+    is_number = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
     with_text = []
-    for field in schema:
+    for field in fields:
         kind = field.type.value_type if types.is_dictionary(field.type) else field.type
         if types.is_string(kind) or types.is_large_string(kind):
             with_text.append(field.name)
-        elif not (
-            types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
-        ):
+        elif not any(fits(kind) for fits in is_number):
             raise DataError(
                 f"'{path}' has the column '{field.name}' of type {kind}, expected numbers or text; convert it"
             )

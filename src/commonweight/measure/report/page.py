@@ -178,7 +178,10 @@ def _repeat(description: Mapping[str, Any]) -> Markup:
     """The command that repeats the run, and everything it depends on."""
     stopped = description["results"]["stopped"]
     words = [
-        paragraph("The same command, with the same versions on the same kind of machine, gives the same weights."),
+        paragraph(
+            "The same command, with the same versions and number of threads on the same kind of machine, gives the same"
+            " weights."
+        ),
         paragraph(f"Training ended because {_ENDED.get(stopped, stopped)}.", class_="aside"),
     ]
     versions = {name: str(version) for name, version in description["versions"].items()}
@@ -242,5 +245,5 @@ def _flat(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _plain(value: Any) -> str:
     if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
+        return ", ".join(map(_plain, value)) or "–"
     return "–" if value in (None, "") else str(value)
