@@ -89,7 +89,7 @@ def test_what_is_no_architecture_is_refused(text):
 @pytest.mark.parametrize(
     ("structure", "says"),
     [
-        ({"hidden": [10**6, 10**6]}, r"This mlp has 1,000,009,000,003 weights; at most 2,147,483,648 are expected"),
+        ({"hidden": [10**6, 10**6]}, r"This mlp has 1,000,009,000,003 weights; at most 2,147,483,648 fit"),
         ({"hidden": [10**19]}, "mlp cannot be built"),
         ({"hidden": "many"}, "mlp cannot be built"),
         ({"hidden": 3}, "mlp cannot be built"),
@@ -122,7 +122,7 @@ def test_a_file_whose_architecture_is_larger_than_its_weights_is_refused(tmp_pat
         load_net(tmp_path / "net.safetensors")
     net.architecture = changed(structure={"hidden": [10**5]})
     save(net, tmp_path / "net.safetensors")
-    with pytest.raises(NetError, match="This mlp has 800,003 weights; at most 9,091 are expected"):
+    with pytest.raises(NetError, match="This mlp has 800,003 weights; at most 9,091 fit"):
         load_net(tmp_path / "net.safetensors")
     assert ARCHITECTURE == "commonweight.architecture"
     assert load(tmp_path / "net.safetensors").keys() == net.state_dict().keys()

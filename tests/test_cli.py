@@ -137,6 +137,7 @@ def test_predict_values_of_rows(say, tmp_path):
     assert code == 0
     assert [answer["input"] for answer in answers] == ["new.csv:2", "new.csv:3"]
     assert all(isinstance(answer["label"], float) and answer["probability"] is None for answer in answers)
+    assert say("predict", "mine", "new.csv")[1].splitlines() == [f"{a['input']}: {a['label']:.6g}" for a in answers]
 
 
 @pytest.mark.parametrize(
@@ -271,6 +272,7 @@ def test_the_structure_of_a_net_is_said_by_name_and_kept(say):
 @pytest.mark.parametrize(
     ("structure", "sentence"),
     [
+        ("hidden=[1000000000,9]", "This mlp has 14,000,000,039 weights; at most [0-9,]+ fit"),
         ("hidden", r"--structure is written NAME=VALUE, such as hidden=\[64,64\]; got 'hidden'"),
         ("width=7", "mlp has no argument 'width': it has hidden, activation, softmax"),
         ("hidden=seven", "mlp cannot be built with {'hidden': 'seven'}"),

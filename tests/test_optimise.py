@@ -526,6 +526,14 @@ def test_images_and_series_are_learned_in_batches():
     assert chosen("digits", lenet) == ("muon", "batches, for 1,257 samples and 60,000 weights")
 
 
+def test_large_matrices_are_left_to_adamw():
+    wide = nn.Linear(1000, 2000)  # 5 rounds of 1000² · (2 · 2000 + 1000) products at 4e10 a second
+    assert choice.muon_seconds(wide) == 0.625
+    addition = ", and muon would take 0.6 s for each step"
+    assert chosen("digits", wide, n=400) == ("adamw", f"batches, for 400 samples and 2,002,000 weights{addition}")
+    assert chosen("iris", wide, lr=0.1) == ("adamw", f"batches, as lr asks for{addition}")
+
+
 @pytest.mark.parametrize("given", [{"batch_size": 10}, {"lr": 0.1}, {"l2": 0.1}, {"max_norm": 1.0}])
 def test_what_asks_for_batches_gets_them(given):
     (name,) = given

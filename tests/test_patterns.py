@@ -14,6 +14,7 @@ from strategies import leaves, patterns, side_by_side, small
 
 from commonweight import patterns as P
 from commonweight.errors import PatternError
+from commonweight.hashing import hashed
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -510,6 +511,10 @@ def test_what_is_no_pattern_is_refused(make, sentence):
             r"dense\(100000, 100000\) has 10,000,000,000 connections; at most 134,",
         ),
         (lambda: P.symmetric(10**5).index(), r"symmetric\(100000\) has 10,000,000,000 cells; at most 134,217,728 are"),
+        (
+            lambda: hashed(10**5, 10**5, 9).tiemap(),
+            r"hashed\(.*\) has 10,000,000,000 connections",
+        ),
         (lambda: P.diagonal(10**5).index(), r"diagonal\(100000\) has 10,000,000,000 cells"),
         (lambda: P.copies(10**9, P.dense(2, 2)).tiemap(), r"has 4,000,000,000 connections"),
         (lambda: P.kron(P.circulant(10**4), P.circulant(10**4)).tiemap(), r"has 10,000,000,000,000,000 connections"),

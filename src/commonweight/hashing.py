@@ -44,7 +44,7 @@ class Hashed(Pattern):
             raise PatternError(f"{notation}: a seed is a whole number from 0 to 2^63 - 1; got {seed}.")
         self.seed, self.tile = seed, tile
 
-    def tiemap(self) -> TieMap:
+    def _tiemap(self) -> TieMap:
         cells = np.arange(self.n_full)
         hashes = self._hashes()
         sign = np.where(hashes >> np.uint64(63), -1, 1).astype(np.int8)

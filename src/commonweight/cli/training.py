@@ -306,7 +306,14 @@ def predict(
             print(json.dumps({"input": name, **answer}))
         else:
             sure = f"  {answer['probability']:.1%}" if answer["probability"] is not None else ""
-            print(f"{name}: {answer['label']}{sure}")
+            print(f"{name}: {_written(answer['label'])}{sure}")
+
+
+def _written(answer: str | float | list[float]) -> str:
+    """A label, or values to six digits, as many as float32 is good for."""
+    if isinstance(answer, list):
+        return ", ".join(map(_written, answer))
+    return f"{answer:.6g}" if isinstance(answer, float) else answer
 
 
 def _answers(run: "Run", inputs: "Tensor") -> Iterable[dict[str, Any]]:

@@ -110,7 +110,9 @@ class Architecture:
                 counted = nets.build(self.name, self.in_shape, self.n_outputs, **given)
             n_weights = sum(tensor.numel() for tensor in own_tensors(counted).values())
             if n_weights > most_weights:
-                raise NetError(f"This {self.name} has {n_weights:,} weights; at most {most_weights:,} are expected.")
+                raise NetError(
+                    f"This {self.name} has {n_weights:,} weights; at most {most_weights:,} fit: make it smaller."
+                )
         return nets.build(self.name, self.in_shape, self.n_outputs, **given)
 
 

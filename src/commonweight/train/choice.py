@@ -12,6 +12,7 @@ from commonweight.errors import TrainError
 from commonweight.train.curvature import is_dual
 from commonweight.train.flat import FlatNet
 from commonweight.train.jacobian import Jacobian
+from commonweight.train.muon import ROUNDS
 from commonweight.train.objective import loss_kind
 from commonweight.train.together import Team
 
@@ -25,6 +26,8 @@ MATRICES = 7
 """Of (n, n) float64 numbers, that Levenberg-Marquardt holds at once, at most."""
 PRODUCTS_A_SECOND, LONGEST_STEP, LONG_STEP = 2e10, 30.0, 1.0
 """How fast its equations are set up and solved, and the seconds for a step from which it is refused, or told of."""
+MUON_PRODUCTS_A_SECOND, MUON_SECONDS = 4e10, 0.25
+"""How fast the products of a step of Muon are worked out, and the seconds of its own from which AdamW is better."""
 RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
 DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -37,10 +40,14 @@ def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> 
         given: other settings, by name; None for those that nobody gave. Any of them asks for a rule that takes batches.
     """
     n_train, n = len(data.train), sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    by_batch, addition = "muon", ""
+    if (seconds := muon_seconds(model)) > MUON_SECONDS:
+        by_batch, addition = "adamw", f", and muon would take {seconds:.1g} s for each step"
     asked = [name for name, value in given.items() if value is not None]
     if asked or Team.current().size > 1:
-        return "muon", "batches, as " + (asked[0].replace("_", " ") if asked else "several processes") + " asks for"
-    chosen, reason = "muon", f"batches, for {n_train:,} samples and {n:,} weights"
+        who = asked[0].replace("_", " ") if asked else "several processes"
+        return by_batch, f"batches, as {who} asks for{addition}"
+    chosen, reason = by_batch, f"batches, for {n_train:,} samples and {n:,} weights{addition}"
     if len(data.in_shape) == 1 and loss_kind(model, data) != "own":
         if data.task == "regression" and n <= SMALL_NET and n_train * data.n_outputs * n * n <= JACOBIAN_WORK:
             chosen, reason = "lm-bayes", f"the Jacobian of all samples, for values to predict by only {n:,} weights"
@@ -50,7 +57,7 @@ def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> 
         if chosen in WHOLE_BATCH:
             require_fitting(chosen, model, data, given)
     except TrainError:
-        return "muon", "batches, for a net that cannot take all samples at once or one by one"
+        return by_batch, f"batches, for a net that cannot take all samples at once or one by one{addition}"
     return chosen, reason
 
 
@@ -127,6 +134,16 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
 def step_seconds(n: int, n_rows: int) -> float:
     """About how long a step of Levenberg-Marquardt takes, for a Jacobian (rows, n)."""
     return min(n, n_rows) ** 2 * max(n, n_rows) / PRODUCTS_A_SECOND
+
+
+def muon_seconds(model: nn.Module) -> float:
+    """About how long a step of Muon takes besides the gradient: 5 rounds of r²·(2 c + r) products, r ≤ c, a matrix."""
+    products = 0
+    for weight in model.parameters():
+        if weight.requires_grad and weight.ndim > 1:
+            r, c = sorted((len(weight), weight.numel() // len(weight)))
+            products += ROUNDS * r * r * (2 * c + r)
+    return products / MUON_PRODUCTS_A_SECOND
 
 
 def expected(optimizer: str, model: nn.Module, data: Data) -> str:

@@ -63,7 +63,7 @@ class Display:
             self.next_refresh = now + REFRESH_SECONDS
 
     def check(self, record: Record, best: bool) -> None:
-        """One line for every tenth of the way, with the best validation score so far marked by a star."""
+        """One line for every tenth of the way, which says whether its validation score is the best so far."""
         tenths = 10 * record.step // self.steps
         if tenths == self.tenths:
             return
@@ -72,7 +72,7 @@ class Display:
         left = (self.steps - record.step) / record.step * record.seconds
         self.say(
             f"epoch {record.epoch:6.2f}  loss {record.loss:.4f}  {self.metric} {record.metric:.4g}  "
-            f"validation {self.metric} {record.validation_metric:.4g}{' *' if best else '  '}  "
+            f"validation {self.metric} {record.validation_metric:.4g}{' best' if best else '     '}  "
             f"{speed:,.0f} samples/s  {left:.0f} s left"
         )
 

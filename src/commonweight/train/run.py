@@ -106,9 +106,10 @@ class Run:
             lines = [f"{self.name}: learned in {seconds} by a rule of its own"]
             chosen = f"held back {n_validation:,}"
         else:
-            why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "no better for long"}
+            why = {"goal": "the goal was reached", "epochs": "all epochs done", "patience": "it got no better"}
             missed = f"; the goal {self.missed_goal} was not reached" if self.missed_goal else ""
-            lines = [f"{self.name}: {results['epochs']:.3g} epochs in {seconds} ({why[stopped]}{missed})"]
+            epochs = f"{results['epochs']:.3g} epoch{'s' if results['epochs'] != 1 else ''}"
+            lines = [f"{self.name}: {epochs} in {seconds} ({why[stopped]}{missed})"]
             chosen = f"chosen by {n_validation:,}"
         lines += self.description["data"].get("notes", [])
         lines.append(f"trained on {n_train:,} samples, {chosen}, tested once on {n_test:,}: {scored}")

@@ -8,11 +8,14 @@ from commonweight import data, nets
 from commonweight.data.dataset import Data
 from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
+from commonweight.nets.architecture import Architecture
+from commonweight.train.choice import memory_bytes
 from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
 from commonweight.train.run import BY_RULE, Run, build_net, read_description
 
 WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
+BYTES_A_WEIGHT = 16  # float32: itself, its gradient, and two means of an update rule
 DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
 
 
@@ -38,14 +41,15 @@ def start_run(
 
     Raises:
         TrainError: a setting that the net has no use for, because it learns by a rule of its own.
-        NetError: a structure that the net does not have.
+        NetError: a structure that the net does not have, or with more weights than the memory can train.
     """
     loaded = data.load(name, target=target, task=task, seed=seed, prepare=prepare)
     net = net or DEFAULT_NET[loaded.is_image]
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
     if estimator is not None:
         return fit_estimator(estimator, loaded, net=net, seed=seed, parameters=structure, **settings)
-    model = nets.build(net, loaded.in_shape, loaded.n_outputs, task=loaded.task, seed=seed, structure=structure)
+    asked = Architecture(net, loaded.in_shape, loaded.n_outputs, loaded.task, dict(structure or {}))
+    model = asked.build(seed=seed, net=net, most_weights=memory_bytes() // BYTES_A_WEIGHT)
     return fit(model, loaded, net=net, seed=seed, **settings)
 
 

@@ -35,5 +35,6 @@ def _item(finding: Finding) -> Markup:
     parts = [paragraph(tag("strong", found(finding)), " ", advised(finding))]
     if finding.threshold:
         measured, limit = number(finding.value, 3), number(finding.threshold, 3)
-        parts.append(paragraph(f"Measured {measured}, limit {limit}, since step {finding.since:,}.", class_="aside"))
+        since = f", since step {finding.since:,}" if finding.since else ""
+        parts.append(paragraph(f"Measured {measured}, limit {limit}{since}.", class_="aside"))
     return tag("li", *parts)
