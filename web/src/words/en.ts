@@ -141,7 +141,6 @@ export const en = {
     none: "There is no run in this folder yet. `commonweight train digits` makes one below runs/.",
     findings: "Diagnosis",
     well: "Nothing is wrong.",
-    since: (step: string) => `(since step ${step})`,
     apply: "Train again with this advice",
     repairing: (name: string) => `${name} is being trained.`,
     lastLoss: (training: string, validation: string) => `At the last check: training ${training}, validation ${validation}.`,

@@ -139,7 +139,6 @@ export const zhHans: Words = {
     none: "这个文件夹里还没有训练记录。运行 `commonweight train digits` 会在 runs/ 下生成一个。",
     findings: "诊断",
     well: "没有发现问题。",
-    since: (step) => `（自第 ${step} 步）`,
     apply: "按此建议重新训练",
     repairing: (name) => `正在训练 ${name}。`,
     lastLoss: (training, validation) => `最后一次检查：训练 ${training}，验证 ${validation}。`,

@@ -139,7 +139,6 @@ export const zhHant: Words = {
     none: "這個資料夾裡還沒有訓練記錄。執行 `commonweight train digits` 會在 runs/ 下產生一個。",
     findings: "診斷",
     well: "沒有發現問題。",
-    since: (step) => `（自第 ${step} 步）`,
     apply: "按此建議重新訓練",
     repairing: (name) => `正在訓練 ${name}。`,
     lastLoss: (training, validation) => `最後一次檢查：訓練 ${training}，驗證 ${validation}。`,

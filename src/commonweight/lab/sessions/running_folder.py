@@ -123,7 +123,6 @@ def _told(finding: Finding) -> dict[str, Any]:
     return {
         "code": finding.code,
         "layer": finding.layer,
-        "since": finding.since,
         "advice": finding.advice.code,
         "found": {language: found(finding, language) for language in LANGUAGES},
         "advised": {language: advised(finding, language) for language in LANGUAGES},

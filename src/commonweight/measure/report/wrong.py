@@ -35,6 +35,5 @@ def _item(finding: Finding) -> Markup:
     parts = [paragraph(tag("strong", found(finding)), " ", advised(finding))]
     if finding.threshold:
         measured, limit = number(finding.value, 3), number(finding.threshold, 3)
-        since = f", since step {finding.since:,}" if finding.since else ""
-        parts.append(paragraph(f"Measured {measured}, limit {limit}{since}.", class_="aside"))
+        parts.append(paragraph(f"Measured {measured}, limit {limit}.", class_="aside"))
     return tag("li", *parts)
