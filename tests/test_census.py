@@ -208,6 +208,13 @@ def test_recurrent_nets_use_every_weight_once_a_step(kind, layers, both_ways, bi
     assert totals(census) == (one_step, steps * one_step, steps * one_step)
     assert census.layers[0].uses == steps * layers * ways
     assert {use.calls for parameter in census.parameters for use in parameter.uses} == {steps}
+    check_fans(net, census)
+
+
+def check_fans(net, census):
+    """A sum in a recurrent layer has as many terms as its matrix has columns, at each time step; a bias is in none."""
+    found = {one.name: (one.fan_in, one.fan_out) for one in census.parameters}
+    assert found == {name: (w.shape[1], w.shape[0]) if w.ndim == 2 else (0, 0) for name, w in net.named_parameters()}
 
 
 def unrolled(net, x):
@@ -220,7 +227,9 @@ def unrolled(net, x):
 @pytest.mark.parametrize(("cell", "whole"), [(nn.LSTMCell, nn.LSTM), (nn.GRUCell, nn.GRU), (nn.RNNCell, nn.RNN)])
 def test_a_cell_in_a_loop_counts_as_the_whole_net(cell, whole):
     x = torch.zeros(2, 5, 3)
-    loop = cw.count(Net(unrolled, cell=cell(3, 4)), x)
+    net = Net(unrolled, cell=cell(3, 4))
+    loop = cw.count(net, x)
+    check_fans(net, loop)
     assert by_layer(loop) == {"cell": (*totals(cw.count(whole(3, 4, batch_first=True), x)), 5)}
 
 
@@ -259,7 +268,10 @@ def test_projection_packed_sequence_learned_state_and_no_batch():
     with pytest.warns(UserWarning, match="oneDNN"):
         census = cw.count(projected, torch.zeros(2, 5, 3))
     assert census.connections == 5 * census.weights
-    packed = cw.count(nn.GRU(3, 4, bidirectional=True), pack_sequence([torch.zeros(5, 3), torch.zeros(3, 3)]))
+    check_fans(projected, census)
+    gru = nn.GRU(3, 4, bidirectional=True)
+    packed = cw.count(gru, pack_sequence([torch.zeros(5, 3), torch.zeros(3, 3)]))
+    check_fans(gru, packed)
     assert packed.connections == packed.weights * (5 + 3) / 2
     assert packed.layers[0].uses == 5 * 2
     learned = Net(
