@@ -464,6 +464,20 @@ def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, o
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", WHOLE_BATCH)
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_recurrent_nets_are_learned_or_refused(cell, name):
+    series = data.load("gunpoint")
+    few = replace(series, x=series.x[..., :5])
+    net = nets.build(cell, (1, 5), 2, structure={"units": 3})
+    if name in ("genetic", "lm", "lm-bayes"):
+        with pytest.raises(TrainError, match=f"{name} runs many nets or samples as one batch, which no"):
+            fit(net, few, optimizer=name, epochs=1, out=None, progress=False)
+    else:
+        run = fit(net, few, optimizer=name, epochs=3, out=None, progress=False)
+        assert run.records[-1].loss < run.records[0].loss
+
+
 def test_a_jacobian_too_large_for_memory_says_how_large_and_what_instead(iris, monkeypatch):
     monkeypatch.setattr(choice, "memory_bytes", lambda: 2**31)
     digits = data.load("digits")

@@ -52,6 +52,14 @@ def test_large_nets_are_evaluated_one_by_one(monkeypatch):
     assert found.loss.shape == (3, 3)
 
 
+@pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
+def test_recurrent_nets_are_evaluated_one_by_one(cell):
+    net, x, y = nets.build(cell, (1, 5), 2, structure={"units": 3}), torch.ones(4, 1, 5), torch.arange(4) % 2
+    axis = torch.linspace(-1, 1, 3)
+    found = measured.surface(net, F.cross_entropy, x, y, measured.random_directions(net), axis, axis)
+    assert float(found.loss[1, 1]) == pytest.approx(float(F.cross_entropy(net(x), y).detach()))
+
+
 def test_random_directions_are_as_long_as_each_filter():
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Linear(3, 4, bias=False))
     one, two = measured.random_directions(net, seed=1)

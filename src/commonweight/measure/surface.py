@@ -140,7 +140,8 @@ def evaluate(
 ) -> Tensor:
     """The loss at points (N, 2) of the plane, (N,): many nets at once, or one by one where that is no slower.
 
-    Many at once are the compiled perceptrons (`kernels.chains`) where the net is one, else `vmap`.
+    Many at once are the compiled perceptrons (`kernels.chains`) where the net is one, else `vmap`, which torch's
+    recurrent layers do not go through.
     """
     chain = chain_of(model, x)
     if chain:
@@ -152,7 +153,8 @@ def evaluate(
                 torch.addmm(centre, part, directions, out=rows[: len(part)])
                 losses.append(_losses(loss, answers(chain, rows[: len(part)], x), y))
         return torch.cat(losses)
-    if len(centre) * len(x) > PRODUCTS:
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    if recurrent or len(centre) * len(x) > PRODUCTS:
         return evaluate_one_by_one(model, loss, x, y, centre, directions, points)
     weights = dict(model.named_parameters())
     buffers = dict(model.named_buffers())

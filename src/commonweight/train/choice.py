@@ -72,7 +72,7 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
     Raises:
         TrainError: a batch, bfloat16, something that changes samples or weights at each step, or a rate of a rule that
             has none; several processes; a net whose loss is drawn anew each time, or depends on which samples stand in
-            a batch; a Jacobian that is too large, or that a net or its loss does not have.
+            a batch; recurrent layers; a Jacobian that is too large, or that a net or its loss does not have.
     """
     if given["batch_size"] not in (None, len(data.train)):
         raise TrainError(f"{optimizer} takes all {len(data.train)} samples at each step: leave --batch-size out.")
@@ -92,6 +92,10 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
         raise TrainError(f"{optimizer} finds by itself how far to go: leave --lr out.")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise TrainError(f"{optimizer} takes samples one by one, and batch normalisation mixes them: use lbfgs.")
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        raise TrainError(
+            f"{optimizer} runs many nets or samples as one batch, which no recurrent layer of torch allows: use lbfgs."
+        )
     if optimizer != "genetic":
         _require_jacobian(optimizer, model, data)
 
