@@ -464,6 +464,15 @@ def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, o
     assert not (tmp_path / "run").exists()
 
 
+def test_a_loss_that_torch_differentiates_only_once_is_refused_by_newton(iris):
+    class Distances(nn.Linear):
+        def forward(self, x):
+            return -torch.cdist(x, self.weight, p=1.5)
+
+    with pytest.raises(TrainError, match=r"newton needs second derivatives of the loss \(.*_cdist.*\): use lbfgs"):
+        fit(Distances(4, 3, bias=False), iris, optimizer="newton", out=None, progress=False)
+
+
 @pytest.mark.parametrize("name", WHOLE_BATCH)
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 def test_recurrent_nets_are_learned_or_refused(cell, name):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from commonweight.errors import TrainError
 from commonweight.train.flat import Objective
 from commonweight.train.line_search import wolfe
 
@@ -58,9 +59,17 @@ class NewtonCG(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr})
 
     def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure
-        """One direction, one line search."""
+        """One direction, one line search.
+
+        Raises:
+            TrainError: a loss that torch cannot differentiate twice.
+        """
         theta = objective.net.read()
         value, slope = objective.gradient(theta)
-        direction = newton_direction(objective.hessian(theta), slope)
+        try:
+            direction = newton_direction(objective.hessian(theta), slope)
+        except NotImplementedError as error:
+            reason = str(error).strip().split("\n")[0].rstrip(".")
+            raise TrainError(f"newton needs second derivatives of the loss ({reason}): use lbfgs.") from error
         length = wolfe(objective, theta, direction, value, slope, self.param_groups[0]["lr"])
         objective.net.write(theta + length * direction)
