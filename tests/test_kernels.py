@@ -213,6 +213,17 @@ def test_spread_and_its_adjoint(name, n_weights, n_positions, runs, double, seed
     torch.testing.assert_close(got.double(), sums[1:], rtol=1e-6, atol=1e-6 if not double else 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_tensor_larger_than_the_caches(chosen, dtype, runs):
+    generator = torch.Generator().manual_seed(0)
+    numbered = torch.randint(-500, 501, ((1 << 20) + 37,), generator=generator)
+    index = sorted_index(in_runs(numbered, 500, generator) if runs else numbered, 500)
+    weight = torch.randn(500, generator=generator, dtype=dtype)
+    signed = torch.cat([-weight.flip(0), torch.zeros(1, dtype=dtype), weight])
+    assert torch.equal(spread(weight, index), signed[index.index.long() + 500])
+
+
 def test_runs_are_found_where_most_positions_lie_in_some():
     up, down, mixed = torch.arange(1, 17), -torch.arange(5, 21), torch.ones(16, dtype=torch.int64)
     assert sorted_index(torch.cat([up, down, mixed, up[:3]]), 20).runs.tolist() == [1, -5, 0]
