@@ -14,6 +14,7 @@ from torch import Tensor
 from commonweight.errors import PatternError
 from commonweight.kernels import kmeans
 from commonweight.patterns import Pattern
+from commonweight.sizes import WHOLE, whole
 from commonweight.tiemap import Index
 
 
@@ -34,7 +35,11 @@ class Codebook(Pattern):
     """
 
     def __init__(self, codes: ArrayLike, k: int, rows: int = 1) -> None:
-        array = np.array(codes)
+        k, rows = whole("codebook", k, rows)
+        try:
+            array = np.asarray(codes)
+        except ValueError as error:
+            raise PatternError("codebook: codes are a matrix, with rows of one length.") from error
         if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
             given = f"{array.dtype} of shape {array.shape}"
             raise PatternError(f"codebook: codes are a matrix of whole numbers, one for each weight; got {given}.")
@@ -46,6 +51,11 @@ class Codebook(Pattern):
         self.codes, self.k, self.rows = array.astype(np.int64), k, rows
         self.codes.setflags(write=False)
         groups = -(-n_out // rows)
+        if groups * k > array.size:
+            raise PatternError(
+                f"codebook: {array.size:,} weights cannot use {groups:,} codebooks of {k:,} values; take fewer values, "
+                "or share a codebook among more rows."
+            )
         uses = np.bincount(self.index().ravel(), minlength=groups * k)
         if not uses.all():
             group, value = divmod(int(np.flatnonzero(uses == 0)[0]), k)
@@ -126,19 +136,19 @@ def learn(
 
 def _rows_that_share(weight: Tensor, k: int, per: Literal["row", "tensor"] | int) -> int:
     """How many rows share a codebook, if there can be such codebooks."""
-    if weight.ndim < 2 or not weight.numel() or not weight.is_floating_point():
+    if weight.ndim < 2 or not weight.numel() or not weight.is_floating_point() or weight.is_meta:
         raise PatternError(
             f"learn: a weight is a matrix (O, I), or (O, …), of floating numbers; got {weight.dtype} of shape "
-            f"{tuple(weight.shape)}."
+            f"{tuple(weight.shape)} on {weight.device}."
         )
     n_out, n_in = len(weight), weight[0].numel()
     rows = {"row": 1, "tensor": n_out}.get(per, 0) if isinstance(per, str) else per
-    if not 1 <= rows <= n_out:
+    if not isinstance(rows, WHOLE) or not 1 <= rows <= n_out:
         raise PatternError(f"learn: per is 'row', 'tensor', or how many of {n_out:,} rows share; got {per!r}.")
     fewest = (n_out % rows or rows) * n_in
-    if not 1 <= k <= fewest:
+    if not isinstance(k, WHOLE) or not 1 <= k <= fewest:
         raise PatternError(
-            f"learn: {k:,} values for a codebook of {fewest:,} elements; take 1 to {fewest:,} values, or let more rows "
+            f"learn: {k!r} values for a codebook of {fewest:,} elements; take 1 to {fewest:,} values, or let more rows "
             "share a codebook."
         )
     return rows
