@@ -66,7 +66,9 @@ function drawContours(
 ): void {
   const x = (column: number) => rect.x + (column / (side - 1)) * rect.width;
   const y = (row: number) => rect.y + (1 - row / (side - 1)) * rect.height;
-  ctx.strokeStyle = palette.grid;
+  ctx.save();
+  ctx.globalAlpha = 0.4;
+  ctx.strokeStyle = palette.ink;
   ctx.lineWidth = 1;
   ctx.beginPath();
   for (const [column, row, toColumn, toRow] of contours(surface, side, levels)) {
@@ -74,6 +76,7 @@ function drawContours(
     ctx.lineTo(x(toColumn), y(toRow));
   }
   ctx.stroke();
+  ctx.restore();
 }
 
 function drawAxes(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, palette: Palette): void {
