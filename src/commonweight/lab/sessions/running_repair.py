@@ -12,7 +12,9 @@ from commonweight.lab.refusals import RefusalError
 from commonweight.lab.sessions.folder_files import data_in
 from commonweight.measure.diagnosis import Finding
 from commonweight.train.loop import fit
-from commonweight.train.repair import Start, attempt, follow
+from commonweight.train.remedies import follow
+from commonweight.train.repair import attempt
+from commonweight.train.restart import Start
 from commonweight.train.run import build_net, read_description
 from commonweight.train.start import load_data
 
