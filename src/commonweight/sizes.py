@@ -41,7 +41,8 @@ def per_axis(name: str, key: str, sizes: object, n_axes: int, *, one_for_all: bo
     least = 0 if "padding" in key else 1
     numbers = tuple(int(n) for n in given if isinstance(n, WHOLE) and n >= least)
     if not len(numbers) == len(given) == n_axes:
-        raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
+        what = f"{n_axes} whole number{'s' * (n_axes > 1)} of at least {least}, one an axis"
+        raise PatternError(f"{name}: {key} is {what}; got {sizes}.")
     return numbers
 
 
