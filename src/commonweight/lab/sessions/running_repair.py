@@ -9,7 +9,9 @@ from commonweight import data
 from commonweight.errors import CommonweightError, LabError
 from commonweight.measure.diagnosis import Finding
 from commonweight.train.loop import fit
-from commonweight.train.repair import Start, attempt, follow
+from commonweight.train.remedies import follow
+from commonweight.train.repair import attempt
+from commonweight.train.restart import Start
 from commonweight.train.run import build_net, read_description
 from commonweight.train.start import load_data
 
