@@ -345,5 +345,5 @@ def test_a_sample_that_the_model_cannot_take_is_refused(tmp_path, model, inputs,
 def test_a_scripted_model_is_refused(tmp_path):
     with pytest.warns(DeprecationWarning, match="torch.jit"):
         scripted = torch.jit.script(nn.Linear(2, 2))
-    with pytest.raises(FileError, match="compiled by torch.jit: export the model that it was made from"):
+    with pytest.raises(FileError, match=r"compiled by torch\.jit: export the model that it was made from"):
         to_onnx(scripted, torch.zeros(1, 2), tmp_path / "model.onnx")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from commonweight.errors import PatternError
-from commonweight.sizes import WHOLE, Shape, Sizes, per_axis, permutations, positions, refuse_too_many, whole
+from commonweight.sizes import Shape, Sizes, per_axis, permutations, positions, refuse_too_many, subset, whole
 from commonweight.tiemap import Index, TieMap
 
 
@@ -168,18 +168,10 @@ class Table(Pattern):
 
     def __init__(self, rows: Iterable[Iterable[int]], n_in: int) -> None:
         (n_in,) = whole("table", n_in)
-        self.rows = tuple(self._checked(o, row, n_in) for o, row in enumerate(rows))
+        self.rows = tuple(subset(f"table: row {o}", row, n_in) for o, row in enumerate(rows))
         connections = sum(map(len, self.rows))
         notation = f"table({[list(row) for row in self.rows]}, {n_in})"
         super().__init__(notation, (n_in,), (len(self.rows),), (connections,), connections)
-
-    @staticmethod
-    def _checked(o: int, row: Iterable[int], n_in: int) -> Shape:
-        given = tuple(row) if isinstance(row, Iterable) else (None,)
-        inputs = {int(i) for i in given if isinstance(i, WHOLE) and 0 <= i < n_in}
-        if len(inputs) < len(given):
-            raise PatternError(f"table: row {o} lists inputs 0 to {n_in - 1}, each at most once; got {row}.")
-        return tuple(sorted(inputs))
 
     def _tiemap(self) -> TieMap:
         out = np.repeat(np.arange(self.n_out), [len(row) for row in self.rows])

@@ -79,6 +79,19 @@ def integers(what: str, values: ArrayLike, n_axes: int) -> NDArray[Any]:
     return array
 
 
+def subset(name: str, row: object, n: int) -> Shape:
+    """Different numbers from 0 to n-1, sorted.
+
+    Raises:
+        PatternError: others.
+    """
+    given = tuple(row) if isinstance(row, Iterable) else (None,)
+    found = {int(i) for i in given if isinstance(i, WHOLE) and 0 <= i < n}
+    if len(found) < len(given):
+        raise PatternError(f"{name} lists inputs 0 to {n - 1}, each at most once; got {row}.")
+    return tuple(sorted(found))
+
+
 def permutations(name: str, perms: ArrayLike) -> NDArray[np.int64]:
     """Permutations of 0..n-1, one a row.
 
