@@ -1,5 +1,7 @@
 """k-means on a line: against all clusterings of few points, plain dynamic programming of more, and its own laws."""
 
+import subprocess
+import sys
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -208,6 +210,32 @@ def test_points_of_no_weight_go_to_the_nearest_centre(chosen):
     assert found.codes.tolist() == [0, 0, 1, 1]
     found = kmeans(torch.tensor([0.0, 4.0, 6.0, 10.0]), 3, torch.tensor([1.0, 0.0, 0.0, 1.0]))
     assert (found.centres.tolist(), found.codes.tolist()) == ([0, 0, 10], [0, 1, 2, 2])
+
+
+LITTLE_MEMORY = """
+import resource, torch
+from commonweight.kernels import kmeans
+torch.set_num_threads(2)
+points = torch.randn(1 << 18, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+points.exp()  # the threads are there from now on
+size = 4096 * int(open("/proc/self/statm").read().split()[0])
+refused = 0
+for more in range(2, 40, 6):
+    resource.setrlimit(resource.RLIMIT_AS, (size + (more << 20), resource.RLIM_INFINITY))
+    try:
+        kmeans(points, 200)
+    except (MemoryError, RuntimeError):
+        refused += 1
+print(refused)
+"""
+
+
+@pytest.mark.skipif(
+    library() is None or sys.platform != "linux", reason="the kernels' threads, and Linux's way to limit"
+)
+def test_where_memory_ends_there_is_an_error_and_no_crash():
+    done = subprocess.run([sys.executable, "-c", LITTLE_MEMORY], capture_output=True, text=True, check=False)
+    assert (done.returncode, int(done.stdout or 0) > 0) == (0, True), done.stderr
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

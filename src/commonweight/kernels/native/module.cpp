@@ -2,9 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
-#include <atomic>
 #include <memory>
-#include <new>
 #include <string>
 #include <vector>
 
@@ -101,20 +99,14 @@ void kmeans(std::uintptr_t points, std::uintptr_t weights, std::ptrdiff_t rows, 
             std::uintptr_t centres, std::uintptr_t codes, std::uintptr_t costs, std::uintptr_t found, int threads) {
   nb::gil_scoped_release release;
   const bool few = rows < 4 * threads;
-  std::atomic<bool> no_memory{false};
   const auto work = [&](std::ptrdiff_t first, std::ptrdiff_t last) {
-    try {
-      for (std::ptrdiff_t row = first; row < last; ++row)
-        commonweight::kmeans<Float>(at<Float>(points) + row * n, weights ? at<double>(weights) + row * n : nullptr, n, k,
-                                    {at<double>(centres) + row * k, at<std::int32_t>(codes) + row * n,
-                                     at<double>(costs) + row, at<std::int32_t>(found) + row},
-                                    few ? threads : 1);
-    } catch (const std::bad_alloc&) {
-      no_memory = true;  // no exception may leave a thread of the team
-    }
+    for (std::ptrdiff_t row = first; row < last; ++row)
+      commonweight::kmeans<Float>(at<Float>(points) + row * n, weights ? at<double>(weights) + row * n : nullptr, n, k,
+                                  {at<double>(centres) + row * k, at<std::int32_t>(codes) + row * n,
+                                   at<double>(costs) + row, at<std::int32_t>(found) + row},
+                                  few ? threads : 1);
   };
   few ? work(0, rows) : commonweight::parallel(rows, 1, threads, work);
-  if (no_memory) throw std::bad_alloc();
 }
 
 // Networks are handed out a few at a time, each thread with space of its own.

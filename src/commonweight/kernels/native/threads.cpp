@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
+#include <mutex>
 
 namespace commonweight {
 namespace {
@@ -13,6 +15,8 @@ struct Pieces {
   const Work& work;
   const std::ptrdiff_t n, grain;
   std::atomic<std::ptrdiff_t> next{0};
+  std::once_flag failed{};
+  std::exception_ptr failure{};  // the first: no exception may leave a thread of the team
 };
 
 void take(void* data) {
@@ -20,7 +24,12 @@ void take(void* data) {
   while (true) {
     const std::ptrdiff_t first = pieces.next.fetch_add(pieces.grain, std::memory_order_relaxed);
     if (first >= pieces.n) return;
-    pieces.work(first, std::min(pieces.n, first + pieces.grain));
+    try {
+      pieces.work(first, std::min(pieces.n, first + pieces.grain));
+    } catch (...) {
+      std::call_once(pieces.failed, [&] { pieces.failure = std::current_exception(); });
+      return;
+    }
   }
 }
 
@@ -36,6 +45,7 @@ void parallel(std::ptrdiff_t n, std::ptrdiff_t grain, int threads, const Work& w
     the_team(take, &pieces, static_cast<unsigned>(threads), 0);
   else
     take(&pieces);
+  if (pieces.failure) std::rethrow_exception(pieces.failure);
 }
 
 }  // namespace commonweight

@@ -12,7 +12,7 @@ using Team = void (*)(void (*fn)(void*), void* data, unsigned threads, unsigned 
 
 void use_team(Team team);
 
-// Runs work(first, last) over pieces of `grain` of 0 .. n.
+// Runs work(first, last) over pieces of `grain` of 0 .. n. Throws what the first piece that failed threw.
 void parallel(std::ptrdiff_t n, std::ptrdiff_t grain, int threads,
               const std::function<void(std::ptrdiff_t, std::ptrdiff_t)>& work);
 
