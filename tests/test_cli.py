@@ -126,6 +126,21 @@ def test_predict_names_images(say, trained, tmp_path):
     assert say("predict", trained, "0.png")[1].startswith("0.png: 0  ")
 
 
+def test_predict_shows_scores_as_scores(say, tmp_path):
+    """Distances of a map: no number of percent, in words or in JSON."""
+    assert say("train", "iris", "--net", "som", "--epochs", 2, "--out", "map")[0] == 0
+    (tmp_path / "new.csv").write_text("5.1,3.5,1.4,0.2\n6.3,3.3,6.0,2.5\n")
+    code, out, _ = say("predict", "map", "new.csv", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [answer["label"] for answer in answers] == ["setosa", "virginica"]
+    x = torch.tensor([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    scores = Run.load(tmp_path / "map").outputs(x).amax(1).tolist()
+    assert [answer["score"] for answer in answers] == pytest.approx(scores)
+    assert all(answer["probability"] is None and answer["score"] <= 0 for answer in answers)
+    assert re.fullmatch(r"new.csv:1: setosa  score -?[\d.]+\n.*", say("predict", "map", "new.csv")[1], re.S)
+
+
 def test_predict_values_of_rows(say, tmp_path):
     x = torch.linspace(0, 1, 60)
     rows = [f"{a:.3f},{-a:.3f},{3 * a:.4f}" for a in x.tolist()]
@@ -168,6 +183,13 @@ def test_predict_values_of_rows(say, tmp_path):
         (["train", "iris", "--structure", "hidden=[7"], r"brackets that are no JSON: write hidden=\[64,64\]"),
         (["count", "lenet5", "--shape", "3by3"], "A shape is whole numbers joined by x, such as 3x32x32.*'3by3'"),
         (["count", "mlp", "--shape", "9999x9999x9999"], "of 4,194,304 inputs at most"),
+        (["count", "lenet5", "--outputs", "0"], "--outputs is at least 1; got '0'. See"),
+        (["train", "iris", "--lr", "abc"], "--lr is a number; got 'abc'. See `commonweight train --help`"),
+        (["train", "iris", "--epochs", "1.5"], "--epochs is a whole number; got '1.5'. See"),
+        (["train", "iris", "--epochs", "9" * 20], "epochs is a whole number from 1 to 1,000,000,000; got 9{20}"),
+        (["train", "iris", "--epochs", "9" * 5000], "--epochs is a whole number of fewer digits; got '9{1,99}[.] See"),
+        (["train", "iris", "--structure", "hidden=3"], r"hidden is a list of the units .* such as \[64, 64\]; got 3"),
+        (["train", "iris", "--out", ""], "'--out': it is empty; give a path, or . for the current folder. See"),
         (["tune", "iris", "--out", __file__], "test_cli.py.*File exists; check the path"),
         (["count"], "Missing argument 'net'. See `commonweight count --help`"),
         (["x"], "No such command 'x'. See `commonweight --help`"),

@@ -3,9 +3,6 @@
 import time
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from commonweight.measure.diagnosis import Finding
 from commonweight.measure.diagnosis.words import say
 from commonweight.measure.records import Record
@@ -24,6 +21,9 @@ class Display:
     """
 
     def __init__(self, name: str, steps: int, metric: str, batch_size: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.console = Console(stderr=True)
         self.metric, self.batch_size, self.steps = metric, batch_size, steps
         self.next_refresh, self.tenths = 0.0, -1

@@ -28,7 +28,7 @@ from commonweight.train.run import (
     new_folder,
     write_description,
 )
-from commonweight.train.settings import require
+from commonweight.train.settings import require_epochs
 from commonweight.train.together import Team
 
 NOT_GIVEN = (None, "auto")
@@ -107,7 +107,7 @@ def _set(estimator: Any, net: str, parameters: Mapping[str, Any], settings: dict
             raise TrainError(f"{net} has no parameter {name!r}: it has {', '.join(known)}.")
     estimator.set_params(**parameters)
     if "epochs" in given and "max_iter" in known:
-        require("epochs", given["epochs"], lambda value: value >= 1, "a whole number of at least 1")
+        require_epochs(given["epochs"])
         estimator.set_params(max_iter=given.pop("epochs"))
     if given:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given)
