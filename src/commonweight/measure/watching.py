@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from commonweight.errors import TrainError, require_kind
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite, look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
@@ -68,6 +69,8 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         batch: tuple[Tensor, Tensor] | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
+        require_kind(model, nn.Module, "watch takes a model, a torch.nn.Module", TrainError)
+        require_kind(optimizer, torch.optim.Optimizer, "watch takes an optimizer of torch", TrainError)
         learned = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
         self.model, self.optimizer, self.every = model, optimizer, max(1, every)
         self.records: list[Record] = []

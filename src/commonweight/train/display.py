@@ -68,12 +68,10 @@ class Display:
         if tenths == self.tenths:
             return
         self.tenths = tenths
-        speed = record.step * self.batch_size / record.seconds if record.seconds else 0.0
         left = (self.steps - record.step) / record.step * record.seconds
         self.say(
-            f"epoch {record.epoch:6.2f}  loss {record.loss:.4f}  {self.metric} {record.metric:.4g}  "
-            f"validation {self.metric} {record.validation_metric:.4g}{' best' if best else '     '}  "
-            f"{speed:,.0f} samples/s  {left:.0f} s left"
+            f"epoch {record.epoch:6.2f}  loss {record.loss:.4g}  {self.metric} {record.metric:.4g}, "
+            f"validation {record.validation_metric:.4g}{' best' if best else '     '}  {left:,.0f} s left"
         )
 
     def tell(self, findings: Sequence[Finding]) -> None:

@@ -65,6 +65,7 @@ def fit_estimator(
             interrupted.
         FileError: the run folder cannot be written, or already holds a run.
     """
+    usual = {name: value for name, value in estimator.get_params().items() if name in (parameters or {})}
     description = describe(net, data, {**_set(estimator, net, parameters or {}, settings), "seed": seed})
     team = Team.current()
     folder = None if out is None else team.agree(lambda: new_folder(out, f"{data.name}-{net}"))
@@ -79,7 +80,7 @@ def fit_estimator(
         if not parameters:
             raise
         told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
-        raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}") from error
+        raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}; usual is {usual}.") from error
     except KeyboardInterrupt:
         raise TrainError(f"Interrupted; {net} learns in one piece, so nothing was written: train it anew.") from None
     seconds = time.perf_counter() - started

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
@@ -110,6 +110,8 @@ def choose_settings(
     Raises:
         TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
     """
+    require_kind(model, nn.Module, "fit trains a torch.nn.Module, such as nets.build makes", TrainError)
+    require_kind(data, Data, "fit trains on data as commonweight.data.load gives them", TrainError)
     require_epochs(epochs)
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
