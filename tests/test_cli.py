@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 
 from commonweight import atomic, data, nets
+from commonweight.measure.records import Record
 from commonweight.train import loop
+from commonweight.train.display import Display
 from commonweight.train.run import Run
 
 
@@ -91,7 +93,7 @@ def test_train_ends_in_one_line_of_json(say, tmp_path):
     assert set(result) == keys
     assert (result["net"], result["data"], result["seed"], result["epochs"]) == ("mlp", "iris", 1, 3)
     assert set(result["test"]) == {"loss", "accuracy"}
-    assert "validation accuracy" in err
+    assert ", validation 0." in err
     assert (tmp_path / result["run"] / "report.html").is_file()
 
 
@@ -102,6 +104,15 @@ def test_train_prints_the_ladder_and_the_scores(say, tmp_path):
     assert "tested once on" in out
     assert "rmse" in out
     assert "report: mine/report.html" in out
+
+
+def test_progress_fits_a_terminal(capsys):
+    """Also of a long training: 80 columns."""
+    shown = Display("digits-cnn", 200_000, "accuracy", 16)
+    shown.check(Record(100_000, 999.99, 9999.0, 0.1, 0.12345678, 0.98765, 1.0, 0.98765, ()), True)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert line == "epoch 999.99  loss 0.1235  accuracy 0.9877, validation 0.9877 best  9,999 s left"
+    assert len(line) == 80
 
 
 def test_a_finished_run_is_taken_up_without_harm(say, tmp_path):
@@ -297,7 +308,7 @@ def test_the_structure_of_a_net_is_said_by_name_and_kept(say):
         ("hidden=[1000000000,9]", "This mlp has 14,000,000,039 weights; at most [0-9,]+ fit"),
         ("hidden", r"--structure is written NAME=VALUE, such as hidden=\[64,64\]; got 'hidden'"),
         ("width=7", "mlp has no argument 'width': it has hidden, activation, softmax"),
-        ("hidden=seven", "mlp cannot be built with {'hidden': 'seven'}"),
+        ("hidden=seven", "hidden is a list of the units of each hidden layer"),
     ],
 )
 def test_a_structure_that_a_net_does_not_have_is_one_sentence(say, structure, sentence):

@@ -4,11 +4,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 import commonweight as cw
-from commonweight import nets, reference
+from commonweight import nets
 from commonweight.codebook import learn
 from commonweight.errors import CommonweightError
 from commonweight.lower import explain, lower
@@ -16,15 +15,9 @@ from commonweight.measure import watch
 from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
 
-x = torch.zeros(1, 1)
 TAKING = {
     "recognise takes a TieMap": recognise,
     "lower takes a pattern": [lower, explain],
-    "The oracle takes a TieMap": [
-        partial(oracle, theta=x[0], **{name: x})
-        for oracle, name in ((reference.forward, "x_BI"), (reference.input_gradient, "grad_BO"))
-    ]
-    + [partial(reference.weight_gradient, x_BI=x, grad_BO=x)],
     "learn takes a weight": partial(learn, k=2),
     "fit trains a torch.nn.Module": partial(cw.fit, data=None),
     "fit trains on data as commonweight.data.load gives them": partial(cw.fit, nn.Linear(1, 1)),

@@ -6,16 +6,12 @@ y[o] = Σ sign · θ[weight] · x[inp] over the connections into o by the produc
 
 import torch
 
-from commonweight.errors import PatternError, require_kind
 from commonweight.sizes import refuse_misfit
 from commonweight.tiemap import TieMap
-
-TAKES = "The oracle takes a TieMap, such as pattern.tiemap()"
 
 
 def forward(tiemap: TieMap, theta: torch.Tensor, x_BI: torch.Tensor) -> torch.Tensor:
     """y[o] = Σ sign · θ[weight] · x[inp] over the connections into output o: (B, I) -> (B, O)."""
-    require_kind(tiemap, TieMap, TAKES, PatternError)
     refuse_misfit("theta", theta, tiemap.n_weights, lead=0)
     refuse_misfit("x_BI", x_BI, tiemap.n_in, lead=1)
     out, inp, weight, sign = _connections(tiemap, theta)
@@ -24,7 +20,6 @@ def forward(tiemap: TieMap, theta: torch.Tensor, x_BI: torch.Tensor) -> torch.Te
 
 def input_gradient(tiemap: TieMap, theta: torch.Tensor, grad_BO: torch.Tensor) -> torch.Tensor:
     """∂L/∂x[i] = Σ sign · θ[weight] · ∂L/∂y[out] over the connections from input i: the same weights, transposed."""
-    require_kind(tiemap, TieMap, TAKES, PatternError)
     refuse_misfit("theta", theta, tiemap.n_weights, lead=0)
     refuse_misfit("grad_BO", grad_BO, tiemap.n_out, lead=1)
     out, inp, weight, sign = _connections(tiemap, theta)
@@ -33,7 +28,6 @@ def input_gradient(tiemap: TieMap, theta: torch.Tensor, grad_BO: torch.Tensor) -
 
 def weight_gradient(tiemap: TieMap, x_BI: torch.Tensor, grad_BO: torch.Tensor) -> torch.Tensor:
     """∂L/∂θ[p] = Σ sign · x[inp] · ∂L/∂y[out] over the batch and the users of weight p, shape (P,)."""
-    require_kind(tiemap, TieMap, TAKES, PatternError)
     refuse_misfit("x_BI", x_BI, tiemap.n_in, lead=1)
     refuse_misfit("grad_BO", grad_BO, tiemap.n_out, lead=1)
     out, inp, weight, sign = _connections(tiemap, x_BI)
