@@ -16,7 +16,7 @@ from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
 
 TAKING = {
-    "recognise takes a TieMap": recognise,
+    "recognise takes a tie map": recognise,
     "lower takes a pattern": [lower, explain],
     "learn takes a weight": partial(learn, k=2),
     "fit trains a torch.nn.Module": partial(cw.fit, data=None),

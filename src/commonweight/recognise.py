@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import PatternError, require_kind
+from commonweight.errors import PatternError
 from commonweight.patterns import (
     Antisymmetric,
     Block,
@@ -75,7 +75,8 @@ def recognise(tiemap: TieMap) -> Pattern | None:
     Raises:
         PatternError: no tie map.
     """
-    require_kind(tiemap, TieMap, "recognise takes a TieMap, such as pattern.tiemap()", PatternError)
+    if not isinstance(tiemap, TieMap):
+        raise PatternError(f"recognise takes a tie map, such as pattern.tiemap(); got {tiemap!r}.")
     return _named(tiemap, {})
 
 

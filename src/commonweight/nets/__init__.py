@@ -20,7 +20,7 @@ from torch import nn
 from commonweight.errors import NetError, require_kind
 from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
-from commonweight.nets.own import Shape, load_factory
+from commonweight.nets.own import Shape, is_own, load_factory
 
 __all__ = ["Entry", "build", "entries", "estimator", "load_factory", "names", "natural_shape"]
 _ENTRIES = {entry.name: entry for entry in ENTRIES}
@@ -91,10 +91,10 @@ def build(
         )
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
-    is_own = ":" in name or name.endswith(".py")
-    factory = load_factory(name) if is_own else _found(_entry_for(name, in_shape, task).factory)
+    own = is_own(name)
+    factory = load_factory(name) if own else _found(_entry_for(name, in_shape, task).factory)
     given = dict(structure or {})
-    if not is_own:
+    if not own:
         _check_arguments(name, factory, given)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -104,7 +104,7 @@ def build(
             if not given:
                 raise
             told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
-            usual = {key: signature(factory).parameters[key].default for key in given} if not is_own else {}
+            usual = {key: signature(factory).parameters[key].default for key in given} if not own else {}
             hint = f"; it is made to take such as {usual}" if usual else ""
             raise NetError(f"{name} cannot be built with {given}: {told}{hint}.") from error
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
@@ -141,7 +141,7 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     True
     """
     require_kind(name, str, CALLED, NetError)
-    if ":" in name:
+    if is_own(name):
         return None
     path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
     if path is None:
@@ -161,7 +161,7 @@ def natural_shape(name: str) -> Shape:
     (1, 32, 32)
     """
     require_kind(name, str, CALLED, NetError)
-    if ":" in name:
+    if is_own(name):
         raise NetError(f"Only you know what {name} was made for: say the shape of one input, such as 3x32x32.")
     return _entry(name).natural_shape
 
