@@ -23,7 +23,7 @@ TAKING = {
     "fit trains on data as commonweight.data.load gives them": partial(cw.fit, nn.Linear(1, 1)),
     "watch takes a model": partial(watch, optimizer=None),
     "watch takes an optimizer": partial(watch, nn.Linear(1, 1)),
-    "Tied runs a pattern": cw.Tied,
+    "lower takes a pattern, such as": cw.Tied,
     "count takes a torch.nn.Module": cw.count,
     "Ties are those of a model": [
         cw.ties,
