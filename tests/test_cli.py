@@ -1,6 +1,7 @@
 """The command line: what it prints, its JSON, its exit codes, and one sentence for everything that cannot be used."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -206,6 +207,11 @@ def test_predict_values_of_rows(say, tmp_path):
         (["x"], "No such command 'x'. See `commonweight --help`"),
         (["trian"], "No such command 'trian'. Did you mean 'train'[?] See"),
         (["train", "iris", "--epoch", "3"], "No such option: --epoch .*--epochs"),
+        (
+            ["train", "digits", "--net", "mlp", "--optimizer", "lm"],
+            "lm (holds 7 matrices of|would take roughly 136 s).*: use lbfgs",
+        ),
+        (["train", "gunpoint", "--net", "lstm", "--optimizer", "lm"], "no recurrent layer of torch allows: use lbfgs"),
         (["train", "iris", "--optimizer", "adm"], "'--optimizer': 'adm' is not one of 'auto', 'muon', "),
     ],
 )
@@ -216,6 +222,45 @@ def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(say, words, says):
     (line,) = [line for line in err.splitlines() if line.startswith("commonweight: ")]
     assert "Traceback" not in err
     assert re.search(says, line), line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "every class in rows.csv needs at least 3 samples, one for each part, but 'c' has 1; add samples"),
+        (("--target", "d"), "'rows.csv' has no column 'd'; it has 'a', 'b', 'c'"),
+    ],
+)
+def test_a_table_that_cannot_be_learned_begins_no_run(say, tmp_path, words, says):
+    rows = [*(f"{k},{k % 5},{'ab'[k % 2]}" for k in range(40)), "40,0,c"]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c", *rows, ""]))
+    code, _, err = say("train", "rows.csv", *words)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_columns_that_repeat_another_are_no_hindrance_to_levenberg_marquardt(say, tmp_path):
+    """The Jacobian has less than full rank then."""
+    rows = [f"{k},{2 * k},{3 * k % 7}" for k in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c", *rows, ""]))
+    words = (
+        "--net",
+        "mlp",
+        "--structure",
+        "hidden=[4]",
+        "--optimizer",
+        "lm",
+        "--epochs",
+        3,
+        "--task",
+        "regression",
+        "--json",
+    )
+    code, out, _ = say("train", "rows.csv", *words)
+    assert code == 0
+    assert math.isfinite(json.loads(out)["test"]["rmse"])
 
 
 def test_without_words_the_help_is_all(say):

@@ -45,6 +45,11 @@ class Codebook(Pattern):
         self.codes, self.k, self.rows = array.astype(np.int64), k, rows
         self.codes.setflags(write=False)
         groups = -(-n_out // rows)
+        if groups * k > array.size:
+            raise PatternError(
+                f"codebook: {array.size:,} weights cannot use {groups:,} codebooks of {k:,} values; take fewer values, "
+                "or share a codebook among more rows."
+            )
         uses = np.bincount(self.index().ravel(), minlength=groups * k)
         if not uses.all():
             group, value = divmod(int(np.flatnonzero(uses == 0)[0]), k)
