@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.kernels import kmeans
 from commonweight.patterns import Pattern
 from commonweight.sizes import WHOLE, integers, whole
@@ -107,6 +107,7 @@ def learn(
         ([[1, 1, 0], [0, 1, 0]], tensor([[-2.,  1.],
                 [ 3.,  5.]]))
     """
+    require_kind(weight, Tensor, "learn takes a weight, a torch.Tensor", PatternError)
     rows = _rows_that_share(weight, k, per)
     matrix = weight.detach().flatten(1)
     if importance is not None and importance.shape != weight.shape:
