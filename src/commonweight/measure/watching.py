@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite, look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
@@ -72,6 +72,8 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         batch: tuple[Tensor, Tensor] | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
+        require_kind(model, nn.Module, "watch takes a model, a torch.nn.Module", TrainError)
+        require_kind(optimizer, torch.optim.Optimizer, "watch takes an optimizer of torch", TrainError)
         if every < 1:
             raise TrainError(f"every is a number of steps of at least 1; got {every!r}.")
         if (batch is None) != (loss is None):
