@@ -146,7 +146,7 @@ SOME = torch.tensor([[1.0] * 4, [0.0] * 4, [1.0] * 4])
         (lambda: learn(torch.ones(0, 4), 2), PatternError, r"got torch.float32 \(0, 4\)"),
         (lambda: learn(torch.ones(4, 0), 2), PatternError, r"got torch.float32 \(4, 0\)"),
         (lambda: learn(W.long(), 2), PatternError, r"got torch.int64 \(3, 4\)"),
-        (lambda: learn(W.numpy(), 2), PatternError, "of floating numbers; got a ndarray"),
+        (lambda: learn(W.numpy(), 2), PatternError, "learn takes a weight, a torch.Tensor; got ndarray"),
         (lambda: learn(W.to("meta"), 2), PatternError, r"got torch.float32 \(3, 4\) on meta"),
         (lambda: learn(W, 2.0), PatternError, "2.0 values for a codebook of 4 elements"),
         (lambda: learn(W, 2, 1.5), PatternError, "how many of 3 rows share; got 1.5"),

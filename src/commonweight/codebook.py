@@ -131,10 +131,9 @@ def learn(
 
 def _rows_that_share(weight: Tensor, k: int, per: Literal["row", "tensor"] | int) -> int:
     """How many rows share a codebook, if there can be such codebooks."""
-    is_tensor = isinstance(weight, Tensor)
-    if not is_tensor or weight.ndim < 2 or not weight.numel() or not weight.is_floating_point() or weight.is_meta:
-        what = f"{weight.dtype} {tuple(weight.shape)} on {weight.device}" if is_tensor else f"a {type(weight).__name__}"
-        raise PatternError(f"learn: a weight is a tensor (O, I), or (O, …), of floating numbers; got {what}.")
+    if weight.ndim < 2 or not weight.numel() or not weight.is_floating_point() or weight.is_meta:
+        given = f"{weight.dtype} {tuple(weight.shape)} on {weight.device}"
+        raise PatternError(f"learn: a weight is a tensor (O, I), or (O, …), of floating numbers; got {given}.")
     n_out, n_in = len(weight), weight[0].numel()
     rows = {"row": 1, "tensor": n_out}.get(per, 0) if isinstance(per, str) else per
     if not isinstance(rows, WHOLE) or not 1 <= rows <= n_out:
