@@ -92,6 +92,15 @@ def test_annealed_importance_sampling_agrees_with_enumeration():
         assert estimate.high - estimate.low < 0.5
 
 
+def test_the_error_of_annealed_importance_sampling_is_that_of_many_estimates():
+    machine, generator = random_machine(4, 3).float(), seeded()
+    estimates = [annealed_log_z(machine, generator, chains=50, temperatures=5) for _ in range(400)]
+    z = np.exp([estimate.log_z - exact_log_z(machine) for estimate in estimates])
+    ends = np.exp([(estimate.low - estimate.log_z, estimate.high - estimate.log_z) for estimate in estimates])
+    np.testing.assert_allclose(ends.sum(1), 2)
+    assert (ends[:, 1] - 1).mean() == pytest.approx(3 * z.std(), rel=0.15)
+
+
 def test_gibbs_sampling_draws_from_the_exact_distribution():
     machine = random_machine(3, 2)
     p = (-machine.free_energy(states(3)) - exact_log_z(machine)).exp().detach()
@@ -266,6 +275,14 @@ def test_partial_fit_goes_on():
     for _ in range(60):
         rbm.partial_fit(digits[:500])
     assert rbm.score_samples(digits[:500]).mean() > before
+
+
+def test_tuning_may_be_left_out():
+    x, y = load_digits(return_X_y=True)
+    untuned = RBMClassifier(hidden=16, max_iter=2, tuning_iter=0, random_state=0).fit(x[:300], y[:300])
+    tuned = RBMClassifier(hidden=16, max_iter=2, tuning_iter=1, random_state=0).fit(x[:300], y[:300])
+    assert (untuned.n_iter_, tuned.n_iter_) == (2, 3)
+    assert not torch.equal(untuned.module_.machine.weight, tuned.module_.machine.weight)
 
 
 def test_the_classifier_learns_digits_and_is_built_again():

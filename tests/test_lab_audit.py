@@ -61,6 +61,25 @@ def test_links_are_not_followed_and_a_missing_folder_is_empty(folder, tmp_path_f
         folder_files.path_in(folder, "link/other.safetensors")
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_no_link_out_of_a_checkpoint_is_read(session, folder, tmp_path_factory, name):
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / name
+    (folder / "runs" / "model" / name).rename(elsewhere)
+    (folder / "runs" / "model" / name).symlink_to(elsewhere)
+    with pytest.raises(FileError, match="does not lie in its folder"):
+        session.change({"file": "runs/model"})
+
+
+def test_no_shard_elsewhere_is_read(session, folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    save_file({"w": WEIGHT}, elsewhere / "one.safetensors")
+    (folder / "two.safetensors").symlink_to(elsewhere / "one.safetensors")
+    for shard in ("two.safetensors", "../one.safetensors", str(elsewhere / "one.safetensors")):
+        (folder / "all.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": shard}}))
+        with pytest.raises(FileError, match="does not lie in its folder"):
+            session.change({"file": "all.safetensors.index.json"})
+
+
 def test_what_is_told_is_the_audit(session, folder):
     session.change({"file": "runs/model", "suggest": "yes"})
     told, found = session.facts()["audit"], audit(folder / "runs" / "model", suggest=True)
@@ -138,7 +157,7 @@ def test_a_subject_is_an_upload(folder):
 
 
 def test_an_action_that_is_none(session):
-    with pytest.raises(LabError, match="one can read the file again; got 'dance'"):
+    with pytest.raises(LabError, match="Here one can do again; got 'dance'"):
         session.act("dance", {})
 
 
@@ -220,7 +239,7 @@ def test_a_page_uploads_and_audits(folder, tmp_path_factory):
         answer = client.post(f"/{TOKEN}/uploads?name=tied.safetensors", content=body, headers=headers)
         subject = answer.json()["subject"]
         refused = client.post(f"/{TOKEN}/uploads?name=tied.exe", content=body, headers=headers)
-        assert (refused.status_code, "A file for the lab" in refused.json()["text"]) == (400, True)
+        assert (refused.status_code, "A file for the lab" in refused.json()["text"]["en"]) == (400, True)
         strange = client.post(f"/{TOKEN}/uploads?name=a.pt", content=b"", headers={**headers, "origin": "http://evil"})
         assert strange.status_code == 403
         with page(client) as one:

@@ -116,5 +116,5 @@ def test_without_momentum_three_rules_are_one(session):
 
 
 def test_an_action_that_is_none(session):
-    with pytest.raises(LabError, match="Here one can restart; got 'dance'"):
+    with pytest.raises(LabError, match="Here one can do restart; got 'dance'"):
         session.act("dance", {})

@@ -117,7 +117,7 @@ def test_a_choice_outside_of_a_smaller_map_moves_inside(session):
         ("choose", {"stage": 1, "map": 6}, "map is a whole number from 0 to 5; got 6"),
         ("choose", {"stage": 3, "map": 9, "row": 1}, "row is a whole number from 0 to 0; got 1"),
         ("sample", {"sample": 750}, "sample is a whole number from 0 to 749; got 750"),
-        ("dance", {}, "one can restart, or choose a sample or a value; got 'dance'"),
+        ("dance", {}, "Here one can do restart, sample, choose; got 'dance'"),
     ],
 )
 def test_choices_that_are_none(session, action, given, sentence):

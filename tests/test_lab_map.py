@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from commonweight.errors import LabError, NetError
+from commonweight.errors import LabError
 from commonweight.lab.sessions import open_session
 
 SMALL = {"data": "iris", "rows": 4, "columns": 5, "radius": 2, "passes": 6}
@@ -120,7 +120,7 @@ def test_planes_and_units_are_those_of_the_net(session):
         ("unit", {"unit": 20}, "unit is a whole number from 0 to 19; got 20"),
         ("sample", {}, "sample is a whole number from 0 to 21; got None"),
         ("feature", {"feature": 4}, "feature is a whole number from 0 to 3; got 4"),
-        ("dance", {}, "one can restart, or choose a unit, sample or feature; got 'dance'"),
+        ("dance", {}, "Here one can do restart, unit, sample, feature; got 'dance'"),
     ],
 )
 def test_choices_that_are_none(session, action, given, sentence):
@@ -150,7 +150,7 @@ def test_a_torus_joins_the_edges(session):
     assert {(0, 4), (0, 15)} <= edges
     session.change({"grid": "hexagons"})
     assert len(session.structure().arrays["edges"]) == 60
-    with pytest.raises(NetError, match="Hexagons close to a torus in an even number of rows; got 5"):
+    with pytest.raises(LabError, match="Hexagons close to a torus in an even number of rows; got 5"):
         session.change({"rows": 5})
     assert session.settings.rows == 4
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from commonweight.errors import DataError, LabError
 from commonweight.lab.sessions import open_session
+from commonweight.lab.sessions.folder_files import holds_data
 from commonweight.lab.sessions.play_look import BOUNDARY, PICTURE, square
 
 
@@ -121,7 +123,7 @@ def test_settings_that_cannot_be_learned_change_nothing(session):
         session.change({"data": "painted", "points": [[0, 0, 1]] * 3})
     assert session.settings.data == "spirals"
     session.advance()
-    with pytest.raises(LabError, match="one can restart, rewind, or choose a sample; got 'jump'"):
+    with pytest.raises(LabError, match="Here one can do restart, rewind, sample; got 'jump'"):
         session.act("jump", {})
     with pytest.raises(LabError, match="step is a whole number from 0 to 1; got 5"):
         session.act("rewind", {"step": 5})
@@ -232,6 +234,38 @@ def test_the_first_of_ones_own_is_taken_and_none_is_said(own, tmp_path_factory):
     with pytest.raises(LabError, match=r"empty.* holds no table and no folder of pictures"):
         empty.change({"data": "own"})
     assert empty.settings.data == "spirals"
+
+
+def test_no_link_out_of_a_folder_of_pictures_is_read(own, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    shutil.copytree(own / "deep" / "pictures" / "dark", elsewhere / "dim")
+    pictures = own / "deep" / "pictures"
+    (pictures / "dim").symlink_to(elsewhere / "dim")
+    session = open_session("play", own)
+    for link, left in [("dim", "dim"), ("dark/x.png", "dark/x.png")]:
+        with pytest.raises(LabError, match=f"pictures holds the link '{link}', which leads out of the folder"):
+            session.change({"data": "own", "file": "deep/pictures"})
+        (pictures / left).unlink()
+        (pictures / "dark" / "x.png").symlink_to(elsewhere / "dim" / "0.png")
+    (pictures / "dark" / "x.png").unlink()
+    (pictures / "grey").symlink_to(pictures / "dark")  # in the folder
+    session.change({"data": "own", "file": "deep/pictures"})
+    assert session.facts()["classes"] == ["bright", "dark", "grey"]
+
+
+def test_links_to_classes_are_not_followed_in_search_of_data(own):
+    (own / "linked").mkdir()
+    for name in ("bright", "dark"):
+        (own / "linked" / name).symlink_to(own / "deep" / "pictures" / name)
+    assert not holds_data(own / "linked")
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "x-images-idx3-ubyte"])
+def test_a_file_that_is_no_table_is_refused(own, name):
+    """An IDX file has its labels in another file beside it, which could be a link."""
+    (own / name).write_bytes(b"1")
+    with pytest.raises(LabError, match=f"'{name}' is neither a table"):
+        open_session("play", own).change({"data": "own", "file": name})
 
 
 def test_a_subject_is_an_upload(own):

@@ -48,7 +48,7 @@ def test_an_upload_to_a_full_disk_is_told_and_leaves_nothing(client, monkeypatch
         patched.setattr(Uploads, "_folder", full)
         answer = client.post(f"/{TOKEN}/uploads", params={"name": "net.pt"}, content=b"1" * 100_000)
     assert answer.status_code == 400
-    assert answer.json() == {"text": "The lab cannot keep net.pt: No space left on device."}
+    assert answer.json()["text"]["en"] == "The lab cannot keep net.pt: No space left on device."
     assert _hub(client).uploads.folders == {}
     assert client.post(f"/{TOKEN}/uploads", params={"name": "net.pt"}, content=b"1").status_code == 200
 

@@ -107,7 +107,7 @@ def test_what_is_changed_on_the_way_stays_as_it_was_when_it_is_refused(session):
         ("weight", {"weight": True}, "weight is a whole number from 0 to 199; got True"),
         ("connection", {"out": 0, "inp": 143}, "No connection leads from input 143 to output 0"),
         ("sample", {}, "sample is a whole number from 0 to 269; got None"),
-        ("dance", {}, "one can restart, or choose a map, weight, connection or sample; got 'dance'"),
+        ("dance", {}, "Here one can do restart, map, weight, connection, sample; got 'dance'"),
     ],
 )
 def test_choices_that_are_none(session, action, given, sentence):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from commonweight.lab.sessions import VIEWS, open_session
+from commonweight.lab.sessions.running_folder import KEPT
 
 WORDS = Path(__file__).parents[1] / "web" / "src" / "words"
 VIEW_FILES = Path(__file__).parents[1] / "web" / "src" / "views"
@@ -31,3 +32,8 @@ def test_every_choice_and_every_shown_setting_has_a_word(view, tmp_path):
     page = (VIEW_FILES / f"{module.SESSION.__name__.removesuffix('Session')}.svelte").read_text()
     shown = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"(?:shown|folded)=\{.*\}", page))))
     assert shown & {entry.name for entry in fields(settings)} <= keys("labels")
+
+
+def test_every_setting_of_a_run_that_is_shown_has_a_word():
+    body = re.search(r"\n    settings: \{(.*?)\n    \}", (WORDS / "en.ts").read_text(), re.DOTALL)[1]
+    assert set(KEPT) <= set(re.findall(r'(\w+): "', body))

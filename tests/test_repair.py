@@ -15,11 +15,14 @@ import commonweight as cw
 from commonweight import data, nets
 from commonweight.data import Normalisation
 from commonweight.errors import DivergedError, TrainError
-from commonweight.measure.diagnosis import Advice
+from commonweight.measure.diagnosis import Advice, Finding
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
+from commonweight.train import choice
 from commonweight.train.loop import fit
-from commonweight.train.repair import CHANGES, Start, anew, drawn_again, fit_repaired, follow
+from commonweight.train.remedies import CHANGES, drawn_again, follow
+from commonweight.train.repair import attempt, fit_repaired, put_right
+from commonweight.train.restart import Start, anew
 from commonweight.train.settings import DEFAULT_RATE, usual_batch_size, usual_epochs
 
 IRIS = data.load("iris")
@@ -109,6 +112,53 @@ def test_settings_are_changed_and_others_kept():
     assert followed("longer", start(epochs=1, batch_size=16), factor=3.0).settings["epochs"] == usual_epochs(106, 16)
     size = usual_batch_size(106)
     assert followed("longer", start(), factor=3.0).settings["epochs"] == 3 * usual_epochs(106, size)
+
+
+def test_restarts_of_large_nets_have_the_rule_of_large_nets():
+    chosen = anew(start(nn.Linear(1500, 1500, device="meta"), optimizer="muon", lr=1.0)).settings
+    assert (chosen["optimizer"], chosen["lr"]) == ("adamw", DEFAULT_RATE["adamw"])
+
+
+def test_a_net_that_becomes_large_by_advice_gets_the_rule_of_large_nets(monkeypatch):
+    digits = data.load("digits")
+    small, usual = (nets.build("mlp", digits.in_shape, 10, structure=structure) for structure in ({"hidden": (1,)}, {}))
+    assert choice.muon_seconds(small) < choice.muon_seconds(usual) / 2
+    monkeypatch.setattr(choice, "MUON_SECONDS", choice.muon_seconds(usual) / 2)
+    run = fit_repaired(small, digits, epochs=2, optimizer="adam", out=None, progress=False)
+    assert run.description["repaired"][0] == "widen"
+    assert run.description["settings"]["optimizer"] == "adamw"
+
+
+def changed_net(change):
+    model = mlp()
+    with torch.no_grad():
+        change(model)
+    return model
+
+
+UNSCALED = Normalisation(torch.zeros(4), torch.ones(4))
+OTHERWISE = {
+    "rate": lambda begin: begin.having(lr=1e-3),
+    "epochs": lambda begin: begin.having(epochs=7),
+    "weights": lambda begin: replace(begin, model=changed_net(lambda model: model.output.bias.add_(1))),
+    "frozen": lambda begin: replace(begin, model=changed_net(lambda model: model.output.requires_grad_(False))),
+    "module": lambda begin: replace(begin, model=changed_net(lambda model: model.add_module("end", nn.Identity()))),
+    "loss": lambda begin: replace(begin, model=changed_net(lambda model: setattr(model, "loss", F.nll_loss))),
+    "split": lambda begin: replace(begin, data=replace(IRIS, train=IRIS.train[1:])),
+    "targets": lambda begin: replace(begin, data=replace(IRIS, y=2 - IRIS.y)),
+    "scale": lambda begin: replace(
+        begin, data=replace(IRIS, normalisation=Normalisation(torch.zeros(4), torch.ones(4)))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_a_start_repeats_another_only_where_nothing_differs(name):
+    begin = start(optimizer="adam")
+    same = start(of=replace(IRIS, x=IRIS.x.clone()), optimizer="adam", lr=DEFAULT_RATE["adam"], net="mlp")
+    assert begin.repeats(same)
+    assert same.repeats(begin)
+    assert not begin.repeats(OTHERWISE[name](begin))
 
 
 def test_restarts_have_the_settings_of_the_library_and_no_fewer_epochs():
@@ -318,11 +368,44 @@ def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
     assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
 
 
+def test_no_training_is_repeated(capsys):
+    """Constant columns stay constant, and their advice stays the same."""
+    x = IRIS.x.clone()
+    x[:, 1] = 7.0
+    run = fit(mlp(), replace(IRIS, x=x), epochs=5, optimizer="adam", out=None, repair=True)
+    assert run.description["repaired"] == ["drop_constant"]
+    assert "repair: what is left was tried already" in capsys.readouterr().err
+
+
+def test_a_restart_that_is_the_first_training_again_is_left_out(monkeypatch):
+    """All that the advice changes is what the run began with: the library's own settings and first weights."""
+    first = attempt(anew(start(mlp(), optimizer="muon", seed=0)), None, False)
+    finding = Finding("dead_units", "output", 0.9, 0.7, 0, Advice("initialise", {"rule": "he"}))
+    monkeypatch.setattr(type(first.run), "findings", lambda self: [finding])
+    assert put_right(first) is first
+
+
+def test_always_the_most_frequent_class_wins_no_repair():
+    """Of nine samples in ten one class: by accuracy, a net that always says it would be the better one."""
+    some = IRIS.y[IRIS.validation] == 0
+    rare = torch.cat([IRIS.validation[some], IRIS.validation[~some][:1]])
+    of = replace(IRIS, validation=rare, y=(IRIS.y > 0).long(), classes=("one", "other"))
+    model = nn.Linear(4, 2)
+    nn.init.zeros_(model.weight)
+    with torch.no_grad():
+        model.bias.copy_(torch.tensor([1.0, 0.0]))
+    frequent = attempt(Start(model, of, {"optimizer": "adam", "lr": 1e-9, "epochs": 1}), None, False)
+    assert max(record.validation_metric for record in frequent.run.records) == len(rare[:-1]) / len(rare)
+    assert frequent.score == 0.5
+    assert frequent.outcome == "best validation balanced accuracy 0.5"
+    assert attempt(start(optimizer="adam", epochs=1), None, False).metric == "accuracy"
+
+
 def test_what_only_a_person_can_put_right_is_said_to_be_so(capsys):
     y = IRIS.y[torch.randperm(150, generator=torch.Generator().manual_seed(0))]
     run = fit(mlp(), replace(IRIS, y=y), epochs=5, optimizer="muon", out=None, repair=True)
     assert [finding.code for finding in run.findings()] == ["shuffled_labels"]
-    assert "repair: what is left is for a person to put right" in capsys.readouterr().err
+    assert "repair: what is left was tried already, or is for a person to put right" in capsys.readouterr().err
 
 
 def test_a_healthy_run_is_left_alone():

@@ -9,7 +9,8 @@ from typing import Any
 
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record
-from commonweight.train.repair import Attempt, Start, attempt, put_right
+from commonweight.train.repair import Attempt, attempt, put_right
+from commonweight.train.restart import Start
 
 from .cells import HALF, Setup, healthy
 from .injections import FAULTS, fits

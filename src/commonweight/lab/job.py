@@ -11,6 +11,7 @@ from typing import Any
 
 from commonweight.errors import LabError
 from commonweight.lab import channel
+from commonweight.lab.refusals import RefusalError
 
 PIPE_BYTES = 1 << 20
 """Of what a worker says, read ahead."""
@@ -37,7 +38,7 @@ async def start_worker(folder: Path) -> Process:
             *command, stdin=PIPE, stdout=PIPE, limit=PIPE_BYTES, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
     except OSError as error:
-        raise LabError(f"No worker can be started ({error.strerror}): close something, then open it again.") from error
+        raise RefusalError("no_worker", reason=error.strerror) from error
 
 
 class Job:

@@ -8,7 +8,7 @@ import json
 import re
 from pathlib import Path
 
-from commonweight.errors import LabError
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.folder_files import is_picture
 
 MOST_PICTURES = 5000
@@ -32,7 +32,7 @@ def unpack(packed: Path, folder: Path) -> None:
         pictures = _pictures(file.read(min(length, MOST_LIST + 1)))
         said = 4 + length + sum(size for _, size in pictures)
         if said != packed.stat().st_size:
-            raise LabError(f"The pictures of {folder.name} were cut off on their way: {said:,} bytes were to come.")
+            raise RefusalError("pictures_cut_off", name=folder.name, bytes=f"{said:,}")
         for path, size in pictures:
             place = folder / path
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -49,22 +49,14 @@ def _pictures(text: bytes) -> list[tuple[str, int]]:
     try:
         pictures = {str(path): int(size) for path, size in json.loads(text)}
     except (ValueError, OverflowError, TypeError, RecursionError) as error:
-        raise LabError("A folder of pictures begins with a list of [path, bytes]; this one does not.") from error
+        raise RefusalError("pictures_no_list") from error
     if len(pictures) > MOST_PICTURES or len(text) > MOST_LIST:
-        raise LabError(
-            f"The lab takes folders of at most {MOST_PICTURES:,} pictures; start the lab with a larger one "
-            f"(commonweight lab FOLDER), and it is read where it lies."
-        )
+        raise RefusalError("too_many_pictures", most=f"{MOST_PICTURES:,}")
     for path, size in pictures.items():
         parts = path.split("/")
         if len(parts) != 2 or not all(map(PLAIN.fullmatch, parts)) or not is_picture(path) or size < 0:
-            raise LabError(
-                f"A picture of a folder is CLASS/FILE, a plain name with the end of a picture; got {path[:80]!r}."
-            )
+            raise RefusalError("picture_name", name=quoted(path, 80))
     classes = {path.split("/")[0] for path in pictures}
     if len(classes) < 2:
-        raise LabError(
-            f"A folder of pictures has a folder for each class, two at least; this one has {len(classes)}: "
-            f"move the pictures of each class into a folder of its own."
-        )
+        raise RefusalError("too_few_classes", classes=len(classes))
     return list(pictures.items())

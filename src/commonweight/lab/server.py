@@ -22,6 +22,7 @@ from commonweight.errors import LabError
 from commonweight.lab.guard import App, Guard
 from commonweight.lab.hub import Hub, to_json
 from commonweight.lab.packed_pictures import PLAIN
+from commonweight.lab.refusals import RefusalError, said
 from commonweight.lab.uploads import NAME
 from commonweight.lab.viewer import Viewer
 
@@ -39,9 +40,9 @@ class Kept(BaseModel):
 
 
 class Refused(BaseModel):
-    """Why something could not be met, in one sentence."""
+    """Why something could not be met, in one sentence, by language; in English at least."""
 
-    text: str
+    text: dict[str, str]
 
 
 UPLOADED: dict[int | str, dict[str, Any]] = {200: {"model": Kept}, 400: {"model": Refused}}
@@ -99,7 +100,7 @@ async def _keep(request: Request, take: Callable[[str, AsyncIterator[bytes]], Aw
     try:
         return JSONResponse({"subject": await take(request.query_params.get("name", ""), request.stream())})
     except LabError as error:
-        return JSONResponse({"text": str(error)}, 400)
+        return JSONResponse({"text": said(error)}, 400)
     except ClientDisconnect:  # nobody is there to be told
         return JSONResponse({}, 400)
 
@@ -118,9 +119,7 @@ async def _talk(hub: Hub, page: WebSocket) -> None:
         while True:
             message = await page.receive_text()
             if len(message) > MOST_MESSAGE or not viewer.may_ask(time.monotonic()):
-                viewer.say(
-                    _refused(LabError("That was too much at once: this page is cut off; load it again.")).encode()
-                )
+                viewer.say(_refused(RefusalError("too_much")).encode())
                 await asyncio.sleep(0.1)
                 await page.close(1008)
                 return

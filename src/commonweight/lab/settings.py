@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import Field, field, fields
 from typing import Any, TypeVar
 
-from commonweight.errors import LabError
+from commonweight.lab.refusals import RefusalError
 
 Settings = TypeVar("Settings")
 
@@ -48,11 +48,11 @@ def changed(settings: Settings, given: Any) -> Settings:
     """
     kind: Any = type(settings)
     if not isinstance(given, Mapping):
-        raise LabError(f"Settings are an object with a value for each name; got {_short(given)}.")
+        raise RefusalError("settings_no_object", got=_short(given))
     known = {entry.name: entry for entry in fields(kind)}
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise LabError(f"There is no setting {_short(unknown[0])} here: there are {', '.join(known)}.")
+        raise RefusalError("no_setting", name=_short(unknown[0]), names=", ".join(known))
     kept = {name: getattr(settings, name) for name in known}
     made: Settings = kind(**kept | {name: _checked(known[name], value) for name, value in given.items()})
     return made
@@ -66,7 +66,7 @@ def index_of(given: Mapping[str, Any], name: str, count: int) -> int:
     """
     value = given.get(name)
     if not _is_whole(value, {"low": 0, "high": count - 1}):
-        raise LabError(f"{name} is a whole number from 0 to {count - 1}; got {_short(value)}.")
+        raise RefusalError("whole", name=name, low=0, high=count - 1, got=_short(value))
     return int(value)  # type: ignore[arg-type]  # it is one
 
 
@@ -91,19 +91,9 @@ def _checked(entry: "Field[Any]", value: Any) -> Any:
             return tuple(value)
         if kind == "points" and all(_is_point(item) for item in value):
             return tuple((float(x), float(y), int(label)) for x, y, label in value)
-    raise LabError(f"{entry.name} is {_expected(limits)}; got {_short(value)}.")
-
-
-def _expected(limits: Mapping[str, Any]) -> str:
-    if limits["kind"] == "choice":
-        return f"one of {', '.join(limits['options'])}"
-    if limits["kind"] == "text":
-        return f"a text of at most {limits['most']} letters"
-    if limits["kind"] == "points":
-        return f"at most {limits['most']} points (x, y, class), x and y from -2 to 2, of class 0 or 1"
-    what = {"whole": "a whole number", "real": "a number", "sizes": f"at most {limits.get('most')} whole numbers"}
-    steps = f" in steps of {limits['step']}" if limits["kind"] == "whole" and limits["step"] > 1 else ""
-    return f"{what[limits['kind']]} from {limits['low']} to {limits['high']}{steps}"
+    code = "whole_steps" if kind == "whole" and limits["step"] > 1 else kind
+    told = {**limits, "options": ", ".join(limits.get("options", ()))}
+    raise RefusalError(code, **told, name=entry.name, got=_short(value))
 
 
 def _is_number(value: Any) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from commonweight.errors import LabError
 from commonweight.lab.packed_pictures import PLAIN, unpack
+from commonweight.lab.refusals import RefusalError, quoted
 
 MOST_BYTES = 1 << 28
 """Of one file, or of all pictures of a folder."""
@@ -53,10 +53,7 @@ class Uploads:
                 way or for which there is no room, or another one that is still on its way.
         """
         if not NAME.fullmatch(name):
-            raise LabError(
-                f"A file for the lab has a plain name that ends in {_ENDS.replace('|', ', ')}; got {name[:60]!r}: "
-                f"rename it, or start the lab with its folder."
-            )
+            raise RefusalError("upload_name", ends=_ENDS.replace("|", ", "), name=quoted(name, 60))
         return await self._keep(name, lambda place: _write(place, chunks))
 
     async def take_pictures(self, name: str, chunks: AsyncIterator[bytes]) -> str:
@@ -70,9 +67,7 @@ class Uploads:
             LabError: what came is not that, is too much or has no room, or something else is still on its way.
         """
         if not PLAIN.fullmatch(name):
-            raise LabError(
-                f"A folder for the lab has a plain name of at most 100 letters; got {name[:60]!r}: rename it."
-            )
+            raise RefusalError("folder_name", name=quoted(name, 60))
 
         async def write(place: Path) -> None:
             packed = place.with_name(".packed")
@@ -84,7 +79,7 @@ class Uploads:
     async def _keep(self, name: str, write: Callable[[Path], Awaitable[None]]) -> str:
         """Make a folder for a file or folder of this name and have it written there, or leave nothing."""
         if self._taking:
-            raise LabError("Another file is on its way to the lab: try again when it has come.")
+            raise RefusalError("upload_under_way")
         self._taking = True
         subject = PREFIX + secrets.token_hex(6)
         try:
@@ -93,7 +88,7 @@ class Uploads:
         except BaseException as error:
             self._remove(subject)
             if isinstance(error, OSError):
-                raise LabError(f"The lab cannot keep {name}: {error.strerror or error}.") from error
+                raise RefusalError("upload_not_kept", name=name, reason=error.strerror or error) from error
             raise
         finally:
             self._taking = False
@@ -135,11 +130,8 @@ async def _write(path: Path, chunks: AsyncIterator[bytes]) -> None:
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
-                raise LabError(f"Nothing more of it came for {PATIENCE:g} s: give it again.") from error
+                raise RefusalError("upload_stopped", seconds=f"{PATIENCE:g}") from error
             size += len(chunk)
             if size > MOST_BYTES:
-                raise LabError(
-                    f"The lab takes at most {MOST_BYTES >> 20} MB at once, and this is more: start the lab with it "
-                    f"(commonweight lab PATH), and it is read where it lies."
-                )
+                raise RefusalError("upload_too_large", most=MOST_BYTES >> 20)
             file.write(chunk)

@@ -40,9 +40,8 @@ def choose_optimizer(model: nn.Module, data: Data, given: Mapping[str, Any]) -> 
         given: other settings, by name; None for those that nobody gave. Any of them asks for a rule that takes batches.
     """
     n_train, n = len(data.train), sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    by_batch, addition = "muon", ""
-    if (seconds := muon_seconds(model)) > MUON_SECONDS:
-        by_batch, addition = "adamw", f", and muon would take {seconds:.1g} s for each step"
+    by_batch = batch_rule(model)
+    addition = "" if by_batch == "muon" else f", and muon would take {muon_seconds(model):.1g} s for each step"
     asked = [name for name, value in given.items() if value is not None]
     if asked or Team.current().size > 1:
         who = asked[0].replace("_", " ") if asked else "several processes"
@@ -138,6 +137,11 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
 def step_seconds(n: int, n_rows: int) -> float:
     """About how long a step of Levenberg-Marquardt takes, for a Jacobian (rows, n)."""
     return min(n, n_rows) ** 2 * max(n, n_rows) / PRODUCTS_A_SECOND
+
+
+def batch_rule(model: nn.Module) -> str:
+    """The rule for a net that takes batches: Muon; AdamW where a step of Muon takes long by itself."""
+    return "adamw" if muon_seconds(model) > MUON_SECONDS else "muon"
 
 
 def muon_seconds(model: nn.Module) -> float:

@@ -1,7 +1,7 @@
-// The surface from above: places go to pixels and back, bands are narrow at the bottom.
+// The surface from above: places go to pixels and back, contour lines are close at the bottom.
 
 import { expect, it } from "vitest";
-import { bandOf, shareAt, surfaceRect, toSurface } from "./descent";
+import { levelsOf, shareAt, surfaceRect, toSurface } from "./descent";
 
 const plane = { middle: [1, -2], reach: [2, 4] };
 
@@ -15,11 +15,8 @@ it("a place goes to pixels and back", () => {
   expect(shareAt(rect, 20, 100)).toBeNull();
 });
 
-it("bands go up with the loss, and are narrow at the bottom", () => {
-  const bands = Array.from({ length: 101 }, (_, k) => bandOf(k, 0, 100));
-  expect(bands[0]).toBe(0);
-  expect(bands[100]).toBe(15);
-  expect(bands.every((band, k) => k === 0 || band >= bands[k - 1])).toBe(true);
-  expect(bands.lastIndexOf(0)).toBeLessThan(2);
-  expect(bandOf(5, 5, 5)).toBe(0);
+it("contour lines are close together at the bottom", () => {
+  const levels = levelsOf(100, 356);
+  expect(levels.slice(0, 3)).toEqual([101, 104, 109]);
+  expect([levels.length, levels.at(-1)]).toEqual([15, 325]);
 });

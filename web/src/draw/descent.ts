@@ -1,9 +1,9 @@
-// A loss surface seen from above, in bands between contour lines, and the paths that update rules took down it.
+// A loss surface seen from above, with contour lines, and the paths that update rules took down it.
 
 import type { Box, Rect } from "./box";
 import { blend, css, type Palette } from "./palette";
-import { drawPicture } from "./picture";
 import { drawCross, drawMark } from "./points";
+import { contours, drawGround } from "./surface";
 
 export interface Descent {
   readonly surface: ArrayLike<number>;
@@ -24,10 +24,9 @@ export function surfaceRect(box: Box): Rect {
   return { x: 52, y: 6, width: box.width - 60, height: box.height - 36 };
 }
 
-/** Which band a loss is in: bands are narrow near the bottom, wide high up. */
-export function bandOf(loss: number, low: number, high: number): number {
-  const share = Math.sqrt((loss - low) / (high - low || 1));
-  return Math.min(Math.floor(share * BANDS), BANDS - 1);
+/** The losses of the contour lines: close together near the bottom, far apart high up. */
+export function levelsOf(low: number, high: number): number[] {
+  return Array.from({ length: BANDS - 1 }, (_, k) => low + ((k + 1) / BANDS) ** 2 * (high - low));
 }
 
 /** From weights to pixels: a to the right, b upwards. */
@@ -49,12 +48,9 @@ export function drawDescent(ctx: CanvasRenderingContext2D, box: Box, descent: De
   const rect = surfaceRect(box);
   let [low, high] = [Infinity, -Infinity];
   for (let k = 0; k < surface.length; k++) [low, high] = [Math.min(low, surface[k]), Math.max(high, surface[k])];
-  // Row 0 of the surface is the lowest b, and pictures begin at the top.
-  const flipped = Array.from({ length: side * side }, (_, k) => surface[(side - 1 - Math.floor(k / side)) * side + (k % side)]);
-  drawPicture(ctx, rect, flipped, side, side, (loss) =>
-    blend(palette.zero, [110, 122, 140], 0.12 + (0.75 * bandOf(loss, low, high)) / BANDS),
-  );
-  drawContours(ctx, rect, flipped, side, low, high, palette);
+  const share = (loss: number) => Math.sqrt((loss - low) / (high - low || 1));
+  drawGround(ctx, rect, surface, side, (loss) => blend(palette.zero, [110, 122, 140], 0.12 + 0.75 * share(loss)));
+  drawContours(ctx, rect, descent, levelsOf(low, high), palette);
   drawAxes(ctx, rect, descent, palette);
   ctx.save();
   ctx.beginPath();
@@ -66,27 +62,21 @@ export function drawDescent(ctx: CanvasRenderingContext2D, box: Box, descent: De
 }
 
 function drawContours(
-  ctx: CanvasRenderingContext2D, rect: Rect, values: readonly number[], side: number, low: number, high: number,
-  palette: Palette,
+  ctx: CanvasRenderingContext2D, rect: Rect, { surface, side }: Descent, levels: readonly number[], palette: Palette,
 ): void {
-  const [w, h] = [rect.width / side, rect.height / side];
-  ctx.strokeStyle = palette.grid;
+  const x = (column: number) => rect.x + (column / (side - 1)) * rect.width;
+  const y = (row: number) => rect.y + (1 - row / (side - 1)) * rect.height;
+  ctx.save();
+  ctx.globalAlpha = 0.4;
+  ctx.strokeStyle = palette.ink;
   ctx.lineWidth = 1;
   ctx.beginPath();
-  for (let k = 0; k < side * side; k++) {
-    const [row, column] = [Math.floor(k / side), k % side];
-    const band = bandOf(values[k], low, high);
-    const [x, y] = [rect.x + (column + 1) * w, rect.y + (row + 1) * h];
-    if (column + 1 < side && band !== bandOf(values[k + 1], low, high)) {
-      ctx.moveTo(x, y - h);
-      ctx.lineTo(x, y);
-    }
-    if (row + 1 < side && band !== bandOf(values[k + side], low, high)) {
-      ctx.moveTo(x - w, y);
-      ctx.lineTo(x, y);
-    }
+  for (const [column, row, toColumn, toRow] of contours(surface, side, levels)) {
+    ctx.moveTo(x(column), y(row));
+    ctx.lineTo(x(toColumn), y(toRow));
   }
   ctx.stroke();
+  ctx.restore();
 }
 
 function drawAxes(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, palette: Palette): void {

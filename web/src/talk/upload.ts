@@ -1,6 +1,8 @@
 // What the page gives to the lab: docs/lab_protocol.md says what becomes of it.
 
-export type Answer = { readonly subject: string } | { readonly text: string };
+import type { Texts } from "../words/speech.svelte";
+
+export type Answer = { readonly subject: string } | { readonly text: Texts };
 
 /** Of a folder of pictures; the server has the same bounds. */
 export const MOST_PICTURES = 5000;

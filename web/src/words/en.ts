@@ -67,6 +67,7 @@ export const en = {
     `The process that trains ended from outside (code ${code}). It was started again with the same settings, at step 0.`,
   ended: (code: string) => `The process that trains ended again and again (last code ${code}). Load the page to try anew.`,
   steered: (by: string) => `Another page (number ${by}) changed something here.`,
+  inEnglish: (text: string) => text,
   dismiss: "Dismiss",
   part: "part",
   training: "training",
@@ -137,6 +138,11 @@ export const en = {
   running: {
     run: "Run", beside: "Beside it", nothing: "nothing", look: "Look again",
     state: "state", states: { finished: "finished", "goes on": "goes on", interrupted: "interrupted" } as Record<string, string>,
+    settings: {
+      optimizer: "Update rule", lr: "Learning rate", batch_size: "Batch size", epochs: "Epochs", seed: "Seed", init: "First weights",
+      l2: "L2 penalty", l1: "L1 penalty", label_smoothing: "Label smoothing", patience: "Patience, in checks",
+    } as Record<string, string>,
+    scores: { loss: "loss", accuracy: "accuracy", rmse: "root mean square error", r2: "R²" } as Record<string, string>,
     net: "net", seconds: "seconds of training", layer: "Layer", rate: "Learning rate",
     none: "There is no run in this folder yet. `commonweight train digits` makes one below runs/.",
     findings: "Diagnosis",

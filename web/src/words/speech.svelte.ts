@@ -7,6 +7,9 @@ import { zhHant } from "./zh-Hant";
 export const LANGUAGES = { en, "zh-Hans": zhHans, "zh-Hant": zhHant } as const;
 export type Language = keyof typeof LANGUAGES;
 
+/** What the lab says, by language: in English at least. */
+export type Texts = Readonly<Partial<Record<Language, string>> & { en: string }>;
+
 const KEY = "commonweight-lab-language";
 
 function preferred(): Language {
@@ -34,6 +37,11 @@ class Speech {
   choose(language: Language): void {
     this.language = language;
     localStorage.setItem(KEY, language);
+  }
+
+  /** A text of the lab in this language; where it has none, in English, with a word about it. */
+  told(texts: Texts): string {
+    return texts[this.language] ?? this.words.inEnglish(texts.en);
   }
 
   /** A whole number. */

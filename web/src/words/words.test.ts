@@ -23,7 +23,7 @@ it("the two Chinese dictionaries are written in their own characters", () => {
 
 const sources = import.meta.glob<string>(["../**/*.svelte", "../**/*.ts", "!./**"], { query: "?raw", import: "default", eager: true });
 /** Words that are looked up by names of the server: of settings, classes of verdicts, update rules and so on. */
-const LOOKED_UP = /^(name|(views|purpose|labels|options|tourSteps|inside\.names)\..*|[a-z]+\.(verdicts|codes|kinds|rules|problems|states|graphs|graphNames)\..*)$/;
+const LOOKED_UP = /^(name|inEnglish|(views|purpose|labels|options|tourSteps|inside\.names)\..*|[a-z]+\.(verdicts|codes|kinds|rules|problems|states|settings|scores|graphs|graphNames)\..*)$/;
 
 it("every word of the dictionary is said somewhere in the page", () => {
   const page = Object.entries(sources).filter(([file]) => !file.endsWith(".test.ts")).map(([, text]) => text).join("\n");
@@ -40,3 +40,8 @@ function written(tree: Tree): Tree {
     ]),
   );
 }
+
+it("what is said in English only has a word before it in the other languages", () => {
+  expect(en.inEnglish("no rows.")).toBe("no rows.");
+  for (const other of [zhHans, zhHant]) expect(other.inEnglish("no rows.")).toMatch(/英文.*no rows\.$/);
+});

@@ -66,6 +66,7 @@ export const zhHans: Words = {
   died: (code) => `训练进程被外部终止（代码 ${code}）。已用同样的设置重新启动，从第 0 步开始。`,
   ended: (code) => `训练进程一再终止（最后代码 ${code}）。请重新载入本页。`,
   steered: (by) => `另一个页面（编号 ${by}）在这里作了改动。`,
+  inEnglish: (text) => `实验室说（英文）：${text}`,
   dismiss: "知道了",
   part: "部分",
   training: "训练",
@@ -135,6 +136,11 @@ export const zhHans: Words = {
   running: {
     run: "训练记录", beside: "并排比较", nothing: "无", look: "重新读取",
     state: "状态", states: { finished: "已完成", "goes on": "进行中", interrupted: "已中断" },
+    settings: {
+      optimizer: "更新规则", lr: "学习率", batch_size: "批大小", epochs: "轮数", seed: "随机种子", init: "初始权重",
+      l2: "L2 惩罚", l1: "L1 惩罚", label_smoothing: "标签平滑", patience: "耐心（检查次数）",
+    },
+    scores: { loss: "损失", accuracy: "准确率", rmse: "均方根误差", r2: "R²" },
     net: "网络", seconds: "训练秒数", layer: "层", rate: "学习率",
     none: "这个文件夹里还没有训练记录。运行 `commonweight train digits` 会在 runs/ 下生成一个。",
     findings: "诊断",

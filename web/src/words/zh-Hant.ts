@@ -66,6 +66,7 @@ export const zhHant: Words = {
   died: (code) => `訓練行程被外部終止（代碼 ${code}）。已用同樣的設定重新啟動，從第 0 步開始。`,
   ended: (code) => `訓練行程一再終止（最後代碼 ${code}）。請重新載入本頁。`,
   steered: (by) => `另一個頁面（編號 ${by}）在這裡作了改動。`,
+  inEnglish: (text) => `實驗室說（英文）：${text}`,
   dismiss: "知道了",
   part: "部分",
   training: "訓練",
@@ -135,6 +136,11 @@ export const zhHant: Words = {
   running: {
     run: "訓練記錄", beside: "並排比較", nothing: "無", look: "重新讀取",
     state: "狀態", states: { finished: "已完成", "goes on": "進行中", interrupted: "已中斷" },
+    settings: {
+      optimizer: "更新規則", lr: "學習率", batch_size: "批次大小", epochs: "輪數", seed: "隨機種子", init: "初始權重",
+      l2: "L2 懲罰", l1: "L1 懲罰", label_smoothing: "標籤平滑", patience: "耐心（檢查次數）",
+    },
+    scores: { loss: "損失", accuracy: "準確率", rmse: "均方根誤差", r2: "R²" },
     net: "網路", seconds: "訓練秒數", layer: "層", rate: "學習率",
     none: "這個資料夾裡還沒有訓練記錄。執行 `commonweight train digits` 會在 runs/ 下產生一個。",
     findings: "診斷",

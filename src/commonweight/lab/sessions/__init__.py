@@ -9,8 +9,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 
 VIEWS = {
     "play": "play",
@@ -71,6 +71,6 @@ def open_session(view: str, folder: Path, subject: str = "") -> Session:
         LabError: no such view.
     """
     if view not in VIEWS:
-        raise LabError(f"There is no view {view[:40]!r}: there are {', '.join(VIEWS)}.")
+        raise RefusalError("no_view", view=quoted(view), views=", ".join(VIEWS))
     made: Session = import_module(f"commonweight.lab.sessions.{VIEWS[view]}").SESSION(folder, subject)
     return made

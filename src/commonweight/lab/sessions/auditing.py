@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from commonweight.errors import LabError
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.folder_files import found_in, path_in
 from commonweight.lab.settings import changed, choice, text
 from commonweight.lab.uploads import PREFIX
@@ -51,7 +51,7 @@ class AuditSession:
         self.found: Audit | None = None
         self.uploaded = bool(subject)
         if self.uploaded and not subject.startswith(PREFIX):
-            raise LabError(f"An audit is opened for a file that was uploaded, or for nothing; got {subject[:40]!r}.")
+            raise RefusalError("subject_no_upload", view="audit", subject=quoted(subject))
         if self.uploaded:
             self.change({"file": (checkpoints_in(folder)[0] or [""])[0]})
 
@@ -65,7 +65,7 @@ class AuditSession:
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`again` reads the file anew."""
         if action != "again":
-            raise LabError(f"Here one can read the file again; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="again", got=quoted(action))
         self.found = self._audit(self.settings)
 
     def facts(self) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.descend_code import program
 from commonweight.lab.sessions.descend_problems import PROBLEMS, RULES, TwoWeights, make_optimizer
 from commonweight.lab.settings import changed, choice, real, whole
@@ -73,7 +73,7 @@ class DescendSession:
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`restart` goes back to the start."""
         if action != "restart":
-            raise LabError(f"Here one can restart; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="restart", got=quoted(action))
         self._restart()
 
     def facts(self) -> dict[str, Any]:

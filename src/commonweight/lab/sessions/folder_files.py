@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 
 from commonweight.checkpoints.bounded import inside
-from commonweight.errors import FileError, LabError
+from commonweight.errors import FileError
+from commonweight.lab.refusals import RefusalError, quoted
 
 TABLES = (".csv", ".tsv", ".parquet", ".npz")
 MOST_FILES, MOST_ENTRIES, DEEPEST = 200, 5000, 3
@@ -39,15 +40,52 @@ def path_in(folder: Path, name: str) -> Path:
     with suppress(FileError, OSError, ValueError):  # outside; too long for the system; no text that a name can be
         if (path := inside(folder, name, folder)).exists():
             return path
-    raise LabError(f"There is no file or folder {name[:100]!r} in the folder that this lab may read.")
+    raise RefusalError("no_file", name=quoted(name, 100))
+
+
+def data_in(folder: Path, name: str) -> Path:
+    """The path of a table or a folder of data in a folder.
+
+    Raises:
+        LabError: there is none of this name, it is neither, or something below it leads out of the folder.
+    """
+    path = path_in(folder, name)
+    if not path.is_dir() and path.suffix.lower() not in TABLES:
+        raise RefusalError("no_data", name=quoted(name, 100), ends=", ".join(TABLES))
+    if (link := way_out(path, folder)) is not None:
+        raise RefusalError("link_leads_out", name=path.name, link=quoted(link, 100))
+    return path
+
+
+def way_out(place: Path, folder: Path) -> str | None:
+    """The first link below a place that leads out of a folder, by its path from there; None where there is none."""
+    home, walked = folder.resolve(), set[Path]()
+    for below, folders, files in os.walk(place, followlinks=True):
+        for path in (Path(below, name) for name in (*folders, *files)):
+            if path.is_symlink() and not _lies_in(path, home):
+                return path.relative_to(place).as_posix()
+        walked.add(Path(below).resolve())
+        folders[:] = [name for name in folders if Path(below, name).resolve() not in walked]
+    return None
+
+
+def _lies_in(path: Path, home: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(home)
+    except (OSError, RuntimeError):  # links in a circle
+        return False
 
 
 def holds_data(path: Path) -> bool:
-    """Whether this is a table, or a folder with a folder of pictures for each class, by the first files of each."""
+    """Whether this is a table, or a folder with a folder of pictures for each class, by the first files of each.
+
+    Links are not followed.
+    """
     if not path.is_dir():
         return path.is_file() and path.suffix.lower() in TABLES
     try:
-        classes = [one for one in path.iterdir() if one.is_dir() and not one.name.startswith(".")]
+        entries = [one for one in path.iterdir() if not one.is_symlink() and not one.name.startswith(".")]
+        classes = [one for one in entries if one.is_dir()]
         return len(classes) > 1 and all(
             any(is_picture(file.name) for file in islice(one.iterdir(), GLANCE)) for one in classes
         )

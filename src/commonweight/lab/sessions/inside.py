@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from commonweight import data
-from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.inside_code import program
 from commonweight.lab.sessions.inside_net import SIDE, STAGES, InsideSettings, arithmetic, make_net, out_size, stages
 from commonweight.lab.sessions.rules import make_optimizer
@@ -37,7 +37,7 @@ class InsideSession:
         """Take new settings; those in `GOING_ON` leave the weights as they are."""
         new = changed(self.settings, given)
         if new.drawing and not _DRAWING.fullmatch(new.drawing):
-            raise LabError(f"A drawing is the letter d and {SIDE * SIDE} hexadecimal digits; got {new.drawing[:20]!r}.")
+            raise RefusalError("no_drawing", pixels=SIDE * SIDE, got=quoted(new.drawing, 20))
         old, self.settings = self.settings, new
         differing = {name for name in given if getattr(new, name) != getattr(old, name)}
         if "seed" in differing:
@@ -60,7 +60,7 @@ class InsideSession:
             sizes = zip(("map", "row", "column"), self._shape(stage), strict=True)
             self._look_at(stage, *(index_of(given, name, size) for name, size in sizes))
         else:
-            raise LabError(f"Here one can restart, or choose a sample or a value; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="restart, sample, choose", got=quoted(action))
 
     def image(self) -> Tensor:
         """What is shown to the net: (1, 1, 14, 14), from 0 to 1."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from commonweight import data
-from commonweight.errors import LabError, NetError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.mapping_code import program
 from commonweight.lab.settings import changed, choice, index_of, real, whole
 from commonweight.nets.som import Grid, SelfOrganisingMap
@@ -70,15 +70,13 @@ class MapSession:
     def change(self, given: Mapping[str, Any]) -> None:
         """Take new settings, and begin anew if any differs that is not about what is looked at."""
         old, new = self.settings, changed(self.settings, given)
+        if new.grid == "hexagons" and new.edges == "torus" and new.rows % 2:
+            raise RefusalError("odd_torus", rows=new.rows)
         if new.data != old.data:
             new = replace(new, **{name: given.get(name, default) for name, default in FIRST_LOOK.items()})
         self.settings = new
-        try:
-            if replace(new, **FIRST_LOOK) != replace(old, **FIRST_LOOK):
-                self._restart()
-        except NetError:  # no such grid
-            self.settings = old
-            raise
+        if replace(new, **FIRST_LOOK) != replace(old, **FIRST_LOOK):
+            self._restart()
         self._look_at(new.unit, new.sample, new.feature)
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
@@ -92,7 +90,7 @@ class MapSession:
         elif action == "feature":
             self.settings = replace(self.settings, feature=index_of(given, "feature", self.x.shape[1]))
         else:
-            raise LabError(f"Here one can restart, or choose a unit, sample or feature; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="restart, unit, sample, feature", got=quoted(action))
 
     def facts(self) -> dict[str, Any]:
         """What the data are, and how many steps there are to go."""

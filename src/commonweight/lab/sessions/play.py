@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from commonweight import nets
-from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions import play_look as look
 from commonweight.lab.sessions.folder_files import found_in, holds_data
 from commonweight.lab.sessions.play_code import dropout_seed, program
@@ -93,7 +93,7 @@ class PlaySession:
         self.folder, self.files = folder, list[str]()
         self.settings = PlaySettings()
         if subject and not subject.startswith(PREFIX):
-            raise LabError(f"Play is opened for a file that was uploaded, or for nothing; got {subject[:40]!r}.")
+            raise RefusalError("subject_no_upload", view="play", subject=quoted(subject))
         if subject:
             self.settings = self._possible(PlaySettings(data="own"))
         self.step, self.epoch = 0, -1
@@ -133,7 +133,7 @@ class PlaySession:
         elif action == "sample":
             self._look_at(index_of(given, "sample", len(self.test)))
         else:
-            raise LabError(f"Here one can restart, rewind, or choose a sample; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="restart, rewind, sample", got=quoted(action))
 
     def facts(self) -> dict[str, Any]:
         """The data, and the sizes of the layers; loss and accuracy are brought up to date, for who steps by hand."""
@@ -176,7 +176,7 @@ class PlaySession:
         if self.curves.due(self.step):
             self._check()
         if not math.isfinite(self.loss):
-            raise LabError(f"The loss became {self.loss} at step {self.step}: lower the learning rate, then restart.")
+            raise RefusalError("not_finite", loss=self.loss, step=self.step)
         return True
 
     def structure(self) -> Frame:
@@ -278,17 +278,14 @@ class PlaySession:
             LabError: there is none, or a batch of one sample, which has no deviation to normalise by.
         """
         if settings.batch_norm == "yes" and settings.batch < 2:
-            raise LabError("Batch normalisation needs 2 samples in a batch at least; got 1: set another batch size.")
+            raise RefusalError("small_batch")
         if settings.data != "own":
             return settings
         self.files, _ = found_in(self.folder, holds_data)
         if settings.file:
             return settings
         if not self.files:
-            raise LabError(
-                f"{self.folder.name} holds no table and no folder of pictures: give the lab a folder that does "
-                f"(commonweight lab FOLDER), or choose a file."
-            )
+            raise RefusalError("no_own_data", folder=self.folder.name)
         return replace(settings, file=self.files[0])
 
     def _look_at(self, sample: int) -> None:

@@ -7,8 +7,8 @@ import torch
 
 from commonweight import data
 from commonweight.data.dataset import Data, Samples, prepare
-from commonweight.errors import LabError
-from commonweight.lab.sessions.folder_files import path_in
+from commonweight.lab.refusals import RefusalError
+from commonweight.lab.sessions.folder_files import data_in
 
 SETS = ("spirals", "circles", "xor", "moons", "painted", "digits", "mnist-5k", "fashion-mnist", "own")
 MOST_SAMPLES = 8000
@@ -32,12 +32,12 @@ def read(name: str, points: Points, seed: int, folder: Path, file: str) -> Data:
         file: of one's own, by its path in the folder.
 
     Raises:
-        LabError: a file that is not there, or values instead of classes.
+        LabError: a file that is not there, no data or with a link that leads out; or values instead of classes.
         FileError: a file elsewhere.
         DataError: data that cannot be had, or learned from.
     """
     if name == "own":
-        found = data.load(path_in(folder, file), seed=seed)
+        found = data.load(data_in(folder, file), seed=seed)
     elif name == "painted":
         table = np.array(points or first_points(), dtype=np.float32)
         labels = torch.from_numpy(table[:, 2].astype(np.int64))
@@ -49,5 +49,5 @@ def read(name: str, points: Points, seed: int, folder: Path, file: str) -> Data:
     else:
         found = data.load(name, seed=seed)
     if found.task != "classification":
-        raise LabError(f"{found.name} has values to predict; this view shows classes.")
+        raise RefusalError("no_classes", name=found.name)
     return found

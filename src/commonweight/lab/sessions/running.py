@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from commonweight.errors import CommonweightError, LabError
+from commonweight.errors import CommonweightError
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.running_folder import Shown, require_name, runs_in, shown
 from commonweight.lab.sessions.running_repair import Repair
 from commonweight.lab.settings import changed, index_of, text
@@ -64,7 +66,7 @@ class RunSession:
         elif action == "apply":
             self._apply(given)
         else:
-            raise LabError(f"Here one can look again, or apply the advice of a finding; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="look, apply", got=quoted(action))
 
     def facts(self) -> dict[str, Any]:
         """Where the runs are."""
@@ -80,8 +82,8 @@ class RunSession:
         if self.repair is not None and self.repair.ended:
             repair, self.repair = self.repair, None
             self._look()
-            if repair.error:
-                raise LabError(repair.error)
+            if repair.error is not None:
+                raise repair.error
         now = time.monotonic()
         if now - self.looked >= SECONDS:
             self._look()
@@ -104,8 +106,17 @@ class RunSession:
         """Read the list of runs and those that are shown."""
         self.looked = time.monotonic()
         self.runs = runs_in(self.folder)
-        names = [self.settings.run or (self.runs[0]["name"] if self.runs else ""), self.settings.beside]
-        self.seen = [shown(self.folder / name) for name in dict.fromkeys(filter(None, names))]
+        run, beside = self.settings.run, self.settings.beside
+        self.seen = [shown(self.folder / run)] if run else self._newest()
+        if beside and beside not in [run.name for run in self.seen]:
+            self.seen.append(shown(self.folder / beside))
+
+    def _newest(self) -> list[Shown]:
+        """The newest run that can be read, if there is one."""
+        for run in self.runs:
+            with suppress(CommonweightError):  # damaged: said when it is chosen
+                return [shown(self.folder / run["name"])]
+        return []
 
     def _apply(self, given: Mapping[str, Any]) -> None:
         """Begin a training as a finding of the run advises.
@@ -114,17 +125,17 @@ class RunSession:
             LabError: one is under way already, or no program can follow the advice.
         """
         if self.repair is not None:
-            raise LabError(f"{self.repair.name} is being trained: wait for its end.")
+            raise RefusalError("training_goes_on", name=self.repair.name)
         if not self.seen:
-            raise LabError("There is no run here whose advice could be followed.")
+            raise RefusalError("no_run_to_repair")
         findings = self.seen[0].findings
         if not findings:
-            raise LabError(f"Nothing is wrong with {self.seen[0].name}: there is no advice to follow.")
+            raise RefusalError("nothing_wrong", name=self.seen[0].name)
         finding = findings[index_of(given, "finding", len(findings))]
         try:
             self.repair = Repair(self.folder, self.seen[0].name, finding)
         except CommonweightError as error:
-            raise LabError(f"This advice cannot be followed from here: {error}") from error
+            raise RefusalError("advice_not_followed", reason=error) from error
         self.settings = RunSettings(run=self.repair.name, beside=self.seen[0].name)
         self._look()
 

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import CommonweightError, LabError, TrainError
+from commonweight.errors import CommonweightError, TrainError
+from commonweight.lab.refusals import RefusalError, quoted
+from commonweight.lab.sessions.folder_files import way_out
 from commonweight.measure.diagnosis import Finding
 from commonweight.measure.diagnosis.words import LANGUAGES, advised, found
 from commonweight.measure.records import QUANTILES, Record, read_records
@@ -49,21 +51,24 @@ def require_name(folder: Path, name: str) -> str:
     """The name of a run folder that is there.
 
     Raises:
-        LabError: it is not in the folder, which a link leads out of, or no run.
+        LabError: it is not in the folder, no run, or a link in it leads out.
     """
     place = folder / name
     if Path(name).name != name or name == ".." or place.is_symlink() or not (place / DESCRIPTION).is_file():
-        raise LabError(f"There is no run {name[:80]!r} in the folder that this lab may read.")
+        raise RefusalError("no_run", name=quoted(name, 80))
+    if (link := way_out(place, folder)) is not None:
+        raise RefusalError("link_leads_out", name=name, link=quoted(link, 100))
     return name
 
 
 def runs_in(folder: Path) -> list[dict[str, Any]]:
-    """Names and outcomes of the runs of a folder, the newest first."""
+    """Names and outcomes of the runs of a folder, the newest first; links that lead out of it are not followed."""
     if not folder.is_dir():
         return []
     places = [path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.is_symlink()]
     places.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return [told for path in places[:MOST_RUNS] if (told := _outcome(path.parent)) is not None]
+    kept = [path.parent for path in places[:MOST_RUNS] if way_out(path.parent, folder) is None]
+    return [told for place in kept if (told := _outcome(place)) is not None]
 
 
 def _outcome(folder: Path) -> dict[str, Any] | None:
@@ -86,8 +91,15 @@ def shown(folder: Path) -> Shown:
     """Read a run folder.
 
     Raises:
-        FileError: it is damaged.
+        FileError, LabError: it is damaged.
     """
+    try:
+        return _shown(folder)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:  # JSON, but not what a run writes
+        raise RefusalError("damaged_run", name=folder.name) from error
+
+
+def _shown(folder: Path) -> Shown:
     description = read_description(folder)
     everything = _filled(read_records(folder / RECORDS)) if (folder / RECORDS).is_file() else []
     records = everything[:: max(1, -(-len(everything) // MOST_CHECKS))] if everything else []

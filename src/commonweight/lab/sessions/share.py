@@ -18,6 +18,7 @@ from commonweight import data
 from commonweight.errors import LabError
 from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.rules import make_optimizer
 from commonweight.lab.sessions.share_code import program
 from commonweight.lab.sessions.share_graphs import graphs
@@ -90,7 +91,7 @@ class ShareSession:
         elif action == "sample":
             self.settings = replace(self.settings, sample=index_of(given, "sample", len(self.test)))
         else:
-            raise LabError(f"Here one can restart, or choose a map, weight, connection or sample; got {action[:40]!r}.")
+            raise RefusalError("no_action", actions="restart, map, weight, connection, sample", got=quoted(action))
 
     def facts(self) -> dict[str, Any]:
         """The ladder of both nets, and what can be chosen."""
@@ -268,7 +269,7 @@ class ShareSession:
         tiemap, (out, inp) = self.nets[0].tiemap, connection
         found = np.flatnonzero((tiemap.out == out) & (tiemap.inp == inp))
         if not len(found):
-            raise LabError(f"No connection leads from input {inp} to output {out}: choose one inside of a window.")
+            raise RefusalError("no_connection", inp=inp, out=out)
         self.weight = int(tiemap.weight[found[0]])
         self.settings = replace(self.settings, out=out, inp=inp)
 

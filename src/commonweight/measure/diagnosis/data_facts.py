@@ -8,12 +8,10 @@ from torch import Tensor
 
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
-from commonweight.measure.diagnosis.evidence import NAN, DataFacts
+from commonweight.measure.diagnosis.evidence import LARGEST, NAN, DataFacts
 
 SAMPLES = 1000
 """At most so many training samples, and half as many for validation, are compared with each other."""
-LARGEST = 1024
-"""Values of a sample up to which ridge regression is tried."""
 NEIGHBOURS = 15
 CANDIDATES = 4
 """Training samples that are compared with a validation sample, at most."""
@@ -50,6 +48,7 @@ def data_facts(data: Data) -> DataFacts:
         n_train=len(data.train),
         n_validation=len(data.validation),
         n_outputs=data.n_outputs,
+        values=x.shape[1],
         counts=tuple(counts),
         leaked=float(leaked(data).float().mean()),
         chance=float(sizes.max() / sizes.sum()) if classes else 0.0,

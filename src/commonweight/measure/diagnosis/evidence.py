@@ -12,6 +12,8 @@ from commonweight.errors import FileError
 from commonweight.measure.records import Record
 
 NAN = float("nan")
+LARGEST = 1024
+"""Values of a sample up to which ridge regression is tried."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class DataFacts:
         task: classification or regression.
         n_train, n_validation: samples.
         n_outputs: classes or values.
+        values: numbers that a sample is made of; 0 where unknown.
         counts: training samples of each class; empty for regression.
         leaked: share of the validation samples that are also in the training part, value for value.
         constant: names (or numbers) of the columns of a table that are constant in the training part.
@@ -39,6 +42,7 @@ class DataFacts:
     n_train: int
     n_validation: int
     n_outputs: int
+    values: int = 0
     counts: tuple[int, ...] = ()
     leaked: float = 0.0
     constant: tuple[str, ...] = ()
@@ -51,6 +55,11 @@ class DataFacts:
     neighbours: float = NAN
     train_deviation: float = 1.0
     validation_deviation: float = 1.0
+
+    @property
+    def known_by_neighbours(self) -> bool:
+        """Whether the plain methods can know what labels follow from: not from fewer large samples than values."""
+        return self.values <= LARGEST or self.n_train >= self.values
 
     @property
     def varies(self) -> bool:

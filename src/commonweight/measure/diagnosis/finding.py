@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do, in a form that a program can follow (see `commonweight.train.repair`).
+    """What to do, in a form that a program can follow (see `commonweight.train.remedies`).
 
     Attributes:
         code: the name of the change, a key of `words.ADVICE`.

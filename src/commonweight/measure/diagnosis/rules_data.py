@@ -78,6 +78,8 @@ def shuffled_labels(case: Case) -> list[Finding]:
     data = case.evidence.data
     if data is None or case.excels or case.early or math.isnan(data.neighbours) or not data.varies:
         return []
+    if not data.known_by_neighbours:
+        return []
     if data.counts and min(data.counts) < RARE * max(data.counts):
         return []  # the most frequent class is a good guess then, and neighbours can hardly do better
     chance = max(data.counts) / data.n_train if data.counts else 0.0
@@ -95,7 +97,7 @@ def label_noise(case: Case) -> list[Finding]:
     1 - p of the labels, the nearest one with about (1 - p)² + p²/(k - 1) (Cover & Hart 1967).
     """
     data = case.evidence.data
-    if data is None or not data.counts or not case.suffers or shuffled_labels(case):
+    if data is None or not data.counts or not case.suffers or shuffled_labels(case) or not data.known_by_neighbours:
         return []
     if not (data.neighbours < NOISY and data.neighbours - data.nearest > NOISE_GAP):
         return []
