@@ -13,7 +13,6 @@ from commonweight import data, nets
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.flow import Flow
 from commonweight.measure.diagnosis.model_facts import look, loss_facts, model_facts
-from commonweight.measure.layers import observe
 
 # -- facts of the data --
 
@@ -147,17 +146,6 @@ def test_a_loss_that_does_not_pull_to_the_targets_is_told():
     assert loss_facts(F.l1_loss, LOGITS[:, :2], values).pull == pytest.approx(1.0)
     assert loss_facts(F.binary_cross_entropy_with_logits, LOGITS[:, :2], values).pull < 0.3
     assert loss_facts(lambda o, t: o.detach().sum(), LOGITS, TARGETS).pull == 0
-
-
-def test_what_is_alike_for_all_samples_is_no_signal():
-    """As behind saturated units: a mean that is rounded must not make a small signal of it, another finding."""
-    layer = nn.Linear(2, 50)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.bias.copy_(torch.randn(50, generator=torch.Generator().manual_seed(0)))
-    with observe(layer) as seen:
-        layer(torch.randn(32, 2, generator=torch.Generator().manual_seed(1)))
-    assert seen.signals() == (0.0,)
 
 
 def test_looking_changes_nothing():
