@@ -97,6 +97,12 @@ def test_no_clustering_of_few_points_is_better(name, values, data, double):
     check(x, w, k, found, of_all_clusterings(x, w, k))
 
 
+def test_the_smallest_number_is_its_own_centre(chosen):
+    points = torch.tensor([2.0**-149], dtype=torch.float32)
+    found = kmeans(points, 1)
+    assert (found.centres.item(), found.cost.item()) == (2.0**-149, 0.0)
+
+
 def drawn(kind, n, generator):
     """Points of which cells, bounds and ties are hard in different ways."""
     if kind == "normal":

@@ -75,8 +75,8 @@ Measured measured(const Distinct<Float>& points, const Cuts& cuts) {
     const double origin = points.values[cuts[t]], unit = power_below(*std::max_element(first, last));
     double weight = 0.0, moment = 0.0, square = 0.0;
     for (std::int32_t i = cuts[t]; i < cuts[t + 1]; ++i) {
-      const double w = points.weights[i] * unit;
-      weight += w, moment += w * (points.values[i] / 2 - origin / 2);  // halves: no difference is too large
+      const double w = points.weights[i] * unit, half = static_cast<double>(points.values[i]) / 2;
+      weight += w, moment += w * (half - origin / 2);  // halves: no difference is too large
     }
     it.centres[t] = origin + 2 * (moment / weight);
     for (std::int32_t i = cuts[t]; i < cuts[t + 1]; ++i) {
