@@ -92,6 +92,15 @@ def test_annealed_importance_sampling_agrees_with_enumeration():
         assert estimate.high - estimate.low < 0.5
 
 
+def test_the_error_of_annealed_importance_sampling_is_that_of_many_estimates():
+    machine, generator = random_machine(4, 3).float(), seeded()
+    estimates = [annealed_log_z(machine, generator, chains=50, temperatures=5) for _ in range(400)]
+    z = np.exp([estimate.log_z - exact_log_z(machine) for estimate in estimates])
+    ends = np.exp([(estimate.low - estimate.log_z, estimate.high - estimate.log_z) for estimate in estimates])
+    np.testing.assert_allclose(ends.sum(1), 2)
+    assert (ends[:, 1] - 1).mean() == pytest.approx(3 * z.std(), rel=0.15)
+
+
 def test_gibbs_sampling_draws_from_the_exact_distribution():
     machine = random_machine(3, 2)
     p = (-machine.free_energy(states(3)) - exact_log_z(machine)).exp().detach()

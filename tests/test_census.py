@@ -366,7 +366,9 @@ def test_learned_inputs_are_connected_to_a_constant(batch):
         q=torch.rand(8, 3),
         linear=nn.Linear(3, 3),
     )
-    assert by_parameter(cw.count(queries, x)) == {"q": 9, "linear.weight": 27, "linear.bias": 9}
+    census = cw.count(queries, x)
+    assert by_parameter(census) == {"q": 9, "linear.weight": 27, "linear.bias": 9}
+    assert (census.parameters[0].fan_in, census.parameters[0].fan_out) == (0, 0)  # in no weighted sum
     image = Net(
         lambda net, x: net.conv(net.k.repeat(len(x), 1, 1, 1)),
         k=torch.rand(1, 2, 4, 4),

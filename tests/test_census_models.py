@@ -108,18 +108,19 @@ class Turned(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("parametrized", "weights"),
+    ("parametrized", "weights", "n_notes"),
     [
-        (register_parametrization(nn.Linear(3, 4), "weight", Turned()), 16),
-        (parametrizations.spectral_norm(nn.Linear(3, 4)), 16),
-        (parametrizations.weight_norm(nn.Linear(3, 4)), 20),
-        (parametrizations.orthogonal(nn.Linear(3, 4)), 16),
+        (register_parametrization(nn.Linear(3, 4), "weight", Turned()), 16, 0),
+        (parametrizations.spectral_norm(nn.Linear(3, 4)), 16, 0),
+        (parametrizations.weight_norm(nn.Linear(3, 4)), 20, 1),  # of two parameters that are made into one weight
+        (parametrizations.orthogonal(nn.Linear(3, 4)), 16, 0),
     ],
 )
-def test_parametrised_weights(parametrized, weights):
+def test_parametrised_weights(parametrized, weights, n_notes):
     census = cw.count(parametrized, torch.zeros(2, 3))
     assert totals(census) == (weights, 16, 16)
     assert census.layers[0].uses == 1
+    assert sum("are made into common weights" in note for note in census.notes) == len(census.notes) == n_notes
 
 
 def test_unused_and_frozen_parameters():

@@ -331,9 +331,19 @@ def test_both_names_of_a_parameter_become_one_initializer():
         (nn.Linear(2, 2), (), r"The model fails on the sample, nothing \(TypeError: .*\); give inputs that it takes"),
         (nn.Linear(2, 2), torch.zeros(1, 9), r"The model fails on the sample, \(1, 9\) \(RuntimeError: .*1x9 and 2x2"),
         (nn.Linear(2, 2), torch.full((1, 2), torch.nan), "outputs for the sample are not all finite"),
+        (nn.Linear(2, 2), torch.zeros(1, 2, device="meta"), "tensors without values, which are lazy or on the meta"),
+        (nn.Linear(2, 2, device="meta"), torch.zeros(1, 2), "tensors without values, which are lazy or on the meta"),
+        (nn.LazyLinear(2), torch.zeros(1, 2), "tensors without values, which are lazy or on the meta device"),
     ],
 )
 def test_a_sample_that_the_model_cannot_take_is_refused(tmp_path, model, inputs, sentence):
     with pytest.raises(FileError, match=sentence):
         to_onnx(model, inputs, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_scripted_model_is_refused(tmp_path):
+    with pytest.warns(DeprecationWarning, match="torch.jit"):
+        scripted = torch.jit.script(nn.Linear(2, 2))
+    with pytest.raises(FileError, match=r"compiled by torch\.jit: export the model that it was made from"):
+        to_onnx(scripted, torch.zeros(1, 2), tmp_path / "model.onnx")

@@ -68,6 +68,7 @@ def test_the_fully_connected_layer_is_a_convolution_over_all_that_remains():
     net = made((2, 20, 16))
     x = torch.randn(3, 2, 20, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     before = x
+    assert net.hidden.out_channels == 8 * net.conv1.out_channels
     for name, module in net.named_children():
         if name == "hidden":
             break

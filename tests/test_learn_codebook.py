@@ -142,10 +142,14 @@ SOME = torch.tensor([[1.0] * 4, [0.0] * 4, [1.0] * 4])
 @pytest.mark.parametrize(
     ("call", "kind", "sentence"),
     [
-        (lambda: learn(torch.ones(4), 2), PatternError, r"of floating numbers; got torch.float32 of shape \(4,\)"),
-        (lambda: learn(torch.ones(0, 4), 2), PatternError, r"got torch.float32 of shape \(0, 4\)"),
-        (lambda: learn(torch.ones(4, 0), 2), PatternError, r"got torch.float32 of shape \(4, 0\)"),
-        (lambda: learn(W.long(), 2), PatternError, r"got torch.int64 of shape \(3, 4\)"),
+        (lambda: learn(torch.ones(4), 2), PatternError, r"of floating numbers; got torch.float32 \(4,\) on cpu"),
+        (lambda: learn(torch.ones(0, 4), 2), PatternError, r"got torch.float32 \(0, 4\)"),
+        (lambda: learn(torch.ones(4, 0), 2), PatternError, r"got torch.float32 \(4, 0\)"),
+        (lambda: learn(W.long(), 2), PatternError, r"got torch.int64 \(3, 4\)"),
+        (lambda: learn(W.numpy(), 2), PatternError, "of floating numbers; got a ndarray"),
+        (lambda: learn(W.to("meta"), 2), PatternError, r"got torch.float32 \(3, 4\) on meta"),
+        (lambda: learn(W, 2.0), PatternError, "2.0 values for a codebook of 4 elements"),
+        (lambda: learn(W, 2, 1.5), PatternError, "how many of 3 rows share; got 1.5"),
         (lambda: learn(W, 2, "channel"), PatternError, "how many of 3 rows share; got 'channel'"),
         (lambda: learn(W, 2, 0), PatternError, "how many of 3 rows share; got 0"),
         (lambda: learn(W, 2, 4), PatternError, "how many of 3 rows share; got 4"),

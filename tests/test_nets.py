@@ -91,6 +91,14 @@ def test_units_of_each_layer(net, units):
     assert {name: getattr(built, name).pattern.n_out for name in units} == units
 
 
+def test_the_table_of_c3_is_the_published_one():
+    """Three in a row, four in a row, two pairs with a gap between, all: each around the corner of the six maps."""
+    steps = [(0, 1, 2)] * 6 + [(0, 1, 2, 3)] * 6 + [(0, 1, 3, 4)] * 3 + [range(6)]
+    firsts = [*range(6), *range(6), *range(3), 0]
+    expected = [{(first + step) % 6 for step in some} for first, some in zip(firsts, steps, strict=True)]
+    assert [set(maps) for maps in lenet.C3_MAPS] == expected
+
+
 def test_c3_looks_at_the_maps_of_the_table():
     """Against a convolution over all maps whose missing kernels are zero."""
     net = LeNet5()
@@ -419,6 +427,7 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.build("zebra", (1, 8, 8), 10), r"There is no net 'zebra': there are .*lenet5, .*file.py:factory"),
         (lambda: nets.natural_shape("lenet6"), r"There is no net 'lenet6': did you mean lenet5"),
         (lambda: nets.natural_shape("mine.py:net"), r"Only you know what mine.py:net was made for: say the shape"),
+        (lambda: nets.natural_shape("mine.py"), r"Only you know what mine.py was made for: say the shape"),
         (
             lambda: nets.build("lenet5", (13,), 3),
             r"lenet5 takes images of shape .*; got samples of shape \(13,\): use .*mlp",

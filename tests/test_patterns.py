@@ -433,6 +433,8 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got "
         (lambda: P.table([[0, 2]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \[0, 2\]"),
         (lambda: P.table([[0.0]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \[0.0\]"),
         (lambda: P.table([["a"]], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got \['a'\]"),
+        (lambda: P.table([[0], [0, "a"]], 2), r"table: row 1 lists inputs 0 to 1, each at most once; got \[0, 'a'\]"),
+        (lambda: P.table([0, 1], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got 0"),
         (lambda: P.table([[0]], "2"), r"table takes whole numbers of at least 1; got '2'"),
         (lambda: P.table([[], []], 2), r"table\(\[\[\], \[\]\], 2\) leads .* by weights \(0,\)"),
         (lambda: P.orbits([[0, 1], [1, 0]], [[0]]), r"got 2 for the inputs, 1 for the outputs; give as many of each"),
@@ -464,10 +466,10 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got "
         (lambda: P.conv2d((28, 28), 1, kernel=3), r"conv2d: in_shape is 3 whole numbers of at least 1, .*\(28, 28\)"),
         (lambda: P.conv2d(28, 1, kernel=3), r"conv2d: in_shape is 3 whole numbers .*; got 28"),
         (lambda: P.local(28, 1, kernel=3), r"local: in_shape is 2 whole numbers .*; got 28"),
-        (lambda: P.conv1d((1, 9), 1, kernel=0), r"conv1d: kernel is 1 whole numbers of at least 1, one an axis; got 0"),
-        (lambda: P.conv1d((1, 9), 1, kernel=2.5), r"conv1d: kernel is 1 whole numbers .*; got 2.5"),
-        (lambda: P.conv1d((1, 9), 1, kernel=None), r"conv1d: kernel is 1 whole numbers .*; got None"),
-        (lambda: P.conv1d((1, 9), 1, kernel="3"), r"conv1d: kernel is 1 whole numbers .*; got 3"),
+        (lambda: P.conv1d((1, 9), 1, kernel=0), r"conv1d: kernel is 1 whole number of at least 1, one an axis; got 0"),
+        (lambda: P.conv1d((1, 9), 1, kernel=2.5), r"conv1d: kernel is 1 whole number .*; got 2.5"),
+        (lambda: P.conv1d((1, 9), 1, kernel=None), r"conv1d: kernel is 1 whole number .*; got None"),
+        (lambda: P.conv1d((1, 9), 1, kernel="3"), r"conv1d: kernel is 1 whole number .*; got 3"),
         (lambda: P.conv2d((1, 9, 9), 1, kernel=(3, 3, 3)), r"kernel is 2 whole numbers .*; got \(3, 3, 3\)"),
         (lambda: P.conv2d((1, 9, 9), 1, kernel=3, stride=0), r"stride is 2 whole numbers of at least 1"),
         (lambda: P.conv2d((1, 9, 9), 1, kernel=3, padding=-1), r"padding is 2 whole numbers of at least 0"),
@@ -530,6 +532,20 @@ def test_what_is_no_pattern_is_refused(make, sentence):
 def test_too_many_connections_are_counted_but_not_written_out(write, sentence):
     with pytest.raises(PatternError, match=sentence):
         write()
+
+
+def test_whole_numbers_of_numpy_are_those_of_python():
+    three = np.int32(3)
+    assert P.table([[np.int64(0), 1]], 2) == P.table([[0, 1]], 2)
+    assert str(P.copies(three, P.dense(1, three))) == "copies(3, dense(1, 3))"
+    assert hashed(np.int32(70_000), np.int32(70_000), 4).n_full == 70_000**2
+    assert hashed(three, three, 4, seed=np.int64(5)) == hashed(3, 3, 4, seed=5)
+
+
+def test_a_transposed_convolution_may_go_around():
+    made = P.conv_transpose2d((4, 5, 5), 2, kernel=3, padding=1, padding_mode="circular")
+    assert made == P.transpose(P.conv2d((2, 5, 5), 4, kernel=3, padding=1, padding_mode="circular"))
+    assert made.in_shape == (4, 5, 5)
 
 
 def test_long_patterns_of_few_connections_are_written_out_at_once():

@@ -8,6 +8,7 @@ from strategies import patterns, recognisables, shuffled, tiemaps
 
 from commonweight import patterns as P
 from commonweight import recognise as recognition
+from commonweight.errors import PatternError
 from commonweight.recognise import recognise
 from commonweight.tiemap import TieMap
 
@@ -207,6 +208,11 @@ def test_random_ties_are_none(seed):
     assert recognise(TieMap.from_matrix(np.unique(full, return_inverse=True)[1].reshape(full.shape))) is None
     sparse = np.where(rng.random((12, 12)) < 0.5, rng.integers(0, 5, (12, 12)), -1)
     assert recognise(TieMap.from_matrix(sparse)) is None
+
+
+def test_what_is_no_tie_map_is_refused():
+    with pytest.raises(PatternError, match=r"recognise takes a tie map, such as pattern.tiemap\(\); got dense\(2, 3\)"):
+        recognise(P.dense(2, 3))
 
 
 def test_ties_beyond_the_families_are_none():

@@ -136,7 +136,7 @@ def test_an_unknown_bias_is_refused():
 
 @pytest.mark.parametrize("given", [3, None, "dense(2, 3)"])
 def test_what_is_no_pattern_is_refused(given):
-    with pytest.raises(PatternError, match="Tied runs a pattern, such as") as caught:
+    with pytest.raises(PatternError, match="lower takes a pattern, such as") as caught:
         Tied(given)
     assert str(caught.value).endswith(f"; got {given!r}.")
 

@@ -385,6 +385,8 @@ def test_names_of_one_storage_in_a_file_of_torch(tmp_path):
     for found in (audit(tmp_path / "a.pt"), audit(tmp_path / "a.pt", headers_only=True)):
         assert found.ok
         assert verdicts(found) == [("same storage", "b = a"), ("same storage", "t = a.T")]
+    turned = {"encoder": state["a"], "decoder": state["t"]}
+    assert verdicts(audit(turned)) == [("same storage", "decoder = encoder.T")]  # the first name owns
     found = audit(torch.load(tmp_path / "a.pt"))
     assert [verdict for verdict, _ in verdicts(found)] == ["same storage", "same storage"]
 
@@ -611,6 +613,8 @@ def test_values_that_nobody_wrote(tmp_path):
     assert {group.verdict for group in found.groups} == {Verdict.NEVER_INITIALISED}
     assert all(group.tie is None for group in found.groups)
     assert "`zeros` is all zero in odd.safetensors" in str(found)
+    more = audit(odd | {"more": torch.zeros(2, 2)})
+    assert "`zeros`, `more` are all zero in the state dict: nobody wrote them" in str(more)
     assert audit(tmp_path / "odd.safetensors", headers_only=True).ok
     assert not audit(odd).ok
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from commonweight.errors import PatternError
 from commonweight.kernels import kmeans
 from commonweight.patterns import Pattern
+from commonweight.sizes import WHOLE, integers, whole
 from commonweight.tiemap import Index
 
 
@@ -34,10 +35,8 @@ class Codebook(Pattern):
     """
 
     def __init__(self, codes: ArrayLike, k: int, rows: int = 1) -> None:
-        array = np.array(codes)
-        if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.integer):
-            given = f"{array.dtype} of shape {array.shape}"
-            raise PatternError(f"codebook: codes are a matrix of whole numbers, one for each weight; got {given}.")
+        array = integers("codebook: codes are a matrix of whole numbers, one for each weight", codes, 2)
+        k, rows = whole("codebook", k, rows)
         n_out, n_in = array.shape
         if not 1 <= rows <= n_out:
             raise PatternError(f"codebook: 1 to {n_out} of {n_out} rows share a codebook; got {rows}.")
@@ -126,19 +125,18 @@ def learn(
 
 def _rows_that_share(weight: Tensor, k: int, per: Literal["row", "tensor"] | int) -> int:
     """How many rows share a codebook, if there can be such codebooks."""
-    if weight.ndim < 2 or not weight.numel() or not weight.is_floating_point():
-        raise PatternError(
-            f"learn: a weight is a matrix (O, I), or (O, …), of floating numbers; got {weight.dtype} of shape "
-            f"{tuple(weight.shape)}."
-        )
+    is_tensor = isinstance(weight, Tensor)
+    if not is_tensor or weight.ndim < 2 or not weight.numel() or not weight.is_floating_point() or weight.is_meta:
+        what = f"{weight.dtype} {tuple(weight.shape)} on {weight.device}" if is_tensor else f"a {type(weight).__name__}"
+        raise PatternError(f"learn: a weight is a tensor (O, I), or (O, …), of floating numbers; got {what}.")
     n_out, n_in = len(weight), weight[0].numel()
     rows = {"row": 1, "tensor": n_out}.get(per, 0) if isinstance(per, str) else per
-    if not 1 <= rows <= n_out:
+    if not isinstance(rows, WHOLE) or not 1 <= rows <= n_out:
         raise PatternError(f"learn: per is 'row', 'tensor', or how many of {n_out:,} rows share; got {per!r}.")
     fewest = (n_out % rows or rows) * n_in
-    if not 1 <= k <= fewest:
+    if not isinstance(k, WHOLE) or not 1 <= k <= fewest:
         raise PatternError(
-            f"learn: {k:,} values for a codebook of {fewest:,} elements; take 1 to {fewest:,} values, or let more rows "
+            f"learn: {k!r} values for a codebook of {fewest:,} elements; take 1 to {fewest:,} values, or let more rows "
             "share a codebook."
         )
     return rows

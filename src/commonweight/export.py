@@ -78,8 +78,8 @@ def to_onnx(
 
     Raises:
         FileError: onnx, onnxscript or onnxruntime is not installed; not a model, or no sample that it makes finite
-            numbers of; the model cannot be exported, or is larger than 1.5 GiB; onnxruntime disagrees; the file cannot
-            be written, or would hold a weight twice.
+            numbers of; tensors without values; the model cannot be exported, or is larger than 1.5 GiB; onnxruntime
+            disagrees; the file cannot be written, or would hold a weight twice.
     """
     path = Path(path)
     if missing := [name for name in NEEDS if find_spec(name) is None]:
@@ -89,8 +89,8 @@ def to_onnx(
     if not isinstance(model, nn.Module):
         raise FileError(f"to_onnx writes a model, a torch.nn.Module; got a {type(model).__name__}.")
     given = _sample(inputs)
+    _refuse(model, given)
     single = copy.deepcopy(model).cpu().eval().requires_grad_(False)
-    _refuse(single, given)
     expected = _outputs(single, given)
     apart = _tie_equals(single)
     _widen_transforms(single)
@@ -115,7 +115,7 @@ def _sample(inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     tensors = (inputs,) if isinstance(inputs, Tensor) else inputs
     if not isinstance(tensors, tuple | list) or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise FileError(f"The sample is a tensor, or a tuple of tensors; got a {type(inputs).__name__}.")
-    return tuple(tensor.detach().cpu() for tensor in tensors)
+    return tuple(tensor if tensor.is_meta else tensor.detach().cpu() for tensor in tensors)
 
 
 def _outputs(model: nn.Module, given: tuple[Tensor, ...]) -> list[Tensor]:
@@ -177,7 +177,14 @@ def _replace_kernels(model: nn.Module) -> None:
 
 
 def _refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise FileError(f"{type(model).__name__} is compiled by torch.jit: export the model that it was made from.")
     tensors = [*model.parameters(), *model.buffers()]
+    if any(nn.parameter.is_lazy(tensor) or tensor.is_meta for tensor in (*tensors, *inputs)):
+        raise FileError(
+            "The model or the sample has tensors without values, which are lazy or on the meta device: run the model "
+            "once, or load it on the CPU, first."
+        )
     if (n_bytes := sum(tensor.nbytes for tensor in tensors)) > LARGEST:
         raise FileError(f"The model has {n_bytes:,} bytes; one ONNX file holds at most {LARGEST:,}: export its parts.")
     if any(tensor.dtype == torch.bfloat16 for tensor in (*tensors, *inputs)):

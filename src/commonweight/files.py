@@ -31,6 +31,7 @@ ARCHITECTURE = "commonweight.architecture"
 
 _FLOAT4 = TORCH["float4_e2m1fn_x2"].dtype
 _LARGE = 1 << 23
+"""Bytes of a tensor from which a second thread pays for itself in hashing."""
 _COPIES = 256
 _ROOM = 1 << 28
 """Aliases may take up so many times the bytes of the file, and so many bytes more: no small file fills the memory."""

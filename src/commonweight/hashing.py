@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from commonweight.errors import PatternError
 from commonweight.patterns import Pattern
+from commonweight.sizes import WHOLE, whole
 from commonweight.tiemap import Index, TieMap
 
 TILE = 16  # weights that lie side by side, in a row of the matrix and in θ: a line of the cache
@@ -33,6 +34,7 @@ class Hashed(Pattern):
     """
 
     def __init__(self, n_in: int, n_out: int, weights: int, seed: int = 0, *, tile: bool = False) -> None:
+        n_in, n_out, weights = whole("hashed", n_in, n_out, weights)
         notation = f"hashed({n_in}, {n_out}, {weights}, seed={seed}{', tile=True' if tile else ''})"
         super().__init__(notation, (n_in,), (n_out,), (weights,), n_in * n_out)
         least = TILE if tile else 1
@@ -40,9 +42,9 @@ class Hashed(Pattern):
             raise PatternError(
                 f"{notation}: the weights number from {least} to the {self.n_full:,} connections; got {weights:,}."
             )
-        if not 0 <= seed < 1 << 63:
-            raise PatternError(f"{notation}: a seed is a whole number from 0 to 2^63 - 1; got {seed}.")
-        self.seed, self.tile = seed, tile
+        if not isinstance(seed, WHOLE) or not 0 <= seed < 1 << 63:
+            raise PatternError(f"{notation}: a seed is a whole number from 0 to 2^63 - 1; got {seed!r}.")
+        self.seed, self.tile = int(seed), tile
 
     def _tiemap(self) -> TieMap:
         cells = np.arange(self.n_full)

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 from torch import Tensor
 
 from commonweight.codebook import Codebook
+from commonweight.errors import PatternError
 from commonweight.hashing import Hashed
 from commonweight.operators import coded, nested, products, windows
 from commonweight.operators.plan import Plan, Run, fit
@@ -82,7 +83,7 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         bias: the kind of bias that will be added: "none", "channel" or "unit".
 
     Raises:
-        PatternError: no such kind of bias.
+        PatternError: no pattern, or no such kind of bias.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -90,6 +91,8 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         >>> operator.rule, operator.operator, operator.multiplications
         ('convolution', 'torch.nn.functional.conv2d', 86400)
     """
+    if not isinstance(pattern, Pattern):
+        raise PatternError(f"lower takes a pattern, such as patterns.dense(2, 3); got {pattern!r}.")
     operator = _living.get((pattern, bias))
     if operator is None:
         operator = _living[pattern, bias] = _planned(pattern, bias)

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from commonweight.errors import PatternError
-from commonweight.sizes import WHOLE, Shape, Sizes, per_axis, permutations, positions, refuse_too_many, whole
+from commonweight.sizes import Shape, Sizes, per_axis, permutations, positions, refuse_too_many, subset, whole
 from commonweight.tiemap import Index, TieMap
 
 
@@ -167,10 +167,8 @@ class Table(Pattern):
     """
 
     def __init__(self, rows: Iterable[Iterable[int]], n_in: int) -> None:
-        (n_in,), self.rows = whole("table", n_in), tuple(tuple(sorted(row)) for row in rows)
-        for o, row in enumerate(self.rows):
-            if len(set(row)) < len(row) or not all(isinstance(i, WHOLE) and 0 <= i < n_in for i in row):
-                raise PatternError(f"table: row {o} lists inputs 0 to {n_in - 1}, each at most once; got {list(row)}.")
+        (n_in,) = whole("table", n_in)
+        self.rows = tuple(subset(f"table: row {o}", row, n_in) for o, row in enumerate(rows))
         connections = sum(map(len, self.rows))
         notation = f"table({[list(row) for row in self.rows]}, {n_in})"
         super().__init__(notation, (n_in,), (len(self.rows),), (connections,), connections)
@@ -352,7 +350,7 @@ class Copies(Pattern):
     def __init__(self, n: int, a: Pattern) -> None:
         (self.n,), self.a = whole("copies", n), _pattern("copies", a)
         shapes = ((self.n, *a.in_shape), (self.n, *a.out_shape), a.weight_shape)
-        super().__init__(f"copies({n}, {a})", *shapes, n * a.n_connections)
+        super().__init__(f"copies({self.n}, {a})", *shapes, self.n * a.n_connections)
 
     def _tiemap(self) -> TieMap:
         a, copy = self.a.tiemap(), np.arange(self.n)[:, None]
@@ -418,7 +416,8 @@ def _transposed(
     n_axes = int(name[-2])
     channels, *size = per_axis(name, "in_shape", in_shape, n_axes + 1, one_for_all=False)
     given = {"stride": 1, "padding": 0, "dilation": 1, **options, "kernel": kernel, "output_padding": output_padding}
-    each = {key: np.array(per_axis(name, key, value, n_axes)) for key, value in given.items() if key != "groups"}
+    along_axes = given.keys() - {"groups", "padding_mode"}
+    each = {key: np.array(per_axis(name, key, given[key], n_axes)) for key in along_axes}
     if (each["output_padding"] >= each["stride"]).any():
         raise PatternError(f"{name}: output_padding {output_padding} is not less than the stride {given['stride']}.")
     size = (np.array(size) - 1) * each["stride"] - 2 * each["padding"] + each["dilation"] * (each["kernel"] - 1) + 1

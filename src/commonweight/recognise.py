@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from commonweight.errors import PatternError
 from commonweight.patterns import (
     Antisymmetric,
     Block,
@@ -70,7 +71,12 @@ def recognise(tiemap: TieMap) -> Pattern | None:
         conv2d((3, 8, 8), 4, kernel=3, stride=2, padding=1)
         >>> recognise(TieMap.from_matrix([[0, 1], [1, 1]])) is None
         True
+
+    Raises:
+        PatternError: no tie map.
     """
+    if not isinstance(tiemap, TieMap):
+        raise PatternError(f"recognise takes a tie map, such as pattern.tiemap(); got {tiemap!r}.")
     return _named(tiemap, {})
 
 

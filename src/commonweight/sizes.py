@@ -41,7 +41,8 @@ def per_axis(name: str, key: str, sizes: object, n_axes: int, *, one_for_all: bo
     least = 0 if "padding" in key else 1
     numbers = tuple(int(n) for n in given if isinstance(n, WHOLE) and n >= least)
     if not len(numbers) == len(given) == n_axes:
-        raise PatternError(f"{name}: {key} is {n_axes} whole numbers of at least {least}, one an axis; got {sizes}.")
+        what = f"{n_axes} whole number{'s' * (n_axes > 1)} of at least {least}, one an axis"
+        raise PatternError(f"{name}: {key} is {what}; got {sizes}.")
     return numbers
 
 
@@ -76,6 +77,19 @@ def integers(what: str, values: ArrayLike, n_axes: int) -> NDArray[Any]:
     if array.ndim != n_axes or not array.size or array.dtype.kind not in "iu":
         raise PatternError(f"{what}; got {array.dtype} {array.shape}.")
     return array
+
+
+def subset(name: str, row: object, n: int) -> Shape:
+    """Different numbers from 0 to n-1, sorted.
+
+    Raises:
+        PatternError: others.
+    """
+    given = tuple(row) if isinstance(row, Iterable) else (None,)
+    found = {int(i) for i in given if isinstance(i, WHOLE) and 0 <= i < n}
+    if len(found) < len(given):
+        raise PatternError(f"{name} lists inputs 0 to {n - 1}, each at most once; got {row}.")
+    return tuple(sorted(found))
 
 
 def permutations(name: str, perms: ArrayLike) -> NDArray[np.int64]:

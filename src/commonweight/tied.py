@@ -56,10 +56,8 @@ class Tied(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(pattern, Pattern):
-            raise PatternError(f"Tied runs a pattern, such as patterns.dense(2, 3); got {pattern!r}.")
-        self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
         self.operator = lower(pattern, bias)
+        self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
         self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))
         shape = pattern.out_shape[:1] if bias == "channel" else pattern.out_shape
         absent = self.bias_pattern is None

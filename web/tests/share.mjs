@@ -22,6 +22,14 @@ export async function share(page, address, wrong) {
   await page.keyboard.press("ArrowDown");
   await page.keyboard.press("ArrowRight");
   await holds(() => /at\.recurrent=%5B1%2C1%5D/.test(location.hash), "arrow keys do not walk the weights of a net");
+  await page.goto(`${address}#share?maps=2&out=40&inp=40`);
+  await holds(() => /out=40&inp=40/.test(location.hash), "a connection is not restored");
+  const users = page.locator("figure", { hasText: "What each user adds to the gradient" }).locator('[role="application"]');
+  await users.focus();
+  await page.keyboard.press("ArrowRight");
+  await holds(() => !/out=40&inp=40/.test(location.hash), "arrow keys do not walk the users");
+  await page.keyboard.press("ArrowLeft");
+  await holds(() => /out=40&inp=40/.test(location.hash), "arrow keys do not walk back to the user where they began");
   await page.mouse.wheel(0, 3000);
   await page.waitForTimeout(300);
   if (!(await page.locator(".ladder dl").isVisible()) || (await page.locator(".ladder dl").boundingBox()).y < 0) wrong.push("share: the ladder is not always in view");

@@ -18,8 +18,10 @@ MAX_TENSORS = 2**19
 MAX_VARINTS = 2**23
 """The longest field of protobuf's varints that is decoded, in bytes; decoding takes some fifty times as much memory."""
 
+MAX_AXES = 64
+"""The most axes of a tensor."""
+
 _MAX_JSON_ITEMS = 16 * MAX_TENSORS
-_MAX_DIMENSIONS = 64
 
 
 def damaged(path: Path, what: str, remedy: str = "copy or download it again") -> FileError:
@@ -123,10 +125,11 @@ def elements(shape: object, name: str, path: Path) -> tuple[tuple[int, ...], int
     """The shape of a tensor as a file gives it, and its number of elements.
 
     Raises:
-        FileError: not a sequence of whole numbers from 0 on, more than 64 of them, or more elements than 2^63.
+        FileError: not a sequence of whole numbers from 0 on, more than `MAX_AXES` of them, or more elements than 2^63.
     """
-    if not isinstance(shape, Sequence) or len(shape) > _MAX_DIMENSIONS or not all(map(is_size, shape)):
-        raise damaged(path, f"{shown(name)} has the shape {shown(shape)}, expected at most 64 whole numbers below 2^63")
+    if not isinstance(shape, Sequence) or len(shape) > MAX_AXES or not all(map(is_size, shape)):
+        expected = f"expected at most {MAX_AXES} whole numbers below 2^63"
+        raise damaged(path, f"{shown(name)} has the shape {shown(shape)}, {expected}")
     number = 1
     for size in shape:
         number *= max(size, 1)

@@ -12,13 +12,21 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from commonweight.checkpoints.bounded import MAX_TENSORS, MAX_VARINTS, damaged, elements, inside, opened, shown
+from commonweight.checkpoints.bounded import (
+    MAX_AXES,
+    MAX_TENSORS,
+    MAX_VARINTS,
+    damaged,
+    elements,
+    inside,
+    opened,
+    shown,
+)
 from commonweight.checkpoints.dtypes import ONNX
 from commonweight.checkpoints.stored import Stored
 from commonweight.checkpoints.wire import Field, Wire
 
 _MAX_DEPTH = 32
-_MAX_DIMENSIONS = 64
 _TEXTS = "STRING"
 
 # TensorProto.DataType in the order of its numbers from 1 on.
@@ -171,7 +179,7 @@ class _Model:
         tensor = _Tensor()
         for part in self.wire.fields(message.start, message.stop):
             if part.number == 1:
-                tensor.dims += islice(self._numbers(part), _MAX_DIMENSIONS + 1 - len(tensor.dims))
+                tensor.dims += islice(self._numbers(part), MAX_AXES + 1 - len(tensor.dims))
             elif part.number == 2:
                 tensor.type = part.value
             elif part.number == 3:

@@ -19,7 +19,7 @@ from torch import nn
 from commonweight.errors import NetError
 from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
-from commonweight.nets.own import Shape, load_factory
+from commonweight.nets.own import Shape, is_own, load_factory
 
 __all__ = ["Entry", "build", "entries", "estimator", "load_factory", "names", "natural_shape"]
 _ENTRIES = {entry.name: entry for entry in ENTRIES}
@@ -83,10 +83,10 @@ def build(
     in_shape = tuple(in_shape)
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
-    is_own = ":" in name or name.endswith(".py")
-    factory = load_factory(name) if is_own else _found(_entry_for(name, in_shape, task).factory)
+    own = is_own(name)
+    factory = load_factory(name) if own else _found(_entry_for(name, in_shape, task).factory)
     given = dict(structure or {})
-    if not is_own:
+    if not own:
         _check_arguments(name, factory, given)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
@@ -130,7 +130,7 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     >>> estimator("cnn", (1, 8, 8), task="classification", seed=0) is None
     True
     """
-    if ":" in name:
+    if is_own(name):
         return None
     path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
     if path is None:
@@ -149,7 +149,7 @@ def natural_shape(name: str) -> Shape:
     >>> natural_shape("lenet5")
     (1, 32, 32)
     """
-    if ":" in name:
+    if is_own(name):
         raise NetError(f"Only you know what {name} was made for: say the shape of one input, such as 3x32x32.")
     return _entry(name).natural_shape
 

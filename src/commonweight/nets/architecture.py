@@ -20,6 +20,7 @@ from commonweight.equations import tie
 from commonweight.errors import FileError, NetError, TieError
 from commonweight.files import ARCHITECTURE, layout, load
 from commonweight.manifest import find
+from commonweight.nets.own import is_own
 
 FORMAT = 1
 LONGEST = 1 << 20
@@ -101,11 +102,10 @@ class Architecture:
         """
         from commonweight import nets
 
-        is_own = ":" in self.name or self.name.endswith(".py")
-        if is_own and net != self.name:
+        if is_own(self.name) and net != self.name:
             raise NetError(f"This is a net of your own: say net={self.name!r} to run that file.")
         given: dict[str, Any] = {"task": self.task, "seed": seed, "structure": self.structure}
-        if not is_own:
+        if not is_own(self.name):
             with torch.device("meta"):
                 counted = nets.build(self.name, self.in_shape, self.n_outputs, **given)
             n_weights = sum(tensor.numel() for tensor in own_tensors(counted).values())
@@ -156,6 +156,9 @@ def load_net(path: str | Path, *, net: str | None = None) -> nn.Module:
     stored = load(path)
     n_stored = sum(tensor.numel() for tensor in stored.values())
     model = Architecture.from_json(metadata[ARCHITECTURE]).build(net=net, most_weights=n_stored)
+    dtypes = {tensor.dtype for tensor in stored.values() if tensor.is_floating_point()}
+    if len(dtypes) == 1:  # a net that was saved after net.bfloat16(), say
+        model = model.to(dtypes.pop())
     manifest = find(metadata)
     _, held = layout(model)
     try:

@@ -17,6 +17,11 @@ Shape = tuple[int, ...]
 Factory = Callable[[Shape, int], nn.Module]
 
 
+def is_own(name: str) -> bool:
+    """Whether a name of a net is meant as a file of the user's, and no family of the catalogue."""
+    return ":" in name or name.endswith(".py")
+
+
 def load_factory(spec: str) -> Factory:
     """Run a Python file and return the function (or class) in it that makes a net.
 

@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier, ModuleRegressor, require_whole, seed_of
+from commonweight.nets.estimators import ModuleClassifier, ModuleEstimator, ModuleRegressor, require_whole, seed_of
+from commonweight.nets.unit_interval import as_pictures
 from commonweight.views import View
 
 MOST_CENTRES = 1000
@@ -113,8 +114,6 @@ class RBF(nn.Module):
     def views(self, inputs: Tensor, targets: Tensor) -> list[View]:
         """The centres as samples, those first whose unit has the largest weights."""
         strength, first = self.output.weight.norm(dim=0).sort(descending=True)
-        centres = self.hidden.centres[first].reshape(-1, *inputs.shape[1:])
-        pictures = centres.mean(1) if centres.ndim == 4 else centres.reshape(len(centres), -1, centres.shape[-1])
         width = float(self.hidden.log_width.exp())
         return [
             View(
@@ -122,14 +121,29 @@ class RBF(nn.Module):
                 caption=f"Each of the {len(first):,} hidden units answers to samples near its centre, up to a distance "
                 f"of about {width:.3g}, the one width that all share. Values are normalised: zero is the mean of the "
                 f"samples. Those whose outgoing weights are largest come first.",
-                images=pictures,
+                images=as_pictures(self.hidden.centres[first], inputs.shape[1:]),
                 labels=[f"outgoing weights of norm {value:.3g}" for value in strength.tolist()],
                 signed=True,
             )
         ]
 
 
-class RBFClassifier(ModuleClassifier):
+class _RBFEstimator(ModuleEstimator):
+    """What both tasks have in common; `RBFClassifier` says what the arguments are."""
+
+    def __init__(
+        self,
+        *,
+        n_centres: int | None = None,
+        max_iter: int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_centres = n_centres
+        self.max_iter = max_iter
+        self.random_state = random_state
+
+
+class RBFClassifier(ModuleClassifier, _RBFEstimator):
     """Tells classes apart by an `RBF` network: k-means, a width, a ridge solve, then gradients if wanted.
 
     1. Centres: k-means over all samples, ten steps from random samples (Moody & Darken, "Fast learning in networks of
@@ -160,17 +174,6 @@ class RBFClassifier(ModuleClassifier):
         True
     """
 
-    def __init__(
-        self,
-        *,
-        n_centres: int | None = None,
-        max_iter: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.n_centres = n_centres
-        self.max_iter = max_iter
-        self.random_state = random_state
-
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from samples of shape (N, F) and their labels, shape (N,).
 
@@ -184,7 +187,7 @@ class RBFClassifier(ModuleClassifier):
         return self
 
 
-class RBFRegressor(ModuleRegressor):
+class RBFRegressor(ModuleRegressor, _RBFEstimator):
     """Predicts values by an `RBF` network, as `RBFClassifier` does for classes, with squared errors in step 4.
 
     Args:
@@ -195,17 +198,6 @@ class RBFRegressor(ModuleRegressor):
         >>> RBFRegressor(n_centres=12, random_state=0).fit(x, np.sin(x[:, 0])).score(x, np.sin(x[:, 0])) > 0.999
         True
     """
-
-    def __init__(
-        self,
-        *,
-        n_centres: int | None = None,
-        max_iter: int = 0,
-        random_state: int | np.random.RandomState | None = None,
-    ) -> None:
-        self.n_centres = n_centres
-        self.max_iter = max_iter
-        self.random_state = random_state
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Learn from samples of shape (N, F) and targets of shape (N,) or (N, T).
@@ -218,7 +210,7 @@ class RBFRegressor(ModuleRegressor):
         return self
 
 
-def learn(rule: RBFClassifier | RBFRegressor, x_NF: Tensor, wanted_NO: Tensor, targets: Tensor, loss: Loss) -> None:
+def learn(rule: _RBFEstimator, x_NF: Tensor, wanted_NO: Tensor, targets: Tensor, loss: Loss) -> None:
     """All steps, into the fitted attributes of `rule`.
 
     Args:

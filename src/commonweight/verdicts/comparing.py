@@ -21,7 +21,7 @@ def against(subject: Side, other: Side, tied: Classes) -> list[Problem]:
             Problem(
                 Code.ABSENT,
                 tuple(absent),
-                say("absent", other=other.label, names=listed(absent), subject=subject.label, them=_them(absent)),
+                say("absent", other=other.label, names=listed(absent), subject=subject.label, **_in_number(absent)),
                 say("same_architecture"),
             )
         )
@@ -159,7 +159,7 @@ def altered(subject: Side) -> list[Problem]:
         Problem(
             Code.ALTERED,
             tuple(names),
-            say("altered", names=listed(names), subject=subject.label, are="are" if len(names) > 1 else "is"),
+            say("altered", names=listed(names), subject=subject.label, **_in_number(names)),
             say("copy_again"),
         )
     ]
@@ -186,7 +186,7 @@ def uninitialised(subject: Side, findings: Findings) -> None:
             Problem(
                 code,
                 tuple(names),
-                say(key, names=listed(names), what=say(what), subject=subject.label, them=_them(names)),
+                say(key, names=listed(names), what=say(what), subject=subject.label, **_in_number(names)),
                 say("load_again"),
             )
         )
@@ -240,5 +240,7 @@ def _mask(side: Side, name: str) -> bool:
     return bool(((values == 0) | values.isneginf()).all())
 
 
-def _them(names: Sequence[str]) -> str:
-    return "them" if len(names) > 1 else "it"
+def _in_number(names: Sequence[str]) -> dict[str, str]:
+    """The words of a sentence that go with one name, or with several."""
+    are, have, them = ("are", "have", "them") if len(names) > 1 else ("is", "has", "it")
+    return {"are": are, "have": have, "them": them}

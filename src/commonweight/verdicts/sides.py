@@ -223,9 +223,11 @@ class Side:
                 one = len(holders) == 1 and None not in holders
                 verdict = Verdict.SAME_OBJECT if one else Verdict.SAME_STORAGE
                 yield Found(verdict, tuple(Equation(name, names[0]) for name in names[1:]), say("one_tensor"))
-        for name in list(self.owners.values()):
+        met = set()
+        for name in self.owners.values():
+            met.add(name)
             turned = self.owners.get(self.entries[name].turned)
-            if turned is not None and turned < name:
+            if turned in met - {name}:
                 yield Found(Verdict.SAME_STORAGE, (Equation(name, turned, (Transpose(),)),), say("one_tensor"))
         yield from self._equal()
 

@@ -324,12 +324,12 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "從來源重新複製；如果改動是有意的，用 cw.save 儲存模型。",
     ),
     "not_finite": (
-        "{names} has values that are {what} in {subject}: nobody wrote {them}, or training broke.",
+        "{names} {have} values that are {what} in {subject}: nobody wrote {them}, or training broke.",
         "{subject} 中的 {names} 含有{what}：从未写入过数值，或训练已经崩坏。",
         "{subject} 中的 {names} 含有{what}：從未寫入過數值，或學習已經崩壞。",
     ),
     "never_written": (
-        "{names} is {what} in {subject}: nobody wrote {them}, or training broke.",
+        "{names} {are} {what} in {subject}: nobody wrote {them}, or training broke.",
         "{subject} 中的 {names} {what}：从未写入过数值，或训练已经崩坏。",
         "{subject} 中的 {names} {what}：從未寫入過數值，或學習已經崩壞。",
     ),
