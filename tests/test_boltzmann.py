@@ -277,6 +277,14 @@ def test_partial_fit_goes_on():
     assert rbm.score_samples(digits[:500]).mean() > before
 
 
+def test_tuning_may_be_left_out():
+    x, y = load_digits(return_X_y=True)
+    untuned = RBMClassifier(hidden=16, max_iter=2, tuning_iter=0, random_state=0).fit(x[:300], y[:300])
+    tuned = RBMClassifier(hidden=16, max_iter=2, tuning_iter=1, random_state=0).fit(x[:300], y[:300])
+    assert (untuned.n_iter_, tuned.n_iter_) == (2, 3)
+    assert not torch.equal(untuned.module_.machine.weight, tuned.module_.machine.weight)
+
+
 def test_the_classifier_learns_digits_and_is_built_again():
     x, y = load_digits(return_X_y=True)
     estimator = RBMClassifier(hidden=64, max_iter=10, tuning_iter=10, random_state=0).fit(x[:1200], y[:1200])

@@ -161,6 +161,8 @@ def test_buffers_that_are_equal_are_stored_once(tmp_path):
 def test_an_lstm_keeps_its_views(tmp_path):
     model = nn.LSTM(3, 4, batch_first=True)
     to_onnx(model, torch.randn(2, 5, 3), tmp_path / "model.onnx")
+    held = initializers(tmp_path / "model.onnx")
+    assert all(torch.equal(held[name], value) for name, value in model.named_parameters())
 
 
 def test_a_batch_of_any_size(tmp_path):
@@ -181,7 +183,8 @@ OURS = [
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_nets(tmp_path, name):
-    shape = nets.natural_shape(name)
+    natural = nets.natural_shape(name)
+    shape = (1, 12) if len(natural) == 2 else natural  # a series of few steps, which are written out one by one
     model = nets.build(name, shape, 10)
     model(torch.randn(2, *shape)).sum().backward()
     to_onnx(model, torch.randn(2, *shape), tmp_path / "model.onnx")

@@ -224,13 +224,15 @@ def _traced(model: nn.Module, inputs: tuple[Tensor, ...], dynamic_shapes: Any) -
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of itself: functions of torch that torch deprecates, packages that it misses."""
+    """Without what the exporter says of itself: functions of torch that torch deprecates, lists that a layer of
+    torch keeps, packages that it misses."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", r"The tensor attributes? self\._flat_weights")  # of recurrent layers
             yield
     finally:
         logger.setLevel(level)
