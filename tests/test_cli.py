@@ -1,6 +1,7 @@
 """The command line: what it prints, its JSON, its exit codes, and one sentence for everything that cannot be used."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import torch
 from PIL import Image
 
 from commonweight import atomic, data, nets
+from commonweight.measure.records import Record
 from commonweight.train import loop
+from commonweight.train.display import Display
 from commonweight.train.run import Run
 
 
@@ -91,7 +94,7 @@ def test_train_ends_in_one_line_of_json(say, tmp_path):
     assert set(result) == keys
     assert (result["net"], result["data"], result["seed"], result["epochs"]) == ("mlp", "iris", 1, 3)
     assert set(result["test"]) == {"loss", "accuracy"}
-    assert "validation accuracy" in err
+    assert ", validation 0." in err
     assert (tmp_path / result["run"] / "report.html").is_file()
 
 
@@ -102,6 +105,15 @@ def test_train_prints_the_ladder_and_the_scores(say, tmp_path):
     assert "tested once on" in out
     assert "rmse" in out
     assert "report: mine/report.html" in out
+
+
+def test_progress_fits_a_terminal(capsys):
+    """Also of a long training: 80 columns."""
+    shown = Display("digits-cnn", 200_000, "accuracy", 16)
+    shown.check(Record(100_000, 999.99, 9999.0, 0.1, 0.12345678, 0.98765, 1.0, 0.98765, ()), True)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+    assert line == "epoch 999.99  loss 0.1235  accuracy 0.9877, validation 0.9877 best  9,999 s left"
+    assert len(line) == 80
 
 
 def test_a_finished_run_is_taken_up_without_harm(say, tmp_path):
@@ -124,6 +136,21 @@ def test_predict_names_images(say, trained, tmp_path):
     assert [answer["label"] for answer in answers] == ["0", "1"]
     assert all(0.1 < answer["probability"] <= 1 for answer in answers)
     assert say("predict", trained, "0.png")[1].startswith("0.png: 0  ")
+
+
+def test_predict_shows_scores_as_scores(say, tmp_path):
+    """Distances of a map: no number of percent, in words or in JSON."""
+    assert say("train", "iris", "--net", "som", "--epochs", 2, "--out", "map")[0] == 0
+    (tmp_path / "new.csv").write_text("5.1,3.5,1.4,0.2\n6.3,3.3,6.0,2.5\n")
+    code, out, _ = say("predict", "map", "new.csv", "--json")
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [answer["label"] for answer in answers] == ["setosa", "virginica"]
+    x = torch.tensor([[5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]])
+    scores = Run.load(tmp_path / "map").outputs(x).amax(1).tolist()
+    assert [answer["score"] for answer in answers] == pytest.approx(scores)
+    assert all(answer["probability"] is None and answer["score"] <= 0 for answer in answers)
+    assert re.fullmatch(r"new.csv:1: setosa  score -?[\d.]+\n.*", say("predict", "map", "new.csv")[1], re.S)
 
 
 def test_predict_values_of_rows(say, tmp_path):
@@ -168,11 +195,23 @@ def test_predict_values_of_rows(say, tmp_path):
         (["train", "iris", "--structure", "hidden=[7"], r"brackets that are no JSON: write hidden=\[64,64\]"),
         (["count", "lenet5", "--shape", "3by3"], "A shape is whole numbers joined by x, such as 3x32x32.*'3by3'"),
         (["count", "mlp", "--shape", "9999x9999x9999"], "of 4,194,304 inputs at most"),
+        (["count", "lenet5", "--outputs", "0"], "--outputs is at least 1; got '0'. See"),
+        (["train", "iris", "--lr", "abc"], "--lr is a number; got 'abc'. See `commonweight train --help`"),
+        (["train", "iris", "--epochs", "1.5"], "--epochs is a whole number; got '1.5'. See"),
+        (["train", "iris", "--epochs", "9" * 20], "epochs is a whole number from 1 to 1,000,000,000; got 9{20}"),
+        (["train", "iris", "--epochs", "9" * 5000], "--epochs is a whole number of fewer digits; got '9{1,99}[.] See"),
+        (["train", "iris", "--structure", "hidden=3"], r"hidden is a list of the units .* such as \[64, 64\]; got 3"),
+        (["train", "iris", "--out", ""], "'--out': it is empty; give a path, or . for the current folder. See"),
         (["tune", "iris", "--out", __file__], "test_cli.py.*File exists; check the path"),
         (["count"], "Missing argument 'net'. See `commonweight count --help`"),
         (["x"], "No such command 'x'. See `commonweight --help`"),
         (["trian"], "No such command 'trian'. Did you mean 'train'[?] See"),
         (["train", "iris", "--epoch", "3"], "No such option: --epoch .*--epochs"),
+        (
+            ["train", "digits", "--net", "mlp", "--optimizer", "lm"],
+            "lm (holds 7 matrices of|would take roughly 136 s).*: use lbfgs",
+        ),
+        (["train", "gunpoint", "--net", "lstm", "--optimizer", "lm"], "no recurrent layer of torch allows: use lbfgs"),
         (["train", "iris", "--optimizer", "adm"], "'--optimizer': 'adm' is not one of 'auto', 'muon', "),
     ],
 )
@@ -183,6 +222,45 @@ def test_what_cannot_be_used_is_one_sentence_and_exit_code_2(say, words, says):
     (line,) = [line for line in err.splitlines() if line.startswith("commonweight: ")]
     assert "Traceback" not in err
     assert re.search(says, line), line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "every class in rows.csv needs at least 3 samples, one for each part, but 'c' has 1; add samples"),
+        (("--target", "d"), "'rows.csv' has no column 'd'; it has 'a', 'b', 'c'"),
+    ],
+)
+def test_a_table_that_cannot_be_learned_begins_no_run(say, tmp_path, words, says):
+    rows = [*(f"{k},{k % 5},{'ab'[k % 2]}" for k in range(40)), "40,0,c"]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c", *rows, ""]))
+    code, _, err = say("train", "rows.csv", *words)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_columns_that_repeat_another_are_no_hindrance_to_levenberg_marquardt(say, tmp_path):
+    """The Jacobian has less than full rank then."""
+    rows = [f"{k},{2 * k},{3 * k % 7}" for k in range(60)]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,c", *rows, ""]))
+    words = (
+        "--net",
+        "mlp",
+        "--structure",
+        "hidden=[4]",
+        "--optimizer",
+        "lm",
+        "--epochs",
+        3,
+        "--task",
+        "regression",
+        "--json",
+    )
+    code, out, _ = say("train", "rows.csv", *words)
+    assert code == 0
+    assert math.isfinite(json.loads(out)["test"]["rmse"])
 
 
 def test_without_words_the_help_is_all(say):
@@ -275,7 +353,7 @@ def test_the_structure_of_a_net_is_said_by_name_and_kept(say):
         ("hidden=[1000000000,9]", "This mlp has 14,000,000,039 weights; at most [0-9,]+ fit"),
         ("hidden", r"--structure is written NAME=VALUE, such as hidden=\[64,64\]; got 'hidden'"),
         ("width=7", "mlp has no argument 'width': it has hidden, activation, softmax"),
-        ("hidden=seven", "mlp cannot be built with {'hidden': 'seven'}"),
+        ("hidden=seven", "hidden is a list of the units of each hidden layer"),
     ],
 )
 def test_a_structure_that_a_net_does_not_have_is_one_sentence(say, structure, sentence):

@@ -322,6 +322,40 @@ def test_importance_decides_which_elements_are_exact():
     torch.testing.assert_close(net.weight[:, :2], weight[:, :2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("largest", [1 << 20, 100])  # learned at once, and by a histogram
+@pytest.mark.parametrize(
+    "importance",
+    [
+        torch.ones(64),
+        torch.ones(8, 63),
+        torch.ones(8, 64).int(),
+        torch.zeros(8, 64),
+        torch.ones(8, 64) - 2 * torch.eye(8, 64),
+        torch.where(torch.eye(8, 64) > 0, torch.nan, 1.0),
+        torch.ones(8, 64) / 0,
+    ],
+)
+def test_importance_that_is_none_is_refused_before_anything_changes(monkeypatch, largest, importance):
+    monkeypatch.setattr(nearest, "LARGEST", largest)
+    net = nn.Sequential(nn.Linear(64, 8), nn.Linear(64, 8))
+    with pytest.raises(CompressError, match=r"importance of `1.weight` is .* \(8, 64\), finite, .* all 0; got torch"):
+        compress.share(net, 2, "tensor", importance={"1.weight": importance})
+    assert not compress.shared_weights(net)
+
+
+@pytest.mark.parametrize(
+    ("codes", "values"),
+    [
+        (torch.zeros(2, 3), torch.zeros(1, 2)),
+        (torch.full((2, 4), 2), torch.zeros(1, 2)),
+        (torch.zeros(2, 4), torch.zeros(2)),
+    ],
+)
+def test_codes_that_do_not_fit_a_weight_are_refused(codes, values):
+    with pytest.raises(CompressError, match=r"shape \(2, 2, 2\) has codes of shape \(2, 4\) and .* codes below k; got"):
+        compress.SharedWeight(codes.long(), values, (2, 2, 2))
+
+
 def test_shadows_pass_the_gradient_of_each_element():
     net = nn.Linear(64, 8, bias=False)
     weight = net.weight.detach().clone()

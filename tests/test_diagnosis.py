@@ -321,6 +321,16 @@ def test_watch_finds_what_is_wrong_with_a_loop():
     assert w.findings()[0].code == "softmax_twice"
 
 
+def test_watch_refuses_what_it_could_only_leave_out():
+    model = net(linear(2, 2))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(TrainError, match="every is a number of steps of at least 1; got 0"):
+        cw.measure.watch(model, optimizer, every=0)
+    for given in ({"batch": (torch.ones(1, 2), torch.ones(1, 2))}, {"loss": F.mse_loss}):
+        with pytest.raises(TrainError, match="watch takes both batch= and loss="):
+            cw.measure.watch(model, optimizer, **given)
+
+
 def test_watch_names_the_first_tensor_that_is_not_finite():
     model = net(linear(2, 2))
     optimizer = torch.optim.SGD(model.parameters(), lr=1e30)

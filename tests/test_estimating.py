@@ -68,7 +68,7 @@ def test_parameters_of_an_estimator_are_structure(tmp_path):
     assert run.description["settings"]["C"] == 0.5
     with pytest.raises(TrainError, match="svm has no parameter 'D': it has C, "):
         started("iris", "svm", tmp_path / "run", structure={"D": 0.5})
-    with pytest.raises(TrainError, match="epochs is a whole number of at least 1; got 0"):
+    with pytest.raises(TrainError, match="epochs is a whole number from 1 to 1,000,000,000; got 0"):
         started("iris", "rbm", tmp_path / "run", epochs=0)
     assert not (tmp_path / "run").exists()
 

@@ -162,6 +162,32 @@ def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):
     assert y.tolist() == [[6.0, torch.inf]]
 
 
+@pytest.mark.parametrize(("k", "bits"), [(3, 2), (5, 3), (3, 4), (9, 4), (3, 8)])
+def test_a_code_beyond_the_values_is_zero(chosen, k, bits):
+    codes = torch.tensor([[k, 1, (1 << bits) - 1]])
+    values = torch.arange(1.0, k + 1).view(1, k).requires_grad_()
+    y = codebook_product(torch.ones(3), pack(codes, bits), values, bits=bits)
+    (grad,) = torch.autograd.grad(y.sum(), values)
+    assert (y.item(), grad.nonzero().tolist()) == (2.0, [[0, 1]])
+
+
+def test_words_that_do_not_fit_never_reach_the_kernels(chosen):
+    ops, words = torch.ops.commonweight, torch.zeros(2, 16, dtype=torch.int64)
+    with pytest.raises(KernelError, match="are int32 words"):
+        ops.codebook_matrix(words, torch.zeros(1, 2), 3, 1)
+    with pytest.raises(KernelError, match="are int32 words"):
+        ops.codebook_sums(torch.zeros(2, 3), words, 1, 2, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.bfloat16, torch.float16, torch.int64])
+def test_sums_of_any_type(chosen, dtype):
+    index = sorted_index(torch.tensor([2, 1, 0, -2], dtype=torch.int8), 2)
+    grad = torch.tensor([1 + 2j, 3j, 5, 7 - 1j], dtype=torch.complex64).to(dtype) if dtype.is_complex else None
+    grad = torch.tensor([1, 3, 5, 7], dtype=dtype) if grad is None else grad
+    expected = torch.stack([grad[1], grad[0] - grad[3]])
+    assert torch.equal(summed(grad, index), expected)
+
+
 def test_torch_sees_an_operator(chosen):
     x, codes, values, bias, _ = example(5, 3, 40, 6, 6, 16)
     words = pack(codes, 4)
@@ -213,6 +239,17 @@ def test_spread_and_its_adjoint(name, n_weights, n_positions, runs, double, seed
     torch.testing.assert_close(got.double(), sums[1:], rtol=1e-6, atol=1e-6 if not double else 1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_tensor_larger_than_the_caches(chosen, dtype, runs):
+    generator = torch.Generator().manual_seed(0)
+    numbered = torch.randint(-500, 501, ((1 << 20) + 37,), generator=generator)
+    index = sorted_index(in_runs(numbered, 500, generator) if runs else numbered, 500)
+    weight = torch.randn(500, generator=generator, dtype=dtype)
+    signed = torch.cat([-weight.flip(0), torch.zeros(1, dtype=dtype), weight])
+    assert torch.equal(spread(weight, index), signed[index.index.long() + 500])
+
+
 def test_runs_are_found_where_most_positions_lie_in_some():
     up, down, mixed = torch.arange(1, 17), -torch.arange(5, 21), torch.ones(16, dtype=torch.int64)
     assert sorted_index(torch.cat([up, down, mixed, up[:3]]), 20).runs.tolist() == [1, -5, 0]
@@ -223,6 +260,10 @@ def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
     grad = torch.randn(1 << 18, generator=torch.Generator().manual_seed(0))
     index = sorted_index(torch.ones(1 << 18, dtype=torch.int64), 1)
     torch.testing.assert_close(summed(grad, index).double(), grad.double().sum()[None], rtol=1e-6, atol=1e-6)
+
+
+X, WORDS, VALUES = torch.zeros(3), torch.zeros(2, 16, dtype=torch.int32), torch.zeros(1, 2)
+FLOAT8 = torch.float8_e4m3fn
 
 
 @pytest.mark.parametrize(
@@ -238,7 +279,20 @@ def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
         ),
         (lambda: unpack(torch.zeros(2, 16, dtype=torch.int32), 3, 0), "1, 2, 3, 4 or 8 bits; got 0"),
         (lambda: pack(torch.tensor([[4]]), 2), r"lie in 0 … 3; got 4 to 4"),
+        (lambda: unpack(torch.zeros(2, 16), 3, 1), r"3 columns are int32 words .*\(outputs, 16\); got torch.float32"),
+        (lambda: unpack(torch.zeros(1, 16, dtype=torch.int32), 3000, 1), r"\(outputs, 96\); got .* \(1, 16\)"),
+        (lambda: codebook_product(torch.tensor(1.0), WORDS, VALUES, bits=1), "got a single number"),
+        (lambda: codebook_product(X, WORDS, VALUES, bits=1.0), "or 8 bits; got 1.0"),
+        (lambda: codebook_product(X.to(FLOAT8), WORDS, VALUES.to(FLOAT8), bits=1), "64 bits; got"),
+        (
+            lambda: codebook_product(X, WORDS, VALUES, torch.zeros(2).double(), bits=1),
+            "got torch.float32, torch.float32, torch.float64",
+        ),
         (lambda: sorted_index(torch.tensor([7]), 3), "3 weights asks for weight 6"),
+        (lambda: sorted_index(torch.tensor([-(2**63)]), 3), "3 weights asks for weight 9,223,372,036,854,775,807"),
+        (lambda: sorted_index(torch.tensor([1.5]), 3), "made of whole numbers; got torch.float32"),
+        (lambda: sorted_index(torch.tensor([True]), 3), "made of whole numbers; got torch.bool"),
+        (lambda: sorted_index(torch.tensor([1]), 1 << 31), r"less than 2\^31 positions and weights; got 1 and 2,147"),
         (
             lambda: spread(torch.ones(1), sorted_index(torch.tensor([2, 1]), 2)),
             r"into 2 weights takes as many; got shape \(1,\)",
@@ -262,7 +316,7 @@ def test_one_weight_used_everywhere_is_summed_by_all_threads(chosen):
             lambda: codebook_product(
                 torch.zeros(3), torch.zeros(2, 16, dtype=torch.int32), torch.zeros(1, 2).double(), bits=1
             ),
-            "one floating type; got torch.float32 and torch.float64",
+            "one floating type, of 16 to 64 bits; got torch.float32, torch.float64",
         ),
     ],
 )

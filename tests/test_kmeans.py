@@ -279,11 +279,13 @@ X = torch.zeros(2, 3)
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: kmeans(torch.zeros(3, dtype=torch.int64), 2), "floating numbers; got torch.int64: convert"),
+        (lambda: kmeans(torch.zeros(3, dtype=torch.int64), 2), "16 to 64 bits; got torch.int64: convert"),
         (lambda: kmeans(torch.tensor(1.0), 1), r"1 to 2\^31 - 1 points; got shape \(\)"),
         (lambda: kmeans(torch.zeros(3, 0), 1), r"1 to 2\^31 - 1 points; got shape \(3, 0\)"),
         (lambda: kmeans(X, 4), "of 3 points finds 1 to 3 clusters; got k = 4"),
         (lambda: kmeans(X, 0), "of 3 points finds 1 to 3 clusters; got k = 0"),
+        (lambda: kmeans(X, 2.0), "of 3 points finds 1 to 3 clusters; got k = 2.0"),
+        (lambda: kmeans(X.to(torch.float8_e4m3fn), 2), "16 to 64 bits; got torch.float8_e4m3fn: convert"),
         (lambda: kmeans(X, 2, torch.zeros(3)), r"shape \(2, 3\) are floating numbers of that shape; got .* \(3,\)"),
         (lambda: kmeans(X, 2, torch.ones(2, 3, dtype=torch.int64)), r"that shape; got torch.int64"),
         (lambda: kmeans(torch.tensor([1.0, torch.nan, torch.inf]), 2), "are finite; got 2 that are not"),

@@ -117,6 +117,7 @@ def test_a_layer_with_a_codebook_runs_in_every_way():
     ("make", "sentence"),
     [
         (lambda: hashed(3, 4, 13), "from 1 to the 12 connections; got 13"),
+        (lambda: codebook([[0, 1]], k=2**40), "2 weights cannot use 1 codebooks of 1,099,511,627,776 values"),
         (lambda: hashed(30, 4, 13, tile=True), "from 16 to the 120 connections; got 13"),
         (lambda: hashed(3, 4, 5, seed=-1), r"from 0 to 2\^63 - 1; got -1"),
         (lambda: codebook([1, 2], k=3), r"matrix of whole numbers, one for each weight; got int64 \(2,\)"),

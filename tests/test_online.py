@@ -184,6 +184,14 @@ def test_a_stream_that_cannot_be_learned_is_one_sentence():
         learn(table(600, classes=False) + "1,2,3,much\n")
 
 
+def test_a_rate_that_is_none_is_refused_before_the_first_rows_are_learned(tmp_path):
+    lines = io.StringIO("a,b\n" + "".join(f"{k},{k % 2}\n" for k in range(40)))
+    with pytest.raises(TrainError, match="lr is a number above 0; got -1"):
+        learn_stream(lines, net="mlp", lr=-1, out=tmp_path / "run", say=print)
+    assert lines.tell() == 0
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line_learns_from_standard_input(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO(table(700)))

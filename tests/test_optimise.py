@@ -502,11 +502,11 @@ def test_a_jacobian_too_large_for_memory_says_how_large_and_what_instead(iris, m
 def test_a_rule_that_would_take_too_long_says_so(monkeypatch):
     monkeypatch.setattr(choice, "memory_bytes", lambda: 2**40)
     digits = data.load("digits")
-    says = "lm would take some 136 s for each step, for 17,226 weights and 12,570 outputs of all samples: use lbfgs"
+    says = "lm would take roughly 136 s for each step, for 17,226 weights and 12,570 outputs of all samples: use lbfgs"
     with pytest.raises(TrainError, match=says):
         fit(nets.build("mlp", digits.in_shape, 10), digits, optimizer="lm", out=None, progress=False)
     model = nets.build("mlp", digits.in_shape, 10, structure={"hidden": (20,)})
-    assert choice.expected("lm", model, digits) == "some 1 s for each step, for 1,510 weights"
+    assert choice.expected("lm", model, digits) == "roughly 1 s for each step, for 1,510 weights"
     assert choice.expected("lbfgs", model, digits) == ""
 
 

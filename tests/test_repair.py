@@ -18,10 +18,10 @@ from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.diagnosis import Advice, Finding
 from commonweight.measure.diagnosis.data_facts import contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
-from commonweight.train import choice
+from commonweight.train import choice, repair
 from commonweight.train.loop import fit
 from commonweight.train.remedies import CHANGES, drawn_again, follow
-from commonweight.train.repair import attempt, fit_repaired, put_right
+from commonweight.train.repair import Attempt, attempt, fit_repaired, put_right
 from commonweight.train.restart import Start, anew
 from commonweight.train.settings import DEFAULT_RATE, usual_batch_size, usual_epochs
 
@@ -366,6 +366,16 @@ def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
     told = capsys.readouterr().err
     assert "repair 1: again, with the library's own settings and this changed. Draw the first weights again" in told
     assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
+
+
+def test_a_restart_whose_loss_is_no_number_takes_no_place(monkeypatch):
+    """Not even where the finding says that the score before was wrong."""
+    first = attempt(start(optimizer="adam", epochs=1), None, False)
+    finding = Finding("leakage", "", 0.5, 0.1, 0, Advice("lower_rate", {"factor": 0.1}))
+    monkeypatch.setattr(type(first.run), "findings", lambda self: [finding])
+    failed = DivergedError("The training loss became nan.", first.run)
+    monkeypatch.setattr(repair, "attempt", lambda begun, *_: Attempt(begun, first.run, failed))
+    assert put_right(first) is first
 
 
 def test_no_training_is_repeated(capsys):

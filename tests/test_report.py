@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from sklearn.metrics import confusion_matrix, root_mean_squared_error
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 from torch import nn
 
@@ -532,6 +533,30 @@ def test_a_model_without_weights_has_no_histograms(tmp_path):
     data = datasets.load("iris")
     tree = DecisionTreeClassifier().fit(data.x[data.train].numpy(), data.y[data.train].numpy())
     assert "How its weights are spread" not in Page(report(tmp_path, Fitted(tree), data)).text
+
+
+@pytest.mark.parametrize("name", ["iris", "moons"])
+def test_scores_that_are_no_probabilities_are_called_scores(tmp_path, name):
+    """The margins of support vectors; the same answers as logits are probabilities."""
+    data = datasets.load(name)
+    machine = Fitted(SVC(C=1e-3).fit(data.x[data.train].numpy(), data.y[data.train].numpy()))
+    sure = r"(score −?\d|\d+(\.\d)?\xa0% ?\)|at \d+(\.\d)?\xa0%)"
+    told = {text.partition(" ")[0].strip("(") for text, *_ in re.findall(sure, report(tmp_path, machine, data))}
+    assert told == {"score"}
+    page = Page(report(tmp_path, machine, data)).text
+    assert "scored farthest below the answer" in page
+    answers = ask(machine, data)
+    worst = max((answers.scores.amax(1) - answers.scores.gather(1, answers.target[:, None])[:, 0]).tolist())
+    assert worst > 0
+    machine.scores_only = False
+    assert "score " not in re.sub("The score on top", "", Page(report(tmp_path, machine, data)).text)
+
+
+def test_how_to_repeat_a_run_names_its_threads(tmp_path):
+    data = datasets.load("iris")
+    model = made(small_mlp, data.in_shape, data.n_outputs)
+    assert "same versions and 2 threads (OMP_NUM_THREADS=2)" in Page(report(tmp_path, model, data, threads=2)).text
+    assert "same versions and number of threads" in Page(report(tmp_path, model, data)).text
 
 
 def test_stages_are_the_outputs_of_the_layers():

@@ -111,7 +111,7 @@ def test_the_command_shows_and_writes_once(tmp_path):
     result = json.loads(out)
     assert (result["data"], result["epochs"]) == ("iris", 3)
     assert err.count("iris-mlp") == 1
-    assert err.count("validation accuracy") == len(read_records(tmp_path / result["run"] / RECORDS))
+    assert err.count(", validation ") == len(read_records(tmp_path / result["run"] / RECORDS))
     assert other == ["", ""]
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["iris-mlp-1"]
 

@@ -84,7 +84,7 @@ def test_a_goal_that_cannot_be_meant_is_one_sentence(text, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"epochs": 0}, "epochs is a whole number of at least 1; got 0"),
+        ({"epochs": 0}, "epochs is a whole number from 1 to 1,000,000,000; got 0"),
         ({"lr": 0.0}, "lr is a number above 0"),
         ({"lr": math.inf}, "lr is a number above 0"),
         ({"batch_size": 1000}, "batch_size is a whole number from 1 to 106, the size of the training part; got 1000"),

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.kernels import kmeans
 from commonweight.patterns import Pattern
 from commonweight.sizes import WHOLE, integers, whole
@@ -45,6 +45,11 @@ class Codebook(Pattern):
         self.codes, self.k, self.rows = array.astype(np.int64), k, rows
         self.codes.setflags(write=False)
         groups = -(-n_out // rows)
+        if groups * k > array.size:
+            raise PatternError(
+                f"codebook: {array.size:,} weights cannot use {groups:,} codebooks of {k:,} values; take fewer values, "
+                "or share a codebook among more rows."
+            )
         uses = np.bincount(self.index().ravel(), minlength=groups * k)
         if not uses.all():
             group, value = divmod(int(np.flatnonzero(uses == 0)[0]), k)
@@ -102,6 +107,7 @@ def learn(
         ([[1, 1, 0], [0, 1, 0]], tensor([[-2.,  1.],
                 [ 3.,  5.]]))
     """
+    require_kind(weight, Tensor, "learn takes a weight, a torch.Tensor", PatternError)
     rows = _rows_that_share(weight, k, per)
     matrix = weight.detach().flatten(1)
     if importance is not None and importance.shape != weight.shape:

@@ -11,6 +11,23 @@ class CommonweightError(Exception):
     """Base of all errors that this library raises on purpose."""
 
 
+def require_kind(value: Any, kinds: Any, expected: str, error: type[CommonweightError]) -> None:
+    """Refuse what is not of any of the kinds, at the public boundary.
+
+    Args:
+        expected: who takes what, such as "lower takes a pattern".
+
+    Raises:
+        CommonweightError: as `error`.
+
+    >>> require_kind(3, str, "A net has a name", NetError)
+    Traceback (most recent call last):
+    commonweight.errors.NetError: A net has a name; got int: 3.
+    """
+    if not isinstance(value, kinds):
+        raise error(f"{expected}; got {type(value).__name__}: {value!r:.60}.")
+
+
 class PatternError(CommonweightError):
     """A pattern or a tie map that cannot exist: sizes that do not fit, a weight that nothing uses."""
 

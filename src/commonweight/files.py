@@ -7,6 +7,7 @@ was not saved, and no tie gets lost or made up between a model, its file and the
 
 from collections import defaultdict
 from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar, overload
 
@@ -19,7 +20,7 @@ from commonweight.checkpoints.bounded import damaged, opened, read_at, shown
 from commonweight.checkpoints.dtypes import SAFETENSORS, TORCH
 from commonweight.equations import check, record
 from commonweight.equations.sameness import difference, same_storage
-from commonweight.errors import FileError, KernelError, TieError
+from commonweight.errors import FileError, KernelError, TieError, require_kind
 from commonweight.kernels.flat import written_out
 from commonweight.manifest import KEY, LONGEST, Manifest, declared, find
 from commonweight.notation import Equation
@@ -119,6 +120,7 @@ def load(path: str | Path, model: Model | None = None, *, expand: bool = False) 
         >>> state["head.weight"] is state["embed.weight"]
         True
     """
+    require_kind(path, str | PathLike, "load takes the path of a file", FileError)
     path = Path(path)
     read = _read(path)
     if model is None:

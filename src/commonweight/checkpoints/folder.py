@@ -38,7 +38,8 @@ def weights_of(folder: Path) -> Path:
     for pattern in _WEIGHTS:
         found = [name for name in entries if Path(name).match(pattern)]
         if len(found) > 1:
-            raise FileError(f"{folder} holds {len(found)} files {pattern} ({shown(found)}); give the path of one.")
+            names = ", ".join(map(shown, found[:3])) + (", ..." if len(found) > 3 else "")
+            raise FileError(f"{folder} holds {len(found)} files {pattern} ({names}); give the path of one.")
         if found:
             return inside(folder, found[0], folder / found[0])
     raise FileError(f"{folder} holds no weights; expected one of {', '.join(_WEIGHTS)}.")

@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import typer
 
@@ -10,6 +11,15 @@ from commonweight.cli.application import app
 from commonweight.errors import CommonweightError
 
 __all__ = ["app", "main"]
+
+EXPECTED = {
+    "float_parsing": "a number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
+}
+"""What an option is, for each kind of pydantic's errors about numbers."""
 
 # Files of commands, in the order in which --help lists them.
 for group in ("training", "tuning", "diagnosing", "looking", "sharing", "listing", "lab"):
@@ -36,8 +46,13 @@ def main() -> None:
 
 def _unparsed(error: typer.TyperException) -> str:
     """What cannot be parsed, in one sentence; none where a command without words has printed its help."""
-    # "Value error" is how pydantic opens the sentences of others.
-    told = error.format_message().replace("Value error, ", "").rstrip(".")
     context = getattr(error, "ctx", None)
+    wrong: list[Any] = getattr(error.__cause__, "errors", list)()
+    if wrong and wrong[0]["type"] in EXPECTED:  # pydantic's, whose own sentence does not say what was given
+        expected = EXPECTED[wrong[0]["type"]].format(**wrong[0].get("ctx", {}))
+        told = f"{error.param.opts[0]} is {expected}; got {wrong[0]['input']!r:.60}"  # type: ignore[attr-defined]
+    else:
+        # "Value error" is how pydantic opens the sentences of others.
+        told = error.format_message().replace("Value error, ", "").rstrip(".")
     command = context.command_path if context else "commonweight"
     return f"{told}{'' if told.endswith('?') else '.'} See `{command} --help`." if told else ""

@@ -1,7 +1,8 @@
 """The application that commands register with, and what several of them share."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,22 @@ app = typer.Typer(
 )
 TaskOption = Annotated[str | None, typer.Option("--task", help="classification or regression, where both can be.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def path_option(words: str, **more: Any) -> Any:
+    """An option that says where to write, with these words as its help."""
+    return typer.Option(parser=_written_to, metavar="<path>", help=words, **more)
+
+
+def _written_to(text: str) -> Path:
+    """Where an option says to write; nothing would be the current folder, which nobody means.
+
+    Raises:
+        BadParameter: as said.
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty; give a path, or . for the current folder")
+    return Path(text)
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

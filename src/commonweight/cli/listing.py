@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commonweight.cli.application import AsJson, TaskOption, app, print_table
+from commonweight.cli.application import AsJson, TaskOption, app, path_option, print_table
 
 
 @app.command()
@@ -26,7 +26,10 @@ def show_data(
     name: Annotated[str | None, typer.Argument(help="A name of this list, or a file or folder of your own.")] = None,
     target: Annotated[str | None, typer.Option(help="Target column of a table; by default the last one.")] = None,
     task: TaskOption = None,
-    picture: Annotated[Path | None, typer.Option(help="PNG to draw samples in; by default NAME-samples.png.")] = None,
+    picture: Annotated[
+        Path | None,
+        path_option("PNG to draw samples in; by default NAME-samples.png."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, and of generated data.")] = 0,
     as_json: AsJson = False,
 ) -> None:

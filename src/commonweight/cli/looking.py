@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commonweight.cli.application import app, listed, print_table
+from commonweight.cli.application import app, listed, path_option, print_table
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from commonweight.train.run import Run
 
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
-OutOption = Annotated[Path | None, typer.Option(help="Folder for what is written; by default that of the run.")]
+OutOption = Annotated[
+    Path | None,
+    path_option("Folder for what is written; by default that of the run."),
+]
 DataOption = Annotated[str | None, typer.Option(help="Where the data of the run is now, if it has moved.")]
 NetOption = Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")]
 

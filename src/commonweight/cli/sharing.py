@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, app, listed
+from commonweight.cli.application import AsJson, app, listed, path_option
 from commonweight.errors import CompressError, NetError
 
 MAX_INPUTS = 2**22
@@ -89,7 +89,8 @@ def share(
     finetune: Annotated[int, typer.Option(help="Epochs of training the shared values afterwards.", min=0)] = 0,
     keep: Annotated[str, typer.Option(help="Layers to leave alone, by commas: first, last, or names.")] = "",
     out: Annotated[
-        Path | None, typer.Option(help="Run folder or file to write; by default the name with -shared behind it.")
+        Path | None,
+        path_option("Run folder or file to write; by default the name with -shared behind it."),
     ] = None,
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of samples.")] = 0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, TaskOption, app, listed
+from commonweight.cli.application import AsJson, TaskOption, app, listed, path_option
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
@@ -141,7 +141,8 @@ def train(
         ),
     ] = Init.auto,
     out: Annotated[
-        Path | None, typer.Option(help="Run folder; by default a new one below runs/.", rich_help_panel=FOLDER)
+        Path | None,
+        path_option("Run folder; by default a new one below runs/.", rich_help_panel=FOLDER),
     ] = None,
     l1: Annotated[
         float | None,
@@ -305,8 +306,7 @@ def predict(
         if as_json:
             print(json.dumps({"input": name, **answer}))
         else:
-            sure = f"  {answer['probability']:.1%}" if answer["probability"] is not None else ""
-            print(f"{name}: {_written(answer['label'])}{sure}")
+            print(f"{name}: {_written(answer['label'])}{_sure(answer)}")
 
 
 def _written(answer: str | float | list[float]) -> str:
@@ -316,13 +316,25 @@ def _written(answer: str | float | list[float]) -> str:
     return f"{answer:.6g}" if isinstance(answer, float) else answer
 
 
+def _sure(answer: dict[str, Any]) -> str:
+    """How sure the net is of its answer: a probability, a score, or nothing of values."""
+    if "score" in answer:
+        return f"  score {answer['score'] + 0:.4g}"  # -0 is 0
+    return "" if answer["probability"] is None else f"  {answer['probability']:.1%}"
+
+
 def _answers(run: "Run", inputs: "Tensor") -> Iterable[dict[str, Any]]:
-    """For each input the label with its probability, or the value (a list where there are several) with none."""
+    """For each input the label with its probability, or the value (a list where there are several) with none.
+
+    Of a net that only scores classes, the score of the label stands beside it, and no probability.
+    """
     outputs, classes = run.outputs(inputs), run.description["data"]["classes"]
     if classes:
-        probability, index = outputs.softmax(1).max(1)
-        for chosen, sure in zip(index.tolist(), probability.tolist(), strict=True):
-            yield {"label": classes[chosen], "probability": sure}
+        scores_only = getattr(run.model, "scores_only", False)
+        best, index = (outputs if scores_only else outputs.softmax(1)).max(1)
+        for chosen, sure in zip(index.tolist(), best.tolist(), strict=True):
+            told = {"probability": None, "score": sure} if scores_only else {"probability": sure}
+            yield {"label": classes[chosen], **told}
     else:
         for values in outputs.tolist():
             yield {"label": values[0] if len(values) == 1 else values, "probability": None}

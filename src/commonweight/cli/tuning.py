@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from commonweight.cli.application import AsJson, TaskOption, app
+from commonweight.cli.application import AsJson, TaskOption, app, path_option
 from commonweight.cli.training import Preparation
 
 
@@ -25,7 +25,8 @@ def tune(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the split, of each training and of the search.")] = 0,
     out: Annotated[
-        Path | None, typer.Option(help="Folder; by default a new one below runs/. One that is there: go on.")
+        Path | None,
+        path_option("Folder; by default a new one below runs/. One that is there: go on."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

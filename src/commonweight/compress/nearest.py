@@ -1,12 +1,15 @@
 """The nearest codebooks of a weight, learned in parts so that memory stays small."""
 
 from collections.abc import Sequence
+from math import inf
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from commonweight.codebook import learn
+from commonweight.errors import CompressError
+from commonweight.kernels.codes import FLOATS
 from commonweight.kernels.kmeans import kmeans
 
 Per = Literal["row", "tensor"] | int
@@ -36,6 +39,26 @@ def nearest(weight: Tensor, k: int, per: Per, importance: Tensor | None = None) 
             codes[first : first + step] = torch.from_numpy(pattern.codes.astype("uint8"))
         values.append(found)
     return codes.to(weight.device), torch.cat(values)
+
+
+def refuse_importance(name: str, weight: Tensor, importance: Tensor | None) -> None:
+    """Says what the importance of a weight's elements is.
+
+    Raises:
+        CompressError: another shape or type, or a number that is negative or not finite, or only zeros.
+    """
+    if importance is None:
+        return
+    given = f"{importance.dtype} of shape {tuple(importance.shape)}"
+    if importance.shape == weight.shape and importance.dtype in FLOATS:
+        low, high = (float(end) for end in importance.aminmax())
+        if low >= 0 and 0 < high < inf:
+            return
+        given += f" from {low:g} to {high:g}"
+    raise CompressError(
+        f"The importance of `{name}` is floating numbers of shape {tuple(weight.shape)}, finite, not negative and not "
+        f"all 0; got {given}."
+    )
 
 
 def rows_of(n_out: int, per: Per) -> int:
@@ -76,7 +99,7 @@ def _bins(blocks: Sequence[Tensor], weights: Sequence[Tensor]) -> tuple[Tensor, 
     sums, mass = torch.zeros(2, AT_ONCE, dtype=torch.float64)
     for block, of_block in zip(blocks, weights, strict=True):
         values = block.double()
-        bins = ((values - low) * ((AT_ONCE - 1) / (high - low))).long()
+        bins = ((values - low) / (high - low) * (AT_ONCE - 1)).long()
         uses = of_block.double()
         sums += torch.bincount(bins, uses * values, AT_ONCE)
         mass += torch.bincount(bins, uses, AT_ONCE)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight import kernels
-from commonweight.compress.nearest import Per, nearest, rows_of
+from commonweight.compress.nearest import Per, nearest, refuse_importance, rows_of
 from commonweight.compress.report import Line, Report, errors
 from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
@@ -60,7 +60,8 @@ def share(
         its line says why.
 
     Raises:
-        CompressError: k or per out of range, or a name in `keep` that no such layer has; nothing has changed.
+        CompressError: k, per or an importance out of range, or a name in `keep` that no such layer has; nothing has
+            changed.
         TieError, FileError: a tie of the model does not hold, or a tensor cannot be stored.
 
     Source: Han, Mao, Dally 2015, "Deep Compression" (arXiv:1510.00149), section 3.
@@ -82,6 +83,8 @@ def share(
     found = list(_candidates(model, few))
     kept = _kept(keep, [one.name for one in found])
     found = [one for one in found if k is not None or one.name in few]
+    for one in found:
+        refuse_importance(one.name, one.weight, (importance or {}).get(one.name))
     lines: list[Line] = []
     while found:
         one = found.pop(0)
@@ -174,7 +177,7 @@ def _why_not(weight: Tensor, k: int, per: Per) -> str:
     """Why a weight is better left alone, if it is."""
     if weight.ndim < 2:
         return "it is a vector"
-    if weight.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+    if weight.dtype not in kernels.codes.FLOATS:
         return f"its elements are {weight.dtype}"
     n = weight.numel()
     rows = rows_of(len(weight), per)

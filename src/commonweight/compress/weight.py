@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from commonweight import kernels
 from commonweight.compress.nearest import AT_ONCE
+from commonweight.errors import CompressError
 
 
 class SharedWeight(nn.Module):
@@ -19,6 +20,10 @@ class SharedWeight(nn.Module):
         values: the codebooks, shape (codebooks, k), with k at most 256; codebook c serves the rows from c · rows on,
             with rows = ⌈O / codebooks⌉.
         shape: of the weight, (O, …), whose rows have I elements.
+
+    Raises:
+        CompressError: codes that are not of the shape of the weight, or that the codebooks have no value for.
+        KernelError: codes below 0, or more than 256 values.
 
     Attributes:
         values: the parameter, trained by the adjoint: the gradient of a value is the sum over the elements that use it.
@@ -37,7 +42,15 @@ class SharedWeight(nn.Module):
 
     def __init__(self, codes: Tensor, values: Tensor, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.bits, self.shape = kernels.bits_for(values.shape[1]), tuple(shape)
+        self.shape = tuple(shape)
+        k = values.shape[1] if values.ndim == 2 else 0
+        if tuple(codes.shape) != (self.shape[0], self.columns) or (codes.numel() and int(codes.max()) >= k):
+            raise CompressError(
+                f"A weight of shape {self.shape} has codes of shape ({self.shape[0]}, {self.columns}) and codebooks of "
+                f"shape (codebooks, k), with codes below k; got codes of shape {tuple(codes.shape)} and codebooks of "
+                f"shape {tuple(values.shape)}."
+            )
+        self.bits = kernels.bits_for(k)
         self.values = nn.Parameter(values)
         parts = codes.split(max(1, AT_ONCE // self.columns))  # type: ignore[no-untyped-call]
         self.register_buffer("words", torch.cat([kernels.pack(part, self.bits) for part in parts]))

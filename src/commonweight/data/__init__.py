@@ -10,6 +10,7 @@ One format, one module: `idx`, `arrays` (NPZ), `tables` (CSV, Parquet), `images`
 """
 
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from commonweight.data import arrays, columns, dataset, idx, images, named, tables
@@ -20,7 +21,7 @@ from commonweight.data.normalise import Normalisation
 from commonweight.data.picture import picture_grid
 from commonweight.data.reading import nearest, readable, require_file
 from commonweight.data.targets import require_task
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_kind
 
 __all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "picture_grid", "read_inputs"]
 
@@ -58,6 +59,7 @@ def load(
     >>> load("iris", seed=1)
     iris: classification, 150 rows of 4 features, 3 classes; split 106 / 22 / 22
     """
+    require_kind(source, str | PathLike, "Data is loaded by a name, such as 'digits', or by a path", DataError)
     if not 0 <= seed <= _MAX_SEED:
         raise DataError(f"seed {seed} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)

@@ -14,6 +14,7 @@ from commonweight.errors import KernelError
 
 WORDS = 16  # of a block
 BITS = (1, 2, 3, 4, 8)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # those that torch computes with
 
 
 def bits_for(k: int) -> int:
@@ -39,8 +40,8 @@ class Layout:
     bits: int
 
     def __post_init__(self) -> None:
-        if self.bits not in BITS:
-            raise KernelError(f"Codes have 1, 2, 3, 4 or 8 bits; got {self.bits}.")
+        if self.bits not in BITS or not isinstance(self.bits, int):
+            raise KernelError(f"Codes have 1, 2, 3, 4 or 8 bits; got {self.bits!r}.")
 
     @property
     def per(self) -> int:
@@ -56,6 +57,18 @@ class Layout:
     def width(self) -> int:
         """Columns with the padding."""
         return self.blocks * WORDS * self.per
+
+    def refuse_other(self, words: Tensor) -> None:
+        """Says what words these codes have.
+
+        Raises:
+            KernelError: not such words.
+        """
+        if words.ndim != 2 or words.shape[1] != self.blocks * WORDS or words.dtype != torch.int32:
+            raise KernelError(
+                f"Codes of {self.bits} bits for {self.columns:,} columns are int32 words of shape (outputs, "
+                f"{self.blocks * WORDS}); got {words.dtype} of shape {tuple(words.shape)}."
+            )
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -86,12 +99,13 @@ def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
     """The codes (O, columns), int32, of packed words (O, W).
 
     Raises:
-        KernelError: no such number of bits.
+        KernelError: no such number of bits, or words for another number of columns.
 
     >>> unpack(pack(torch.tensor([[3, 1]]), bits=2), columns=2, bits=2).tolist()
     [[3, 1]]
     """
     layout = Layout(columns, bits)
+    layout.refuse_other(words)
     shifts = torch.arange(layout.per, dtype=torch.int32, device=words.device)[:, None] * bits
     codes = (words.view(len(words), layout.blocks, 1, WORDS) >> shifts) & ((1 << bits) - 1)
     return codes.reshape(len(words), layout.width)[:, :columns]

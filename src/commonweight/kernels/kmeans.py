@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
+from commonweight.kernels.codes import FLOATS
 from commonweight.kernels.cuts import clusters_of_a_row
 from commonweight.kernels.native_library import compiled, instructions, laid_out
+from commonweight.sizes import WHOLE
 
 
 class Clusters(NamedTuple):
@@ -57,19 +59,21 @@ def kmeans(points: Tensor, k: int, weights: Tensor | None = None) -> Clusters:
         ([2.25, 8.5], [0, 1, 0, 1, 0], 13.25)
     """
     n = points.shape[-1] if points.ndim else 0
-    if not points.is_floating_point():
-        raise KernelError(f"Points for k-means are floating numbers; got {points.dtype}: convert them.")
+    if points.dtype not in FLOATS:
+        raise KernelError(
+            f"Points for k-means are floating numbers of 16 to 64 bits; got {points.dtype}: convert them."
+        )
     if not n or n >= 1 << 31:
         raise KernelError(f"k-means takes rows of 1 to 2^31 - 1 points; got shape {tuple(points.shape)}.")
-    if not 1 <= k <= n:
-        raise KernelError(f"k-means of {n:,} points finds 1 to {n:,} clusters; got k = {k:,}.")
-    if weights is not None and (weights.shape != points.shape or not weights.is_floating_point()):
+    if not isinstance(k, WHOLE) or not 1 <= k <= n:
+        raise KernelError(f"k-means of {n:,} points finds 1 to {n:,} clusters; got k = {k!r}.")
+    if weights is not None and (weights.shape != points.shape or weights.dtype not in FLOATS):
         raise KernelError(
             f"Weights for points of shape {tuple(points.shape)} are floating numbers of that shape; got "
             f"{weights.dtype} of shape {tuple(weights.shape)}."
         )
     of_points = None if weights is None else weights.detach()
-    return Clusters(*torch.ops.commonweight.kmeans(points.detach(), k, of_points))
+    return Clusters(*torch.ops.commonweight.kmeans(points.detach(), int(k), of_points))
 
 
 torch.library.define("commonweight::kmeans", "(Tensor points, int k, Tensor? weights) -> (Tensor, Tensor, Tensor)")

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from commonweight.errors import KernelError
-from commonweight.kernels.codes import Layout, unpack
+from commonweight.kernels.codes import FLOATS, Layout, unpack
 from commonweight.kernels.native_library import compiled, instructions, laid_out
 
 ROWS_AT_ONCE = 1 << 22  # weights that are written out at a time, where that cannot be avoided
@@ -22,10 +22,10 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
     """y = x Wᵀ + b for a matrix W of which each weight is one of its codebook's values.
 
     Args:
-        x: inputs, shape (*lead, I), float32, bfloat16 or float64.
+        x: inputs, shape (*lead, I), float32, bfloat16, float16 or float64.
         words: the packed codes of `codes.pack`, shape (O, W), int32.
         values: shape (codebooks, k) with k ≤ 2^bits; codebook c serves the rows c · r … c · r + r - 1 with
-            r = ⌈O / codebooks⌉. The type of x.
+            r = ⌈O / codebooks⌉. The type of x. A code beyond the values stands for 0.
         bias: shape (O,), or None.
         bits: of a code.
 
@@ -43,13 +43,9 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
         >>> codebook_product(torch.tensor([1.0, 10.0, 100.0]), words, torch.tensor([[-1.0, 1.0]]), bits=1)
         tensor([ 109., -109.])
     """
-    layout = Layout(x.shape[-1] if x.ndim else 0, bits)
-    rows_of_words = (words.shape[0], layout.blocks * 16) if words.ndim == 2 else ()
-    if not x.ndim or tuple(words.shape) != rows_of_words or words.dtype != torch.int32:
-        raise KernelError(
-            f"Inputs of shape {tuple(x.shape)} with codes of {bits} bits take int32 words of shape "
-            f"(outputs, {layout.blocks * 16}); got {words.dtype} of shape {tuple(words.shape)}."
-        )
+    if not x.ndim:
+        raise KernelError("Inputs have at least one axis; got a single number.")
+    Layout(x.shape[-1], bits).refuse_other(words)
     if values.ndim != 2 or not 1 <= values.shape[1] <= 1 << bits or not 1 <= values.shape[0] <= max(1, words.shape[0]):
         raise KernelError(
             f"Codes of {bits} bits for {words.shape[0]:,} outputs take 1 to {words.shape[0]:,} codebooks of at most "
@@ -59,8 +55,10 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
         raise KernelError(
             f"A bias for {words.shape[0]:,} outputs has shape ({words.shape[0]},); got {tuple(bias.shape)}."
         )
-    if values.dtype != x.dtype or (bias is not None and bias.dtype != x.dtype) or not x.is_floating_point():
-        raise KernelError(f"Inputs, values and bias have one floating type; got {x.dtype} and {values.dtype}.")
+    types = [x.dtype, values.dtype, *([] if bias is None else [bias.dtype])]
+    if x.dtype not in FLOATS or any(dtype != x.dtype for dtype in types):
+        given = ", ".join(map(str, types))
+        raise KernelError(f"Inputs, values and bias have one floating type, of 16 to 64 bits; got {given}.")
     y: Tensor = torch.ops.commonweight.codebook_product(x, words, values, bias, bits)
     return y
 
@@ -77,7 +75,7 @@ def written_out(
     per = rows_per_codebook(len(words), len(values))
     rows = torch.arange(len(words), device=words.device)[first:last] // per
     codes = unpack(words[first:last], columns, bits).long()
-    return values.index_select(0, rows).gather(1, codes.clamp_(max=values.shape[1] - 1))
+    return F.pad(values, (0, (1 << bits) - values.shape[1])).index_select(0, rows).gather(1, codes)
 
 
 torch.library.define(
@@ -162,6 +160,7 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
     chosen, layout = instructions(), Layout(columns, bits)
     if chosen == "off" or values.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
         return written_out(words, values, columns, bits)
+    layout.refuse_other(words)
     table, words = _table(values, bits), laid_out(words)
     matrix = torch.empty(len(words), layout.width)
     compiled().codebook_expand(
@@ -184,6 +183,8 @@ def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int)
     if instructions() == "off" or grad.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
         return _sums_by_torch(grad, words, codebooks, k, bits)
     columns = grad.shape[1]
+    layout = Layout(columns, bits)
+    layout.refuse_other(words)
     each = torch.empty(len(words), 1 << bits, dtype=torch.float64)
     matrix, words = laid_out(grad.float()), laid_out(words)
     compiled().codebook_sums(
@@ -193,7 +194,7 @@ def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int)
         each.data_ptr(),
         len(words),
         columns,
-        Layout(columns, bits).blocks,
+        layout.blocks,
         torch.get_num_threads(),
     )
     return _over_rows(each[:, :k], codebooks).to(grad.dtype)

@@ -43,16 +43,20 @@ def sorted_index(numbered: Tensor, n_weights: int) -> SortedIndex:
     """Sorts a numbered array: p + 1 where weight p stands, -(p + 1) for minus weight p, 0 for nothing.
 
     Raises:
-        KernelError: a number beyond the weights, or more positions than 32 bits can tell apart.
+        KernelError: not whole numbers, one beyond the weights, or more positions or weights than 32 bits tell apart.
 
     >>> sorted_index(torch.tensor([[2, 1], [0, -2]]), 2).positions.tolist()
     [1, 0, -4]
     """
-    flat = numbered.reshape(-1)
-    if flat.numel() >= 1 << 31:
-        raise KernelError(f"An index has less than 2^31 positions; got {flat.numel():,}.")
-    if flat.numel() and int(flat.abs().max()) > n_weights:
-        raise KernelError(f"An index into {n_weights:,} weights asks for weight {int(flat.abs().max()) - 1:,}.")
+    if numbered.is_floating_point() or numbered.is_complex() or numbered.dtype == torch.bool:
+        raise KernelError(f"An index is made of whole numbers; got {numbered.dtype}.")
+    if max(numbered.numel(), n_weights) >= 1 << 31:
+        given = f"{numbered.numel():,} and {n_weights:,}"
+        raise KernelError(f"An index has less than 2^31 positions and weights; got {given}.")
+    flat = numbered.reshape(-1).long()
+    low, high = map(int, flat.aminmax()) if flat.numel() else (0, 0)
+    if max(-low, high) > n_weights:
+        raise KernelError(f"An index into {n_weights:,} weights asks for weight {max(-low, high) - 1:,}.")
     weights, order = flat.abs().sort(stable=True)
     used = order[torch.searchsorted(weights, 1) :]
     positions = torch.where(flat[used] < 0, ~used, used).to(torch.int32)
@@ -132,8 +136,9 @@ def _on_cpu(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts
 
 
 def _by_torch(grad: Tensor, index: Tensor, runs: Tensor, positions: Tensor, starts: Tensor) -> Tensor:
-    sums = torch.zeros(2 * len(starts) - 1, dtype=torch.float64, device=grad.device)
-    sums.index_add_(0, index + (len(starts) - 1), grad.double())
+    wide = torch.promote_types(grad.dtype, torch.float64)  # complex numbers stay complex
+    sums = torch.zeros(2 * len(starts) - 1, dtype=wide, device=grad.device)
+    sums.index_add_(0, index + (len(starts) - 1), grad.to(wide))
     n = len(starts) - 1
     return (sums[n + 1 :] - sums[:n].flip(0)).to(grad.dtype)
 

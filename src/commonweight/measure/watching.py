@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from commonweight.errors import TrainError, require_kind
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite, look, model_facts
 from commonweight.measure.layers import StepStatistics, is_observed
@@ -43,6 +44,9 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         batch: inputs and targets of one batch, to look at net and loss before the first step; more is found with it.
         loss: outputs and targets to a scalar; needed with `batch`.
 
+    Raises:
+        TrainError: `every` below 1, or one of `batch` and `loss` without the other.
+
     Attributes:
         records: one for every so many steps. The epoch is unknown; a validation score is what `score` was told.
         evidence: what is known beside them.
@@ -68,8 +72,14 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
         batch: tuple[Tensor, Tensor] | None = None,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
+        require_kind(model, nn.Module, "watch takes a model, a torch.nn.Module", TrainError)
+        require_kind(optimizer, torch.optim.Optimizer, "watch takes an optimizer of torch", TrainError)
+        if every < 1:
+            raise TrainError(f"every is a number of steps of at least 1; got {every!r}.")
+        if (batch is None) != (loss is None):
+            raise TrainError("To look at net and loss before the first step, watch takes both batch= and loss=.")
         learned = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
-        self.model, self.optimizer, self.every = model, optimizer, max(1, every)
+        self.model, self.optimizer, self.every = model, optimizer, every
         self.records: list[Record] = []
         self.evidence = Evidence(model=model_facts(model, learned))
         if batch is not None and loss is not None:

@@ -7,16 +7,17 @@ has more to show than its kernels has a method `views` (see `commonweight.views`
 A family is imported when it is asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind
 from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
 from commonweight.nets.own import Shape, is_own, load_factory
@@ -29,6 +30,7 @@ _SHAPES = {
     "table": "rows of shape (features,)",
 }
 _ALWAYS = ("in_shape", "n_outputs")
+CALLED = "A net is called by a name, such as 'mlp', or by file.py:factory"
 _AXES = {"image": 3, "series": 2, "table": 1}
 
 
@@ -80,7 +82,13 @@ def build(
         >>> net(torch.zeros(2, 1, 8, 8)).shape
         torch.Size([2, 10])
     """
+    require_kind(name, str, CALLED, NetError)
+    require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
     in_shape = tuple(in_shape)
+    for size in (*in_shape, n_outputs):
+        require_kind(
+            size, Integral, "The sizes of a net's samples and its number of outputs are whole numbers", NetError
+        )
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
     own = is_own(name)
@@ -96,7 +104,9 @@ def build(
             if not given:
                 raise
             told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
-            raise NetError(f"{name} cannot be built with {given}: {told}") from error
+            usual = {key: signature(factory).parameters[key].default for key in given} if not own else {}
+            hint = f"; it is made to take such as {usual}" if usual else ""
+            raise NetError(f"{name} cannot be built with {given}: {told}{hint}.") from error
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
     net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net
@@ -130,6 +140,7 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     >>> estimator("cnn", (1, 8, 8), task="classification", seed=0) is None
     True
     """
+    require_kind(name, str, CALLED, NetError)
     if is_own(name):
         return None
     path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
@@ -149,6 +160,7 @@ def natural_shape(name: str) -> Shape:
     >>> natural_shape("lenet5")
     (1, 32, 32)
     """
+    require_kind(name, str, CALLED, NetError)
     if is_own(name):
         raise NetError(f"Only you know what {name} was made for: say the shape of one input, such as 3x32x32.")
     return _entry(name).natural_shape

@@ -35,6 +35,7 @@ class Fitted(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
+        self.scores_only = is_classifier(model) and not hasattr(model, "predict_proba")
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, n_outputs)."""

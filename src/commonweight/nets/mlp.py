@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
+from numbers import Integral
+from typing import Any
 
 from torch import nn
 
@@ -56,8 +58,14 @@ class MLP(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
-        if any(units < 1 for units in hidden):
-            raise NetError(f"Every hidden layer of an mlp needs at least 1 unit; got {tuple(hidden)}.")
+        given: Any = hidden
+        if not isinstance(given, Sequence) or not all(
+            isinstance(units, Integral) and int(units) >= 1 for units in given
+        ):
+            raise NetError(
+                f"hidden is a list of the units of each hidden layer of an mlp, at least 1 in each, such as [64, 64]; "
+                f"got {hidden!r}."
+            )
         if activation not in ACTIVATIONS:
             raise NetError(f"The activation of an mlp is one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
         if not 0 <= dropout < 1:

@@ -126,6 +126,8 @@ class Perceptron(nn.Sequential):
         torch.Size([2, 10])
     """
 
+    scores_only = True  # what it puts out are no logits: their softmax is no probability
+
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int) -> None:
         super().__init__()
         self.flat = nn.Flatten()

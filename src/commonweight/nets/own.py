@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind
 
 Shape = tuple[int, ...]
 Factory = Callable[[Shape, int], nn.Module]
@@ -38,6 +38,7 @@ def load_factory(spec: str) -> Factory:
         NetError: another form, no such file, a file that raises, or no such name or no function in it; and when the
             function is called: it raises, or returns no module.
     """
+    require_kind(spec, str, "A net of your own is written file.py:factory, such as nets.py:wide", NetError)
     path_part, _, name = spec.rpartition(":")
     if not path_part or not name:
         raise NetError(f"A net of your own is written file.py:factory, such as nets.py:wide; got {spec!r}.")

@@ -155,6 +155,7 @@ class SelfOrganisingMap(nn.Module):
     """
 
     answers: Tensor
+    scores_only = True  # distances: their softmax is no probability
 
     def __init__(
         self,

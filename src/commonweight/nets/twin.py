@@ -290,6 +290,7 @@ class Recogniser(nn.Module):
     """
 
     enrolled: Tensor
+    scores_only = True  # distances: their softmax is no probability
 
     def __init__(self, in_shape: Sequence[int], n_outputs: int, *, head: str = "triplet", n_features: int = 64) -> None:
         super().__init__()

@@ -120,7 +120,7 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
     seconds = step_seconds(n, rows)
     if seconds > LONGEST_STEP:
         raise TrainError(
-            f"{optimizer} would take some {seconds:,.0f} s for each step, for {n:,} weights and {rows:,} outputs of "
+            f"{optimizer} would take roughly {seconds:,.0f} s for each step, for {n:,} weights and {rows:,} outputs of "
             f"all samples: use lbfgs, or a smaller net."
         )
     try:
@@ -135,7 +135,11 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
 
 
 def step_seconds(n: int, n_rows: int) -> float:
-    """About how long a step of Levenberg-Marquardt takes, for a Jacobian (rows, n)."""
+    """Roughly how long a step of Levenberg-Marquardt takes, for a Jacobian (rows, n).
+
+    A step was measured to take from an eighth of it, with many samples of few values, to four times as long, with few
+    samples: this tells seconds from minutes, no more.
+    """
     return min(n, n_rows) ** 2 * max(n, n_rows) / PRODUCTS_A_SECOND
 
 
@@ -158,7 +162,7 @@ def expected(optimizer: str, model: nn.Module, data: Data) -> str:
     """A warning that the steps of a rule will be long; empty if they will not."""
     n = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     seconds = step_seconds(n, len(data.train) * data.n_outputs) if optimizer in ("lm", "lm-bayes") else 0.0
-    return f"some {seconds:.0f} s for each step, for {n:,} weights" if seconds >= LONG_STEP else ""
+    return f"roughly {seconds:.0f} s for each step, for {n:,} weights" if seconds >= LONG_STEP else ""
 
 
 def memory_bytes() -> int:

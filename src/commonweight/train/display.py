@@ -3,9 +3,6 @@
 import time
 from collections.abc import Iterable, Sequence
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from commonweight.measure.diagnosis import Finding
 from commonweight.measure.diagnosis.words import say
 from commonweight.measure.records import Record
@@ -24,6 +21,9 @@ class Display:
     """
 
     def __init__(self, name: str, steps: int, metric: str, batch_size: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         self.console = Console(stderr=True)
         self.metric, self.batch_size, self.steps = metric, batch_size, steps
         self.next_refresh, self.tenths = 0.0, -1
@@ -68,12 +68,10 @@ class Display:
         if tenths == self.tenths:
             return
         self.tenths = tenths
-        speed = record.step * self.batch_size / record.seconds if record.seconds else 0.0
         left = (self.steps - record.step) / record.step * record.seconds
         self.say(
-            f"epoch {record.epoch:6.2f}  loss {record.loss:.4f}  {self.metric} {record.metric:.4g}  "
-            f"validation {self.metric} {record.validation_metric:.4g}{' best' if best else '     '}  "
-            f"{speed:,.0f} samples/s  {left:.0f} s left"
+            f"epoch {record.epoch:6.2f}  loss {record.loss:.4g}  {self.metric} {record.metric:.4g}, "
+            f"validation {record.validation_metric:.4g}{' best' if best else '     '}  {left:,.0f} s left"
         )
 
     def tell(self, findings: Sequence[Finding]) -> None:

@@ -28,7 +28,7 @@ from commonweight.train.run import (
     new_folder,
     write_description,
 )
-from commonweight.train.settings import require
+from commonweight.train.settings import require_epochs
 from commonweight.train.together import Team
 
 NOT_GIVEN = (None, "auto")
@@ -65,6 +65,7 @@ def fit_estimator(
             interrupted.
         FileError: the run folder cannot be written, or already holds a run.
     """
+    usual = {name: value for name, value in estimator.get_params().items() if name in (parameters or {})}
     description = describe(net, data, {**_set(estimator, net, parameters or {}, settings), "seed": seed})
     team = Team.current()
     folder = None if out is None else team.agree(lambda: new_folder(out, f"{data.name}-{net}"))
@@ -79,7 +80,7 @@ def fit_estimator(
         if not parameters:
             raise
         told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
-        raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}") from error
+        raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}; usual is {usual}.") from error
     except KeyboardInterrupt:
         raise TrainError(f"Interrupted; {net} learns in one piece, so nothing was written: train it anew.") from None
     seconds = time.perf_counter() - started
@@ -107,7 +108,7 @@ def _set(estimator: Any, net: str, parameters: Mapping[str, Any], settings: dict
             raise TrainError(f"{net} has no parameter {name!r}: it has {', '.join(known)}.")
     estimator.set_params(**parameters)
     if "epochs" in given and "max_iter" in known:
-        require("epochs", given["epochs"], lambda value: value >= 1, "a whole number of at least 1")
+        require_epochs(given["epochs"])
         estimator.set_params(max_iter=given.pop("epochs"))
     if given:
         others = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -25,7 +25,6 @@ from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite
 from commonweight.measure.layers import is_observed, observe
 from commonweight.measure.records import Record, mean_and_deviation, read_records, to_lines
-from commonweight.measure.report import write_report
 from commonweight.measure.start import check_start
 from commonweight.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from commonweight.train.choice import WHOLE_BATCH
@@ -457,14 +456,11 @@ class Trainer:
         if display:
             display.tell(diagnose(self.run.records, self.evidence))
         if self.folder is not None:
-            write_report(
-                self.folder / REPORT,
-                description=self.run.description,
-                records=self.run.records,
-                census=census,
-                model=self.model,
-                data=self.data,
-            )
+            from commonweight.measure.report import write_report  # only here: what draws takes long to load
+
+            about, records = self.run.description, self.run.records
+            report = self.folder / REPORT
+            write_report(report, description=about, records=records, census=census, model=self.model, data=self.data)
 
     def _share(self, k: int, display: Display | None) -> None:
         """Go on with the best weights under soft sharing, each process by itself; done once, however interrupted."""

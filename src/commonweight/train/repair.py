@@ -81,7 +81,7 @@ def fit_repaired(
     At most `ROUNDS` times, and never twice from the same start. The run with the better validation score is kept, the
     later one where they are equal, and its first finding that leads to a new start is what is acted on next. A restart
     has a folder of its own. Findings that say the run is not what it should have been (`REPLACING`) are followed
-    whatever the score becomes.
+    whatever the score becomes, if the loss stays a number.
 
     Args:
         model, data, out, progress, settings: those of `fit`.
@@ -114,7 +114,7 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
         advice = (*best.run.description["repaired"], finding.advice.code)
         say(f"\nrepair {number}: again, with the library's own settings and this changed. {advised(finding)}\n")
         again = attempt(start, folder, progress, advice)
-        kept = again.score >= best.score or finding.code in REPLACING
+        kept = again.score >= best.score or (finding.code in REPLACING and again.error is None)
         which = "this" if kept else "the earlier"
         say(f"repair {number}: {again.outcome}; before: {best.outcome}; {which} run is kept\n")
         if kept:

@@ -1,6 +1,6 @@
 """A run: a trained network with everything that is known about how it came to be, in memory and as a folder.
 
-run.json                 settings, versions, seed, fingerprint of the data, normalisation, results
+run.json                 settings, versions, threads, seed, fingerprint of the data, normalisation, results
 records.jsonl            one line for each check (see `commonweight.measure.records`)
 weights.safetensors      the weights of the best check, each once, with their ties: a file of commonweight.save, or
                          of commonweight.compress.save in a run that `commonweight share` made
@@ -256,6 +256,7 @@ def describe(
         "normalisation": data.normalisation.to_json(),
         "settings": dict(settings),
         "versions": versions,
+        "threads": torch.get_num_threads(),
         "results": {},
     }
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
@@ -25,6 +25,7 @@ DEFAULT_RATE = {
     "adamw": 3e-3,
     **dict.fromkeys(WHOLE_BATCH, 1.0),
 }
+MOST_EPOCHS = 10**9
 OPTIMIZERS = tuple(DEFAULT_RATE)
 
 
@@ -109,7 +110,9 @@ def choose_settings(
     Raises:
         TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
     """
-    require("epochs", epochs, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    require_kind(model, nn.Module, "fit trains a torch.nn.Module, such as nets.build makes", TrainError)
+    require_kind(data, Data, "fit trains on data as commonweight.data.load gives them", TrainError)
+    require_epochs(epochs)
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
@@ -249,6 +252,16 @@ def _require_images(data: Data, kinds: Sequence[str]) -> None:
     if kinds and min(data.in_shape[1:]) < 2:
         size = "x".join(map(str, data.in_shape[1:]))
         raise TrainError(f"Images of {size} have no other side to be moved to: leave augment out.")
+
+
+def require_epochs(epochs: Any) -> None:
+    """Refuse what is no number of epochs, or more of them than any training has.
+
+    Raises:
+        TrainError: as said.
+    """
+    whole = f"a whole number from 1 to {MOST_EPOCHS:,}"
+    require("epochs", epochs, lambda value: isinstance(value, int) and 1 <= value <= MOST_EPOCHS, whole)
 
 
 def require(name: str, value: Any, holds: Any, expected: str) -> None:

@@ -23,6 +23,7 @@ from commonweight.train.loop import fit
 from commonweight.train.objective import Part, evaluate
 from commonweight.train.online import RATE, OnlineLearner, Sums
 from commonweight.train.run import RECORDS, WEIGHTS, Run, write_description
+from commonweight.train.settings import require
 
 FIRST_ROWS = 500
 """So many lines are a data set of their own: columns, classes, statistics, first weights and a part to validate by."""
@@ -60,8 +61,9 @@ def learn_stream(
 
     Raises:
         DataError: a row that does not fit the first ones, with its line.
-        TrainError: a net that learns by a rule of its own.
+        TrainError: a rate that is no number above 0, or a net that learns by a rule of its own.
     """
+    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     source = _lines(lines)
     head = list(itertools.islice(source, FIRST_ROWS))
     table = tables.parse(io.StringIO("".join(head)), STREAM, ())

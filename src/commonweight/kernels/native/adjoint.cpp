@@ -8,13 +8,18 @@
 
 #include "threads.hpp"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 namespace commonweight {
 namespace {
 
 constexpr int run = 16;                    // cells that one number may do for
-constexpr int stretch = 64;                // cells whose terms are made ready before they are added
+constexpr int stretch = 64;                // cells that are made ready in the first cache
 constexpr std::int64_t piece = 1 << 14;    // connections that are summed in one go
-constexpr std::int64_t ahead = 1024;        // cells of which it is known that they will be read
+constexpr std::int64_t ahead = 1024;       // cells that are asked for so early
+constexpr std::int64_t large = 1 << 20;    // cells that the caches do not hold, with what else is used
 constexpr std::int64_t cached = 1 << 17;   // weights whose sums fit into the second cache
 
 template <class Float>
@@ -113,6 +118,28 @@ void add(const Index& it, const Float* grad, double* own, std::int64_t first, st
       });
 }
 
+// n numbers to where they stay. A large tensor is written past the caches: otherwise its old contents would be read first,
+// and would drive out the weights that are looked up.
+template <class Float>
+void write(Float* to, const Float* from, std::int64_t n, bool past_caches) {
+#if defined(__SSE2__)
+  if (past_caches && n % run == 0 && reinterpret_cast<std::uintptr_t>(to) % 16 == 0) {
+    const auto* pieces = reinterpret_cast<const __m128i*>(from);
+    for (std::size_t at = 0; at < n * sizeof(Float) / 16; ++at)
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to) + at, _mm_loadu_si128(pieces + at));
+    return;
+  }
+#endif
+  std::copy(from, from + n, to);
+}
+
+// What was written past the caches is there for all threads.
+void fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 template <class Float>
 void scattered(const Index& it, const Float* grad, Float* sums, int threads) {
   // Sums of each weight, for threads of their own: more where that costs little beside the adding.
@@ -148,18 +175,27 @@ void adjoint(const Index& it, const Float* grad, Float* sums, int threads) {
 
 template <class Float>
 void spread(const Index& it, const Float* theta, Float* out, int threads) {
-  std::vector<Float> values(it.weights + 1);  // 0 for nothing, then θ
-  std::copy(theta, theta + it.weights, values.data() + 1);
-  const auto value = [from = values.data()](std::int32_t number) { return sign<Float>(number) * from[std::abs(number)]; };
+  std::vector<Float> table(it.weights + 1);  // 0 for nothing, then θ
+  std::copy(theta, theta + it.weights, table.data() + 1);
+  const Float* const values = table.data();
+  const bool past_caches = it.cells >= large;
   parallel(it.cells, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
     each(
         it, first, last,
         [=](std::int64_t cell, std::int64_t n) {
-          for (std::int64_t at = cell; at < cell + n; ++at) out[at] = value(it.numbers[at]);
+          Float found[stretch];
+          std::int32_t slots[stretch];
+          for (int j = 0; j < n; ++j) slots[j] = std::abs(it.numbers[cell + j]);
+          for (int j = 0; j < n; ++j) found[j] = values[slots[j]];
+          for (int j = 0; j < n; ++j) found[j] *= sign<Float>(it.numbers[cell + j]);
+          write(out + cell, found, n, past_caches);
         },
         [=](std::int64_t cell, std::int32_t number) {
-          for (int j = 0; j < run; ++j) out[cell + j] = sign<Float>(number) * theta[std::abs(number) - 1 + j];
+          Float found[run];
+          for (int j = 0; j < run; ++j) found[j] = sign<Float>(number) * theta[std::abs(number) - 1 + j];
+          write(out + cell, found, run, past_caches);
         });
+    fence();
   });
 }
 

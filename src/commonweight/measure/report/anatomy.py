@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import histogram, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag, together
-from commonweight.measure.report.numerals import counted, layer_name, number, percent, short
+from commonweight.measure.report.numerals import counted, layer_name, number, short
 from commonweight.measure.report.observe import Answers, Kernels, Stage, kernels, stages, weights
 from commonweight.measure.report.pictures import image, sample_picture, shrunk, signed
 
@@ -99,7 +99,7 @@ def through_the_net(model: nn.Module, answers: Answers, data: Data) -> tuple[Mar
         _legend(),
     ]
     rows = [_input(sample, data), *(_stage(stage) for stage in shown)]
-    rows.append(_quantities(place, answers) if data.task == "regression" else _probabilities(place, answers, data))
+    rows.append(_quantities(place, answers) if data.task == "regression" else _likeliest(place, answers, data))
     content = tag("ol", *rows, class_="stages")
     return section("through", "One sample on its way through", words, [content]), [stage.name for stage in path]
 
@@ -108,7 +108,8 @@ def _example(answers: Answers, data: Data) -> int:
     """The first test sample that is answered rightly and clearly, else the first of all."""
     if data.task == "regression":
         return 0
-    clear = (answers.right & (answers.probability.amax(1) >= 0.9)).nonzero()
+    sure = answers.scores_only | (answers.probability.amax(1) >= 0.9)
+    clear = (answers.right & sure).nonzero()
     return int(clear[0]) if len(clear) else 0
 
 
@@ -163,15 +164,15 @@ def _range(values: Tensor) -> str:
     return f"{number(float(values.min()), 3)} to {number(float(values.max()), 3)}"
 
 
-def _probabilities(place: int, answers: Answers, data: Data) -> Markup:
-    """The five likeliest classes as bars."""
-    probability = answers.probability[place].nan_to_num(nan=0.0)
+def _likeliest(place: int, answers: Answers, data: Data) -> Markup:
+    """The five likeliest classes as bars: as long as they are probable, or from the lowest score to the highest."""
+    scores = answers.scores[place]
+    shares = (scores - scores.amin()) / (scores.amax() - scores.amin()) if answers.scores_only else scores.softmax(0)
     bars = []
-    for label in probability.argsort(descending=True, stable=True)[:5].tolist():
-        share = float(probability[label])
-        bar = tag("i", style=f"width:{100 * share:.1f}%")
+    for label in shares.nan_to_num(nan=0.0).argsort(descending=True, stable=True)[:5].tolist():
+        bar = tag("i", style=f"width:{100 * float(shares[label].nan_to_num(nan=0.0)):.1f}%")
         name = tag("span", short(data.classes[label], 20))
-        bars.append(tag("div", name, tag("span", bar, class_="bar"), tag("span", percent(share, 1))))
+        bars.append(tag("div", name, tag("span", bar, class_="bar"), tag("span", answers.sure(place, label, 1))))
     true = short(data.classes[int(answers.target[place])])
     return _step("the answer", f"true class: {true}", tag("div", *bars, class_="bars"))
 

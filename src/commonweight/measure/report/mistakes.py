@@ -7,7 +7,7 @@ import torch
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.measure.report.markup import Markup, paragraph, section, table, tag, together
-from commonweight.measure.report.numerals import counted, number, percent, short
+from commonweight.measure.report.numerals import counted, number, short
 from commonweight.measure.report.observe import Answers
 from commonweight.measure.report.pictures import image, sample_picture
 
@@ -24,12 +24,14 @@ def mistakes(answers: Answers, data: Data) -> Markup:
         badness, n = torch.linalg.vector_norm(answers.error / _scale(data), dim=1), len(answers.target)
         about = f"The {counted(min(SHOWN, n), 'test sample')} with the largest errors."
     else:
-        badness = 1 - answers.probability.gather(1, answers.target[:, None])[:, 0]
+        badness = _badness(answers)
         wrong = ~answers.right
         n = int(wrong.sum()) or len(wrong)
-        badness = torch.where(wrong, badness + 1, badness)
+        badness = torch.where(wrong, badness.clamp(min=0) + 1, badness)
         about = f"{counted(n, 'test sample')} {'is' if n == 1 else 'are'} answered wrongly. "
         about += "Shown first: those whose true class the net found least probable."
+        if answers.scores_only:
+            about = about.replace("the net found least probable", "scored farthest below the answer")
         if not wrong.any():
             about = "No test sample is answered wrongly. These are the right answers that the net was least sure of."
     worst = badness.nan_to_num(nan=2.0).argsort(descending=True, stable=True)[: min(SHOWN, n)].tolist()
@@ -39,6 +41,15 @@ def mistakes(answers: Answers, data: Data) -> Markup:
     aside = paragraph(hint, class_="aside")
     show = _rows if len(data.in_shape) == 1 else _cards
     return section("mistakes", "Worst mistakes", [paragraph(about), aside], [show(worst, answers, data)])
+
+
+def _badness(answers: Answers) -> torch.Tensor:
+    """(N,) how improbable the true class was; of scores, how far the best of the others is above it."""
+    true = answers.target[:, None]
+    if answers.scores_only:
+        others = answers.scores.scatter(1, true, -torch.inf)
+        return others.amax(1) - answers.scores.gather(1, true)[:, 0]
+    return 1 - answers.probability.gather(1, true)[:, 0]
 
 
 def _scale(data: Data) -> torch.Tensor:
@@ -75,15 +86,14 @@ def _rows(worst: list[int], answers: Answers, data: Data) -> Markup:
 
 
 def _said(place: int, answers: Answers, data: Data) -> Iterable[tuple[str, str, str]]:
-    """What was true and what the net said: a word, its value, and its probability where there is one."""
+    """What was true and what the net said: a word, its value, and how sure the net was of it."""
     if data.task == "regression":
         yield "target", _numbers(answers.target[place]), ""
         yield "predicted", _numbers(answers.predicted[place]), ""
         yield "error", _numbers(answers.error[place]), ""
         return
     for word, label in (("true", answers.target[place]), ("said", answers.predicted[place])):
-        probability = percent(float(answers.probability[place, label]), 0)
-        yield word, short(data.classes[label], 24), f"({probability})"
+        yield word, short(data.classes[label], 24), f"({answers.sure(place, int(label))})"
 
 
 def _numbers(values: torch.Tensor) -> str:

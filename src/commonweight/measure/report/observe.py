@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
+from commonweight.measure.report.numerals import number, percent
 
 _BATCH = 128
 
@@ -22,13 +23,32 @@ class Answers:
         index: (N,) where in `data.x` each sample is.
         target: (N,) classes, or (N, T) in units of the data.
         predicted: of the same shape.
-        probability: (N, K) softmax over the outputs, for each class; empty for regression.
+        scores: (N, K) what the net put out for each class; empty for regression.
+        scores_only: whether these are only scores (the net says so by an attribute of that name), not logits, whose
+            softmax are probabilities.
     """
 
     index: Tensor
     target: Tensor
     predicted: Tensor
-    probability: Tensor
+    scores: Tensor
+    scores_only: bool = False
+
+    @property
+    def probability(self) -> Tensor:
+        """(N, K) of each class, of logits."""
+        return self.scores.softmax(1)
+
+    def sure(self, place: int, label: int, digits: int = 0) -> str:
+        """How sure the net was of a class at one sample: its probability, or its score where there are only scores.
+
+        >>> logits = torch.tensor([[0.0, 0.0]])
+        >>> Answers(logits, logits, logits, logits).sure(0, 1), Answers(logits, logits, logits, logits, True).sure(0, 1)
+        ('50\xa0%', 'score 0')
+        """
+        if self.scores_only:
+            return f"score {number(float(self.scores[place, label]), 3)}"
+        return percent(float(self.scores[place].softmax(0)[label]), digits)
 
     @property
     def right(self) -> Tensor:
@@ -93,7 +113,7 @@ def ask(model: nn.Module, data: Data) -> Answers:
     target = data.y[data.test]
     if data.task == "regression":
         return Answers(data.test, target, outputs, outputs.new_empty(0))
-    return Answers(data.test, target, outputs.argmax(1), outputs.softmax(1))
+    return Answers(data.test, target, outputs.argmax(1), outputs, getattr(model, "scores_only", False))
 
 
 def stages(model: nn.Module, x: Tensor, data: Data) -> list[Stage]:

@@ -177,10 +177,12 @@ def _facts(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _repeat(description: Mapping[str, Any]) -> Markup:
     """The command that repeats the run, and everything it depends on."""
     stopped = description["results"]["stopped"]
+    threads = description.get("threads")
+    how_many = f"{counted(threads, 'thread')} (OMP_NUM_THREADS={threads})" if threads else "number of threads"
     words = [
         paragraph(
-            "The same command, with the same versions and number of threads on the same kind of machine, gives the same"
-            " weights."
+            f"The same command, with the same versions and {how_many} on the same kind of machine, gives the same "
+            "weights, bit for bit; with other threads, sums are rounded otherwise."
         ),
         paragraph(f"Training ended because {_ENDED.get(stopped, stopped)}.", class_="aside"),
     ]

@@ -6,7 +6,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import Scale, svg, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
-from commonweight.measure.report.numerals import number, percent, short
+from commonweight.measure.report.numerals import number, short
 from commonweight.measure.report.observe import Answers, respond
 from commonweight.measure.report.pictures import CLASS_COLOURS, Pixels, data_uri
 
@@ -49,7 +49,7 @@ def plane(answers: Answers, model: nn.Module, data: Data) -> Markup:
 
 
 def _ground(across: Scale, up: Scale, model: nn.Module, data: Data) -> Pixels:
-    """The colour of the answer at each point, opaque where its probability is 1: uint8 (SIDE, SIDE, 4)."""
+    """The colour of the answer at each point, opaque where its softmax is 1: uint8 (SIDE, SIDE, 4)."""
     steps = (torch.arange(SIDE) + 0.5) / SIDE
     x = across.low + steps * (across.high - across.low)
     y = up.high - steps * (up.high - up.low)
@@ -64,9 +64,8 @@ def _ground(across: Scale, up: Scale, model: nn.Module, data: Data) -> Pixels:
 def _mark(place: int, across: Scale, up: Scale, answers: Answers, data: Data) -> Markup:
     x, y = data.x[answers.index[place]].tolist()
     true, answer = int(answers.target[place]), int(answers.predicted[place])
-    sure = percent(float(answers.probability[place, answer]), 1)
     said = f"({number(x, 3)}, {number(y, 3)}): true {short(data.classes[true])}, "
-    said += f"answered {short(data.classes[answer])} at {sure}"
+    said += f"answered {short(data.classes[answer])} at {answers.sure(place, answer, 1)}"
     ring = tag("circle", r=8, class_="ring") if true != answer else None
     return tag("g", tag("title", said), ring, _shape(true), transform=f"translate({across(x):g} {up(y):g})")
 

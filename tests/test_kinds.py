@@ -1,0 +1,72 @@
+"""What is of the wrong kind is refused in one sentence, and every family of networks has its place in the docs."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import commonweight as cw
+from commonweight import nets
+from commonweight.codebook import learn
+from commonweight.errors import CommonweightError
+from commonweight.lower import explain, lower
+from commonweight.measure import watch
+from commonweight.nets.own import load_factory
+from commonweight.recognise import recognise
+
+TAKING = {
+    "recognise takes a tie map": recognise,
+    "lower takes a pattern": [lower, explain],
+    "learn takes a weight": partial(learn, k=2),
+    "fit trains a torch.nn.Module": partial(cw.fit, data=None),
+    "fit trains on data as commonweight.data.load gives them": partial(cw.fit, nn.Linear(1, 1)),
+    "watch takes a model": partial(watch, optimizer=None),
+    "watch takes an optimizer": partial(watch, nn.Linear(1, 1)),
+    "lower takes a pattern, such as": cw.Tied,
+    "count takes a torch.nn.Module": cw.count,
+    "Ties are those of a model": [
+        cw.ties,
+        cw.check,
+        lambda model: cw.tie(model, "a = b"),
+        lambda model: cw.untie(model, "a"),
+    ],
+    "save writes a model": partial(cw.save, path="a.safetensors"),
+    "The shape of a sample is a tuple|The sizes of a net's samples|A net has at least 1 input|takes": partial(
+        nets.build, "mlp", n_outputs=2
+    ),
+    "number of outputs are whole numbers|at least 1 input and 1 output": partial(nets.build, "mlp", (4,)),
+}
+NAMED = {
+    "load takes the path of a file|x cannot|x": cw.load,
+    "Data is loaded by a name|data 'x' is unknown": cw.data.load,
+    "A net is called by a name|There is no net 'x'": [
+        nets.natural_shape,
+        partial(nets.build, in_shape=(4,), n_outputs=2),
+        partial(nets.estimator, in_shape=(4,), task="classification", seed=0),
+    ],
+    "A net of your own is written file.py:factory": load_factory,
+}
+CASES = [
+    (says, call, given)
+    for table in (TAKING, NAMED)
+    for says, calls in table.items()
+    for call in (calls if isinstance(calls, list) else [calls])
+    for given in (3, None, "x", [], {})
+]
+
+
+@pytest.mark.parametrize(("says", "call", "given"), CASES)
+def test_the_wrong_kind_is_one_sentence(says, call, given):
+    if given == 3 and "number of outputs" in says:
+        given = 3.0
+    with pytest.raises(CommonweightError, match=says) as told:
+        call(given)
+    assert "\n" not in str(told.value)
+
+
+def test_every_file_of_networks_is_on_a_page():
+    docs = Path(__file__).parents[1] / "docs"
+    pages = "".join(page.read_text(encoding="utf-8") for page in docs.glob("*.md"))
+    files = {path.stem for path in Path(nets.__file__).parent.glob("*.py")} - {"__init__", "catalogue"}
+    assert {name for name in files if f"::: commonweight.nets.{name}\n" not in pages} == set()
