@@ -164,7 +164,9 @@ def _states(module: nn.Module, fed: Values) -> tuple[float, float]:
 
 
 def _signal(outputs: Tensor) -> float:
-    return sqrt(_array(outputs).var(0).mean())
+    """See `signals`; taken from the first sample on, so that outputs that are all alike have none, and no rounding."""
+    values = _array(outputs)
+    return sqrt((values - values[:1]).var(0).mean())
 
 
 def _quantiles(weights: Values) -> tuple[float, ...]:
