@@ -197,6 +197,19 @@ def test_layer_statistics_by_hand():
     assert not model[0]._forward_hooks
 
 
+def test_the_signal_is_the_deviation_between_samples_and_0_where_they_are_all_answered_alike():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Hardtanh(), nn.Linear(4, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(100.0)  # each unit saturates: the next layer is handed the same ones for each sample
+        x = torch.rand(30, 3) + 1
+        with observe(model) as seen:
+            outputs = model[0](x)
+            model(x)
+    first, second = seen.signals()
+    assert first == pytest.approx(float(outputs.var(0, correction=0).mean().sqrt()), rel=1e-5)
+    assert second == 0.0
+
+
 # --- a run and its folder ---
 
 

@@ -54,7 +54,7 @@ class Worker:
         self.session: Session | None = None
         self.pace = Pace(time.perf_counter())
 
-    def serve(self, commands: "queue.Queue[bytes | None]") -> None:
+    def serve(self, commands: "queue.SimpleQueue[bytes | None]") -> None:
         """Until the commands end (None). How things stand is shown once for all commands that wait."""
         needed = list(NEEDED)
         while True:
@@ -186,7 +186,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    commands: queue.Queue[bytes | None] = queue.Queue()
+    commands: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def listen() -> None:
         while (message := channel.receive(sys.stdin.buffer)) is not None:

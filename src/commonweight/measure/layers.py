@@ -164,7 +164,7 @@ def _states(module: nn.Module, fed: Values) -> tuple[float, float]:
 
 
 def _signal(outputs: Tensor) -> float:
-    """See `signals`; taken from the first sample on, so that outputs that are all alike have none, and no rounding."""
+    """Measured from the first sample: outputs that are all the same deviate by exactly 0, without rounding."""
     values = _array(outputs)
     return sqrt((values - values[:1]).var(0).mean())
 

@@ -126,9 +126,8 @@ function drawUnit(
   const [height, width] = network.pictureSide;
   const all = network.pictures[column];
   if (all && all.length >= (unit + 1) * height * width) {
-    const picture = Array.from({ length: height * width }, (_, k) => all[unit * height * width + k]);
-    const limit = largest(picture);
-    drawSigned(ctx, rect, picture, height, width, limit, palette);
+    const picture = all.subarray(unit * height * width, (unit + 1) * height * width);
+    drawSigned(ctx, rect, picture, height, width, largest(picture), palette);
   }
   ctx.strokeStyle = palette.faint;
   ctx.lineWidth = 1;

@@ -39,7 +39,8 @@ type Colour = readonly [number, number, number];
 /** The colour between two, `share` of the way. */
 export function blend(from: Colour, to: Colour, share: number): [number, number, number] {
   const at = Math.min(Math.max(share, 0), 1);
-  return [0, 1, 2].map((k) => Math.round(from[k] + (to[k] - from[k]) * at)) as [number, number, number];
+  const part = (k: 0 | 1 | 2) => Math.round(from[k] + (to[k] - from[k]) * at);
+  return [part(0), part(1), part(2)];
 }
 
 /** Zero is the page, positive orange, negative blue, deepest at ±limit. */

@@ -5,6 +5,33 @@ import { css, type Palette } from "./palette";
 
 type Canvas = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
+interface Stamp {
+  readonly cells: OffscreenCanvas;
+  readonly of: readonly unknown[];
+}
+const stamps = new Map<number, Stamp>();
+
+/** Draw many filled marks of one size: each class is drawn once, then stamped, which takes a fraction of the time. */
+export function stampMarks(
+  ctx: CanvasRenderingContext2D, places: Iterable<readonly [x: number, y: number, label: number]>, size: number, palette: Palette,
+): void {
+  const scale = ctx.getTransform().a;
+  const reach = Math.ceil(2 * size);
+  ctx.imageSmoothingEnabled = true;
+  for (const [x, y, label] of places) {
+    let stamp = stamps.get(label);
+    if (!stamp || stamp.of[0] !== size || stamp.of[1] !== scale || stamp.of[2] !== palette) {
+      stamp = { cells: new OffscreenCanvas(2 * reach * scale, 2 * reach * scale), of: [size, scale, palette] };
+      const within = stamp.cells.getContext("2d");
+      if (!within) throw new Error("This browser draws nothing.");
+      within.scale(scale, scale);
+      drawMark(within, reach, reach, label, size, false, palette);
+      stamps.set(label, stamp);
+    }
+    ctx.drawImage(stamp.cells, x - reach, y - reach, 2 * reach, 2 * reach);
+  }
+}
+
 /** Draw one mark; the classes have ten colours, and disc, square, triangle and diamond in turn. */
 export function drawMark(
   ctx: Canvas, x: number, y: number, label: number, size: number, hollow: boolean, palette: Palette,

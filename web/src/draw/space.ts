@@ -2,7 +2,7 @@
 
 import type { Box } from "./box";
 import type { Palette } from "./palette";
-import { drawMark } from "./points";
+import { stampMarks } from "./points";
 
 export interface Space {
   readonly points: ArrayLike<number>;
@@ -13,10 +13,9 @@ export interface Space {
 export function drawSpace(ctx: CanvasRenderingContext2D, box: Box, space: Space, palette: Palette): void {
   const scale = scaled(box, space.points);
   drawLattice(ctx, space.lattice, scale, palette);
-  for (let k = 0; 2 * k + 1 < space.points.length; k++) {
-    const [x, y] = scale(space.points[2 * k], space.points[2 * k + 1]);
-    drawMark(ctx, x, y, space.classes[k], 3, false, palette);
-  }
+  const count = Math.floor(space.points.length / 2);
+  const marks = Array.from({ length: count }, (_, k) => [...scale(space.points[2 * k], space.points[2 * k + 1]), space.classes[k]] as const);
+  stampMarks(ctx, marks, 3, palette);
 }
 
 function scaled(box: Box, points: ArrayLike<number>): (x: number, y: number) => [number, number] {

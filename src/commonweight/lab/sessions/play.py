@@ -1,5 +1,6 @@
 """Play: a small network that one builds, steers and watches while it learns."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -174,7 +175,7 @@ class PlaySession:
         self.step += 1
         if self.curves.due(self.step):
             self._check()
-        if not np.isfinite(self.loss):
+        if not math.isfinite(self.loss):
             raise RefusalError("not_finite", loss=self.loss, step=self.step)
         return True
 
