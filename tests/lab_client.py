@@ -69,4 +69,4 @@ class Page:
                     return message
 
     def refusal(self):
-        return re.sub(r"\s+", " ", self.hear("refused")["text"])
+        return re.sub(r"\s+", " ", self.hear("refused")["text"]["en"])

@@ -76,7 +76,7 @@ def test_no_setting_and_no_action_ends_a_worker(view, tmp_path):
         assert talk.ask(do="set", settings=settings) or not settings
     (refusal,) = talk.ask(do="act", action="?", given={})
     keys = [*(limit["name"] for limit in limits), "step", "weight", "finding"]
-    for action in refusal["text"].split("do ")[1].split(";")[0].split(", "):
+    for action in refusal["text"]["en"].split("do ")[1].split(";")[0].split(", "):
         for value in HOSTILE[:3] if action == "restart" else HOSTILE:  # which takes a while, and nothing else
             talk.ask(do="act", action=action, given=dict.fromkeys(keys, value))
             talk.ask(do="act", action=action, given=value)

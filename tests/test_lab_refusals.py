@@ -14,7 +14,6 @@ from commonweight.lab.refusals import TEXTS, RefusalError, quoted, said
 LAB = Path(commonweight.lab.__file__).parent
 FOR_TERMINALS = {"opening.py", "channel.py", "frames.py", "server.py"}
 """What they say reaches nobody's page: it ends the program, or a damaged stream."""
-THEIRS = {"hub.py", "worker.py"}
 
 
 def raised(kind):
@@ -46,7 +45,7 @@ def test_whatever_is_raised_for_a_page_has_a_code_and_all_of_its_parts():
         given = {keyword.arg for keyword in call.keywords}
         for code in codes:
             assert parts(TEXTS[code][0]) <= given or None in given, (name, code)
-    assert {name for name, _ in raised("LabError")} <= FOR_TERMINALS | THEIRS
+    assert {name for name, _ in raised("LabError")} <= FOR_TERMINALS
 
 
 def test_every_code_is_raised_somewhere():

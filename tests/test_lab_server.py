@@ -206,7 +206,7 @@ def test_a_flood_and_a_message_too_long_are_cut_off(client):
     with page(client) as one:
         for _ in range(200):
             one.ask(type="pause")
-        one.hear("refused", lambda told: "That was too much at once" in told["text"])
+        one.hear("refused", lambda told: "That was too much at once" in told["text"]["en"])
 
 
 def test_bytes_are_no_message(client):
@@ -325,3 +325,15 @@ server.serve(Path("."), port=0, browser=False, say=lambda line: print(line, flus
 def _hub(client):
     """The hub of the lab that a client talks to."""
     return client.app.app.state.hub
+
+
+@pytest.mark.parametrize("settings", ['{"l1": ' + "[" * 900 + "]" * 900 + "}", "[" * 900 + "]" * 900])
+@pytest.mark.parametrize("word", ["open", "set"])
+def test_a_message_that_is_nested_too_deep_is_refused_and_the_next_one_answered(client, word, settings):
+    """It can be read, and yet is too deep for the functions that pass it on."""
+    with page(client) as one:
+        one.ask(type="open", view="play", subject="", settings=None)
+        one.socket.send_text(f'{{"type": "{word}", "view": "play", "settings": {settings}}}')
+        assert one.refusal() == "A message has at most 8 lists and objects within each other; this one has more."
+        one.ask(type="set", settings={"points": [[0.5, 0.5, 1]] * 20})
+        one.hear("state", lambda told: len(told["settings"]["points"]) == 20)

@@ -13,6 +13,7 @@ import { makeFolder, PLACES, startLab } from "./lab.mjs";
 import { links } from "./links.mjs";
 import { map } from "./map.mjs";
 import { play } from "./play.mjs";
+import { refusals } from "./refusals.mjs";
 import { replays } from "./replays.mjs";
 import { run } from "./run.mjs";
 import { share } from "./share.mjs";
@@ -160,6 +161,7 @@ try {
   if (wanted("keyboard")) await keyboard(browser, lab.address);
   if (wanted("tour")) await tour(browser, lab.address);
   for (const checks of [play, share, inside, descend, run, map, audit, everywhere]) if (wanted(checks.name)) await alone(browser, lab.address, checks);
+  if (wanted("refusals")) await refusals(browser, lab.address, wrong);
   if (wanted("links")) await links(browser, lab.address, wrong);
   if (wanted("drawings")) await drawings(browser, wrong);
   const all = ["play", "share", "inside", "descend", "run", "map", "audit"];

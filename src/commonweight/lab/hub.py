@@ -10,6 +10,7 @@ from typing import Any
 from commonweight.errors import LabError
 from commonweight.lab import channel
 from commonweight.lab.job import Job, start_worker
+from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions import VIEWS, WITH_SUBJECT
 from commonweight.lab.uploads import PREFIX, Uploads
 from commonweight.lab.viewer import Viewer
@@ -17,6 +18,9 @@ from commonweight.lab.viewer import Viewer
 MOST_JOBS = 4
 MOST_VIEWERS = 100
 MOST_SUBJECT = 200
+MOST_DEEP = 8
+"""Lists and objects of a message within each other: painted points are 4 deep."""
+
 STEERING = ("set", "act", "run", "pause", "step")
 
 
@@ -42,7 +46,7 @@ class Hub:
             LabError: too many are.
         """
         if len(self.watching) >= MOST_VIEWERS:
-            raise LabError(f"This lab shows itself to at most {MOST_VIEWERS} pages: close one.")
+            raise RefusalError("too_many_pages", most=MOST_VIEWERS)
         viewer = Viewer(next(self._numbers))
         self.watching[viewer] = None
         viewer.say(to_json({"type": "hello", "version": 1, "viewer": viewer.number, "views": list(VIEWS)}))
@@ -63,7 +67,9 @@ class Hub:
             asked = json.loads(message)
             word = asked["type"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise LabError(f"A message is a JSON object with a type; got {message[:60]!r}.") from error
+            raise RefusalError("message_no_object", got=quoted(message, 60)) from error
+        if not _is_shallow(asked, MOST_DEEP):
+            raise RefusalError("message_too_deep", most=MOST_DEEP)
         if word == "open":
             await self._open(viewer, asked)
         elif word == "stop":
@@ -74,11 +80,11 @@ class Hub:
                 key: asked[key] for key in ("settings", "action", "given", "count", "steps_per_second") if key in asked
             }
             if not job.tell({"do": word, **told}):
-                raise LabError("The worker is busy and takes no more commands now: wait a moment, or stop it.")
+                raise RefusalError("worker_busy")
             if word != "act":
                 self._tell_others(viewer, job, word)
         else:
-            raise LabError(f"A message is open, stop, {', '.join(STEERING)}; got {str(word)[:40]!r}.")
+            raise RefusalError("no_message", types=f"open, stop, {', '.join(STEERING)}", got=quoted(str(word)))
 
     async def prepare(self) -> None:
         """Start a worker that has loaded all it needs by the time that a view is opened."""
@@ -98,11 +104,11 @@ class Hub:
     async def _open(self, viewer: Viewer, asked: dict[str, Any]) -> None:
         view, subject = asked.get("view"), asked.get("subject", "")
         if not isinstance(view, str) or view not in VIEWS:
-            raise LabError(f"There is no view {str(view)[:40]!r}: there are {', '.join(VIEWS)}.")
+            raise RefusalError("no_view", view=quoted(str(view)), views=", ".join(VIEWS))
         if not isinstance(subject, str) or len(subject) > MOST_SUBJECT:
-            raise LabError(f"What a view is opened for is named with at most {MOST_SUBJECT} letters.")
+            raise RefusalError("subject_too_long", most=MOST_SUBJECT)
         if subject and view not in WITH_SUBJECT:
-            raise LabError(f"The view {view} is opened for nothing but itself; got {subject[:40]!r}.")
+            raise RefusalError("no_subject", view=view, subject=quoted(subject))
         key, before = (view, subject), self.watching[viewer]
         self.watching[viewer] = key
         if before != key:
@@ -149,7 +155,7 @@ class Hub:
         if not subject.startswith(PREFIX):
             return self.folder
         if subject not in self.uploads.folders:
-            raise LabError("This file was uploaded to a lab that has ended, or made room for others: give it again.")
+            raise RefusalError("upload_gone")
         return self.uploads.folders[subject]
 
     def _make_room(self) -> Job | None:
@@ -162,9 +168,7 @@ class Hub:
             return None
         idle = [key for key in self.jobs if key not in self.watching.values()]
         if not idle:
-            raise LabError(
-                f"This lab works on at most {MOST_JOBS} things at once: close a page that shows another one."
-            )
+            raise RefusalError("too_many_jobs", most=MOST_JOBS)
         return self.jobs.pop(idle[0])
 
     async def _stop(self, viewer: Viewer) -> None:
@@ -180,7 +184,7 @@ class Hub:
     def _job_of(self, viewer: Viewer) -> Job:
         key = self.watching.get(viewer)
         if key is None or key not in self.jobs:
-            raise LabError("Open a view first.")
+            raise RefusalError("open_first")
         return self.jobs[key]
 
     def _pause_unwatched(self, key: tuple[str, str] | None) -> None:
@@ -207,6 +211,14 @@ class Hub:
         for other in self._viewers(job):
             if other is not viewer:
                 other.say(to_json({"type": "steered", "by": viewer.number, "did": word}))
+
+
+def _is_shallow(value: Any, most: int) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    return most > 0 and all(
+        _is_shallow(item, most - 1) for item in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def to_json(value: Any) -> bytes:

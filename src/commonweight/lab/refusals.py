@@ -115,15 +115,61 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "没有视图 {view}；有：{views}。",
         "沒有檢視 {view}；有：{views}。",
     ),
+    "open_first": ("Open a view first.", "请先打开一个视图。", "請先打開一個檢視。"),
+    "subject_too_long": (
+        "What a view is opened for is named with at most {most} letters.",
+        "打开视图所用的名称最多 {most} 个字符。",
+        "打開檢視所用的名稱最多 {most} 個字元。",
+    ),
+    "no_subject": (
+        "The view {view} is opened for nothing but itself; got {subject}.",
+        "视图 {view} 不接受别的名称；收到的是 {subject}。",
+        "檢視 {view} 不接受別的名稱；收到的是 {subject}。",
+    ),
     "subject_no_upload": (
         "The view {view} is opened for a file that was uploaded, or for nothing; got {subject}.",
         "视图 {view} 只能为上传的文件打开，或不带名称；收到的是 {subject}。",
         "檢視 {view} 只能為上傳的檔案打開，或不帶名稱；收到的是 {subject}。",
     ),
+    "too_many_pages": (
+        "This lab shows itself to at most {most} pages: close one.",
+        "本实验室最多同时有 {most} 个页面：请关闭一个。",
+        "本實驗室最多同時有 {most} 個頁面：請關閉一個。",
+    ),
+    "too_many_jobs": (
+        "This lab works on at most {most} things at once: close a page that shows another one.",
+        "本实验室最多同时进行 {most} 项工作：请关闭一个显示别的工作的页面。",
+        "本實驗室最多同時進行 {most} 項工作：請關閉一個顯示別的工作的頁面。",
+    ),
     "too_much": (
         "That was too much at once: this page is cut off; load it again.",
         "一次收到的太多：本页的连接已断开，请重新载入。",
         "一次收到的太多：本頁的連線已斷開，請重新載入。",
+    ),
+    "message_no_object": (
+        "A message is a JSON object with a type; got {got}.",
+        "消息是带有 type 的 JSON 对象；收到的是 {got}。",
+        "訊息是帶有 type 的 JSON 物件；收到的是 {got}。",
+    ),
+    "message_too_deep": (
+        "A message has at most {most} lists and objects within each other; this one has more.",
+        "消息中的列表和对象最多嵌套 {most} 层；这一条更深。",
+        "訊息中的清單和物件最多巢狀 {most} 層；這一條更深。",
+    ),
+    "no_message": (
+        "A message is {types}; got {got}.",
+        "消息可以是 {types}；收到的是 {got}。",
+        "訊息可以是 {types}；收到的是 {got}。",
+    ),
+    "given_no_object": (
+        "What is given to an action is an object; got {got}.",
+        "交给动作的是一个对象；收到的是 {got}。",
+        "交給動作的是一個物件；收到的是 {got}。",
+    ),
+    "worker_busy": (
+        "The worker is busy and takes no more commands now: wait a moment, or stop it.",
+        "训练进程正忙，现在不接受更多命令：请稍候，或停止它。",
+        "訓練行程正忙，現在不接受更多命令：請稍候，或停止它。",
     ),
     "no_worker": (
         "No worker can be started ({reason}): close something, then open it again.",
@@ -171,6 +217,11 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "{name} has values to predict; this view shows classes.",
         "{name} 要预测的是数值；这个视图只显示类别。",
         "{name} 要預測的是數值；這個檢視只顯示類別。",
+    ),
+    "upload_gone": (
+        "This file was uploaded to a lab that has ended, or made room for others: give it again.",
+        "这个文件是交给一个已结束的实验室的，或已为别的文件让位：请重新给出。",
+        "這個檔案是交給一個已結束的實驗室的，或已為別的檔案讓位：請重新給出。",
     ),
     "upload_name": (
         "A file for the lab has a plain name that ends in {ends}; got {name}: rename it, or start the lab with its "

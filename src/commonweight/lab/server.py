@@ -150,7 +150,7 @@ async def _send(viewer: Viewer, page: WebSocket) -> None:
 
 
 def _refused(error: LabError) -> str:
-    return to_json({"type": "refused", "text": str(error)}).decode()
+    return to_json({"type": "refused", "text": said(error)}).decode()
 
 
 def serve(

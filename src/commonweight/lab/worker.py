@@ -17,10 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from commonweight.errors import CommonweightError, LabError
+from commonweight.errors import CommonweightError
 from commonweight.lab import channel
 from commonweight.lab.frames import Frame
 from commonweight.lab.pace import Pace
+from commonweight.lab.refusals import RefusalError, quoted, said
 from commonweight.lab.sessions import Session, open_session
 from commonweight.lab.settings import described
 
@@ -78,7 +79,7 @@ class Worker:
             asked = json.loads(command)
             self._do(asked.get("do"), asked)
         except CommonweightError as error:
-            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": str(error)}))
+            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": said(error)}))
 
     def advance(self) -> None:
         """One step, and a frame when it is time for one; what goes wrong in it pauses."""
@@ -87,7 +88,7 @@ class Worker:
             self.running = self.session.advance()
         except CommonweightError as error:
             self.running = False
-            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": str(error)}))
+            self._send(channel.pack_json(channel.MESSAGE, {"type": "refused", "text": said(error)}))
         now = time.perf_counter()
         self.pace.stepped(now)
         if not self.running:
@@ -105,13 +106,13 @@ class Worker:
             self.session.change(asked.get("settings") or {})
             return
         if self.session is None:
-            raise LabError("Open a view first.")
+            raise RefusalError("open_first")
         if word == "set":
             self.session.change(asked.get("settings") or {})
         elif word == "act":
             given = asked.get("given", {})
             if not isinstance(given, dict):
-                raise LabError(f"What is given to an action is an object; got {str(given)[:40]}.")
+                raise RefusalError("given_no_object", got=str(given)[:40])
             self.session.act(str(asked.get("action")), given)
         elif word == "run":
             self.pace.steps_per_second = _number(asked, "steps_per_second", 0, 1000)
@@ -123,7 +124,7 @@ class Worker:
             for _ in range(int(_number(asked, "count", 1, MOST_STEPS_AT_ONCE))):
                 self.session.advance()
         else:
-            raise LabError(f"A command is open, set, act, run, pause or step; got {str(word)[:40]!r}.")
+            raise RefusalError("no_message", types="open, set, act, run, pause, step", got=quoted(str(word)))
 
     def _show_all(self) -> None:
         if self.session is None:
@@ -172,7 +173,7 @@ def _number(asked: Mapping[str, Any], name: str, low: float, high: float) -> flo
     """A number of a command, its least value when it is left out."""
     value = asked.get(name, low)
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise LabError(f"{name} is a number from {low} to {high}; got {repr(value)[:40]}.")
+        raise RefusalError("real", name=name, low=low, high=high, got=repr(value)[:40])
     return value
 
 

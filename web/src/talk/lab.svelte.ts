@@ -3,6 +3,7 @@
 import { completed, equal, type Place } from "./address";
 import { decodeFrame, type Frame } from "./frame";
 import type { Asked, Settings, State, Told } from "./messages";
+import { speech } from "../words/speech.svelte";
 import { Recording, type Moment } from "./recording";
 
 export interface Note {
@@ -133,7 +134,7 @@ export class Lab {
       this.state = told;
       if (this.opened?.type === "open") this.opened = { ...this.opened, settings: null };
       this.follow(told);
-    } else if (told.type === "refused") this.note("refused", told.text);
+    } else if (told.type === "refused") this.note("refused", speech.told(told.text));
     else if (told.type === "worker") this.note(told.again ? "died" : "ended", String(told.code));
     else this.note("steered", told.did, told.by);
   }

@@ -1,5 +1,7 @@
 // What the page and the server say to each other in JSON. docs/lab_protocol.md describes the messages.
 
+import type { Texts } from "../words/speech.svelte";
+
 export type Setting = string | number | readonly number[] | readonly (readonly number[])[];
 export type Settings = Readonly<Record<string, Setting>>;
 
@@ -29,7 +31,7 @@ export interface State {
 export type Told =
   | State
   | { readonly type: "hello"; readonly version: number; readonly viewer: number; readonly views: readonly string[] }
-  | { readonly type: "refused"; readonly text: string }
+  | { readonly type: "refused"; readonly text: Texts }
   | { readonly type: "worker"; readonly code: number; readonly again: boolean }
   | { readonly type: "steered"; readonly by: number; readonly did: string };
 
