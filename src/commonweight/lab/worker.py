@@ -62,16 +62,19 @@ class Worker:
                 load = _load_behind if self.session is None else import_module  # nobody waits for a spare worker
                 load(needed.pop(0))
                 continue
-            try:
-                rest = self.pace.rest(time.perf_counter())
-                command = commands.get(block=not self.running or rest > 0, timeout=rest if self.running else None)
-                if command is None:
-                    return
-                self.obey(command)
-                if commands.empty():
-                    self._show_all()
-            except queue.Empty:
+            rest = self.pace.rest(time.perf_counter())
+            if self.running and not rest and commands.empty():
                 self.advance()
+                continue
+            try:
+                command = commands.get(timeout=rest if self.running else None)
+            except queue.Empty:
+                continue
+            if command is None:
+                return
+            self.obey(command)
+            if commands.empty():
+                self._show_all()
 
     def obey(self, command: bytes) -> None:
         """Do what was asked; a refusal is one sentence to the viewers."""
