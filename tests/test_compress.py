@@ -148,6 +148,18 @@ def test_what_is_left_alone():
     assert compress.share(vector, k=2).lines[0].left == "it is a vector"
 
 
+@pytest.mark.parametrize(("family", "shape"), [("mlp", (1, 8, 8)), ("cnn", (1, 8, 8)), ("lenet5", (1, 32, 32))])
+def test_a_shared_net_has_the_connections_that_it_had(family, shape):
+    """Fewer weights, each with more connections; where layers are counted one by one, too."""
+    model, x = nets.build(family, shape, 10), torch.zeros(2, *shape)
+    before = cw.count(model, x)
+    compress.share(model, 4)
+    after = cw.count(model, x)
+    assert [layer.connections for layer in after.layers] == [layer.connections for layer in before.layers]
+    assert after.weights == sum(weight.numel() for weight in model.parameters()) < before.weights / 5
+    assert not after.notes
+
+
 def test_a_tied_weight_is_shared_once_and_stays_tied(tmp_path):
     def make():
         net = nn.ModuleDict({"embed": nn.Embedding(50, 16), "head": nn.Linear(16, 50, bias=False)})

@@ -84,7 +84,8 @@ NORMS = {
     *("aten::_native_batch_norm_legit", "aten::_native_batch_norm_legit_no_training"),
     *("aten::_batch_norm_with_update", "aten::_batch_norm_no_update"),
 }
-SUMS = {*PRODUCTS, "aten::convolution", "aten::_trilinear"} - {"aten::_cdist_forward"}
+CODED = "commonweight::codebook_product"
+SUMS = {*PRODUCTS, "aten::convolution", "aten::_trilinear", CODED} - {"aten::_cdist_forward"}
 """Operations in which an output is a weighted sum of inputs."""
 LOOKUPS = {"aten::embedding", "aten::_embedding_bag", "aten::_embedding_bag_forward_only"}
 PLACEMENTS = {"aten::cat", "aten::stack"}
@@ -136,6 +137,13 @@ def _product(operation: Operation, known: Known) -> list[Use]:
         for weights, signal in ((first, second), (second, first))
     ]
     return found + _bias(added, outputs)
+
+
+def _coded_product(operation: Operation, known: Known) -> list[Use]:
+    """y[.., o] = Σ_i x[.., i] values[code[o, i]] + bias[o], by the library's own kernel."""
+    x, values, bias = (operation.arguments[name] for name in ("x", "values", "bias"))
+    outputs = operation.outputs[0].numel()
+    return [Use(values, outputs * x.shape[-1], known.units(x), outputs), *_bias(bias, outputs)]
 
 
 def _bilinear(operation: Operation, known: Known) -> list[Use]:
@@ -223,6 +231,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(LOOKUPS | {"aten::index", "aten::index_select"}, _lookup),
     **dict.fromkeys(PLACEMENTS, _placement),
     **dict.fromkeys(ADDITIVE | {"aten::_prelu_kernel"}, _elementwise),
+    CODED: _coded_product,
     "aten::_trilinear": _bilinear,
     "aten::convolution": _convolution,
     "aten::copy_": _copy,
