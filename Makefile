@@ -38,13 +38,15 @@ check: .venv/developed
 	$(MAKE) test
 
 # The kernels' tests on kernels that stop at the first wrong access or undefined behaviour, built in a folder of their own.
-# Leaks are not looked for: Python and torch keep much until the end on purpose.
+# Leaks are not looked for: Python and torch keep much until the end on purpose. One test leaves less memory than these
+# kernels need for themselves.
 sanitize: .venv/developed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target build/sanitize \
 	  -C cmake.define.SANITIZE=ON -C cmake.build-type=RelWithDebInfo -C build-dir=build/sanitizing .
 	KERNELS_TO_TEST=$$(ls build/sanitize/commonweight/kernels/_native*.so) PYTHONPATH=tests ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so):$$($(CXX) -print-file-name=libstdc++.so.6) \
 	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_kmeans.py tests/test_compiled_steps.py \
+	  --deselect tests/test_kmeans.py::test_where_memory_ends_there_is_an_error_and_no_crash \
 	  tests/test_agnostic.py::test_a_population_computes_what_its_nodes_say tests/test_agnostic.py::test_every_activation_everywhere
 
 docs: .venv/developed
