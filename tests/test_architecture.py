@@ -104,8 +104,8 @@ def test_what_is_no_architecture_is_refused(text):
     [
         ({"hidden": [10**6, 10**6]}, r"This mlp has 1,000,009,000,003 weights; at most 2,147,483,648 fit"),
         ({"hidden": [10**19]}, "mlp cannot be built"),
-        ({"hidden": "many"}, "mlp cannot be built"),
-        ({"hidden": 3}, "mlp cannot be built"),
+        ({"hidden": "many"}, "hidden is a list of the units of each hidden layer of an mlp"),
+        ({"hidden": 3}, "hidden is a list of the units of each hidden layer of an mlp"),
         ({"widths": [3]}, "mlp has no argument 'widths'"),
     ],
 )
@@ -116,7 +116,7 @@ def test_what_cannot_be_built_is_refused_before_it_takes_memory(structure, says)
 
 def test_a_structure_that_json_cannot_hold_is_refused():
     with pytest.raises(NetError, match="The structure of a net is made of numbers, words, lists and dicts"):
-        nets.build("mlp", (4,), 3, structure={"hidden": torch.tensor([3])})
+        nets.build("mlp", (4,), 3, structure={"dropout": torch.tensor(0.5)})
 
 
 def test_a_net_that_was_not_built_by_name_has_no_architecture(tmp_path):

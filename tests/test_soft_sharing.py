@@ -13,6 +13,7 @@ from training_runs import cut_run, dropout_net
 from commonweight import count, data, load, nets, tie
 from commonweight.compress import share, shared_weights
 from commonweight.errors import CompressError, TrainError
+from commonweight.measure import report
 from commonweight.train import loop
 from commonweight.train.loop import fit, resume
 from commonweight.train.run import WEIGHTS, Run
@@ -123,9 +124,9 @@ def test_an_interrupted_run_ends_in_the_same_codebooks(iris, tmp_path, monkeypat
     def dying(*args, **given):
         raise KeyboardInterrupt
 
-    for name, place in (("before", "soft_share"), ("after", "write_report")):
+    for name, module, place in (("before", loop, "soft_share"), ("after", report, "write_report")):
         with monkeypatch.context() as patch:
-            patch.setattr(loop, place, dying)
+            patch.setattr(module, place, dying)
             with pytest.raises(KeyboardInterrupt):
                 fit(dropout_net(), iris, out=tmp_path / name, **options)
     assert not is_shared(tmp_path / "before" / WEIGHTS)
