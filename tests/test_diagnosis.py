@@ -372,12 +372,6 @@ def test_the_package_knows_watch_without_importing_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_batches_of_one_that_batch_normalisation_cannot_take_are_refused():
-    digits = data.load("digits")
-    with pytest.raises(TrainError, match=r"cannot learn from batches of 1, .*: take a larger --batch-size"):
-        fit(nets.build("cnn", digits.in_shape, 10), digits, epochs=1, batch_size=1, out=None, progress=False)
-
-
 def test_every_rule_is_on_the_page():
     page = (Path(__file__).parents[1] / "docs" / "diagnosis.md").read_text(encoding="utf-8")
     assert all(f"| `{rule.__name__}` | {rule.__doc__.split(chr(10))[0]}" in page for rule in RULES)
