@@ -164,7 +164,7 @@ def _mean_and_scale(values: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stored(record: Mapping[str, Any], key: str, size: int | None, above: float = -math.inf) -> Tensor:
-    """float32 of shape (size,) from the list under `key` of finite numbers, so many (None: any but 0), above a bound."""
+    """float32 of shape (size,) from the list under `key` of finite numbers above a bound; size None: any but 0."""
     values = record.get(key)
     if (
         not isinstance(values, list)
