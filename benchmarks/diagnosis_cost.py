@@ -34,6 +34,9 @@ TARGET = 0.05
 CASES = (("digits", "lenet5"), ("digits", "cnn"), ("mnist-5k", "cnn"), ("iris", "mlp"))
 """Data and nets, trained as `commonweight train` does by default."""
 
+PATIENCE = 600
+"""Seconds that a process waits for the other, which may have died."""
+
 OWN_LOOP = ("digits, a loop of one's own", "mlp")
 
 
@@ -94,7 +97,7 @@ def measured(case: tuple[str, str], sees: bool, together: Barrier, answer: Conne
     torch.set_num_threads(1)
     run = (lambda: looped(sees)) if case == OWN_LOOP else (lambda: fitted(*case, sees))
     run()
-    together.wait()
+    together.wait(timeout=PATIENCE)
     seconds, model = run()
     weights = sha256(b"".join(weight.detach().numpy().tobytes() for weight in model.parameters()))
     answer.send((seconds, weights.hexdigest()))
@@ -108,8 +111,9 @@ def side_by_side(case: tuple[str, str]) -> tuple[float, float]:
         spawn.Process(target=measured, args=(case, sees, together, end))
         for sees, (_, end) in zip((False, True), ends, strict=True)
     ]
-    for process in processes:
+    for process, (_, end) in zip(processes, ends, strict=True):
         process.start()
+        end.close()  # so that the answer of a process that died ends, too
     (plain, weights), (seen, same) = (answer.recv() for answer, _ in ends)
     assert weights == same, f"{case}: the statistics changed the weights"
     for process in processes:

@@ -194,7 +194,8 @@ def test_an_unknown_language_is_refused():
 
 
 def test_evidence_survives_json():
-    evidence = replace(EVIDENCE, recalls=(0.5, 1.0), nonfinite="w")
+    model = replace(EVIDENCE.model, signals=(0.5, math.inf))
+    evidence = replace(EVIDENCE, recalls=(0.5, 1.0), nonfinite="w", model=model)
     again = Evidence.from_json(json.loads(json.dumps(evidence.to_json(), allow_nan=False)))
     assert again == evidence
 
@@ -203,6 +204,7 @@ def test_evidence_survives_json():
     "damage",
     [
         {"rate": "much"},
+        {"rate": 10**400},
         {"more": 1},
         {"data": 3},
         {"data": {"task": "classification"}},

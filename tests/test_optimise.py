@@ -18,6 +18,7 @@ from training_runs import cut_run
 
 from commonweight import data, nets
 from commonweight.errors import TrainError
+from commonweight.measure.report.page import OPTIONS
 from commonweight.train import choice, levenberg_marquardt
 from commonweight.train import curvature as curvatures
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer
@@ -462,6 +463,15 @@ def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, o
         fit(model, iris, optimizer=name, out=tmp_path / "run", progress=False, **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", WHOLE_BATCH)
+def test_the_settings_of_a_run_begin_it_again(iris, name):
+    """Its page says them all, so that it can be repeated, and of a rule without a rate that it is 1."""
+    first = fit(nn.Linear(4, 3), iris, optimizer=name, epochs=1, out=None, progress=False)
+    told = {key: first.description["settings"][key] for key in OPTIONS}
+    again = fit(nn.Linear(4, 3), iris, **told, out=None, progress=False)
+    assert again.description["settings"] == first.description["settings"]
 
 
 def test_a_loss_that_torch_differentiates_only_once_is_refused_by_newton(iris):

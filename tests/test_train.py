@@ -280,6 +280,13 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(iris, tmp_path):
         fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
 
 
+def test_a_folder_without_a_name_is_refused(iris, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileError, match="The run folder has no name: give a path"):
+        fit(with_dropout(), iris, epochs=1, out="", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_automatic_folders_are_numbered(iris, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = [fit(with_dropout(), iris, epochs=1, progress=False).folder for _ in range(2)]

@@ -185,9 +185,8 @@ class TieMap:
     def same_ties(self, other: "TieMap") -> bool:
         """Whether both maps tie the same connections, whatever their weights are called."""
         ours, theirs = self.canonical(), other.canonical()
-        same_units = (ours.n_out, ours.n_in) == (theirs.n_out, theirs.n_in)
-        arrays = ("out", "inp", "weight", "signs")
-        return same_units and all(np.array_equal(getattr(ours, x), getattr(theirs, x)) for x in arrays)
+        compared = ("n_out", "n_in", "out", "inp", "weight", "signs")
+        return all(np.array_equal(getattr(ours, x), getattr(theirs, x)) for x in compared)
 
     @property
     def signs(self) -> NDArray[np.int8]:

@@ -3,13 +3,12 @@
 So a finished run is diagnosed from its folder alone, without its data.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from commonweight.errors import FileError
-from commonweight.measure.records import Record
+from commonweight.measure.records import Record, plain, typed
 
 NAN = float("nan")
 LARGEST = 1024
@@ -148,9 +147,9 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json; numbers that are not finite become strings, as in the records."""
-        plain = _plain({f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*PARTS, "start")})
-        plain |= {name: _plain(asdict(part)) for name in PARTS if (part := getattr(self, name)) is not None}
-        return plain | ({} if self.start is None else {"start": self.start.to_line()})
+        start = None if self.start is None else self.start.to_line()
+        told: dict[str, Any] = plain(asdict(replace(self, start=None)) | {"start": start})
+        return {name: value for name, value in told.items() if value is not None}
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> "Evidence":
@@ -165,40 +164,13 @@ class Evidence:
         """
         try:
             values = dict(stored)
-            parts = {name: _typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values}
+            parts: dict[str, Any] = {
+                name: typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values
+            }
             start = Record.from_line(values.pop("start")) if "start" in values else None
-            evidence: Evidence = replace(_typed(Evidence, values), **parts, start=start)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            return replace(typed(Evidence, values), **parts, start=start)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise FileError(f"The stored evidence of a run is damaged ({error}); train it anew.") from error
-        return evidence
 
 
 PARTS = {"data": DataFacts, "model": ModelFacts, "loss": LossFacts}
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that are not finite as strings, tuples as lists."""
-    return {key: [*v] if isinstance(v, tuple) else _named(v) for key, v in values.items()}
-
-
-def _named(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _typed(kind: Any, values: Mapping[str, Any]) -> Any:
-    """An instance of `kind` whose values have the types of its fields."""
-    types = {f.name: f.type for f in fields(kind)}
-    return kind(**{key: _cast(types[key], value) for key, value in values.items()})
-
-
-def _cast(kind: Any, value: Any) -> Any:
-    if kind is float:
-        return float(value)
-    if kind in (int, bool, str):
-        if type(value) is not kind:
-            raise TypeError(f"{value!r} is no {kind.__name__}")
-        return value
-    (inner, _) = kind.__args__
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"{value!r} is no list")
-    return tuple(_cast(inner, item) for item in value)
