@@ -8,7 +8,7 @@ Targets   Training at 0.9 of its speed without the lab while a page watches, and
 How       Loop, lab with a page that only watches, lab with Chromium, and the loop beside a process that counts, in
           turns, each with one thread; steps counted over some seconds after a warm-up; medians and ranges. The same
           first steps lead to the same loss, which is asserted.
-          Frames: how often the step that the page shows changes in a second, each of which is drawn.
+          Frames: how often the first figure of the page is drawn anew in a second, which each frame of the lab has done.
           Opening: a page that is opened as soon as the lab has told its address, and one some seconds later.
 Needs     The built page (`make web`) and chromium.
 Result    benchmarks/results/lab.md, with versions, hardware and date, written by this script:
@@ -220,8 +220,8 @@ def main() -> None:
         alone = speeds.pop("alone")
         told = [spread(alone), *(f"{median(these):,.0f}: {ratio(these, alone)}" for these in speeds.values())]
         rows.append(f"| {name} | {' | '.join(told)} |")
-        changes = [one["changed"] for one in pictures]
-        frames.append(f"| {name} | {median(changes):.0f} ({min(changes):.0f} to {max(changes):.0f}) |")
+        drawings = [one["drawn"] for one in pictures]
+        frames.append(f"| {name} | {median(drawings):.0f} ({min(drawings):.0f} to {max(drawings):.0f}) |")
     opening = []
     for when, after in (("as soon as the lab has told its address", 0.0), (f"{WARM_SECONDS:g} s later", WARM_SECONDS)):
         seen = asyncio.run(drawn({}, 1.0, after, 1.0))
@@ -243,7 +243,7 @@ same processor: beside it stands what any busy process costs the plain loop on t
 
 Headless Chromium, 1280×800, a second while it trains:
 
-| view Play | new frames of the lab that it shows |
+| view Play | frames of the lab that it draws |
 | --- | --- |
 {chr(10).join(frames)}
 

@@ -1,6 +1,6 @@
 // How soon the page is there and learns, and, over some seconds of training that begin some seconds after it has begun to
-// learn, how often it shows another step, and how many steps were taken: JSON, a second. It is told of changes of the page
-// and asks for no drawing of its own, which would keep the browser drawing more often than the lab has something new.
+// learn, how often its first figure is drawn anew, and how many steps were taken: JSON, a second. It is told of drawings and of
+// changes of the page and asks for none of its own, which would keep the browser drawing more often than the lab has something new.
 import { chromium } from "playwright-core";
 
 const [address, seconds, settled] = process.argv.slice(2);
@@ -26,18 +26,26 @@ const counted = await page.evaluate(async ([milliseconds, settled]) => {
   document.querySelector("button.primary").click();
   const learned = await learns;
   const wait = (time) => new Promise((done) => setTimeout(done, time));
-  await wait(settled);
-  const [began, from] = [performance.now(), step()];
-  let [changed, last] = [0, from];
-  const counting = new MutationObserver(() => {
-    if (step() !== last) [changed, last] = [changed + 1, step()];
+  const changed = () => new Promise((done) => {
+    new MutationObserver((_, observer) => {
+      observer.disconnect();
+      done({ at: performance.now(), step: step(), drawn });
+    }).observe(shown, { characterData: true, childList: true, subtree: true });
   });
-  counting.observe(shown, { characterData: true, childList: true, subtree: true });
+  const figure = document.querySelector("figure canvas").getContext("2d");
+  const begin = figure.setTransform; // with which each drawing begins
+  let drawn = 0;
+  figure.setTransform = (...given) => {
+    drawn += 1;
+    begin.apply(figure, given);
+  };
+  await wait(settled);
+  const from = await changed();
   await wait(milliseconds);
-  counting.disconnect();
+  const to = await changed();
   const painted = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? NaN;
-  const perSecond = (count) => (1000 * count) / (performance.now() - began);
-  return { painted, learned, changed: perSecond(changed), steps: perSecond(step() - from) };
+  const perSecond = (name) => (1000 * (to[name] - from[name])) / (to.at - from.at);
+  return { painted, learned, drawn: perSecond("drawn"), steps: perSecond("step") };
 }, [1000 * Number(seconds), 1000 * Number(settled)]);
 console.log(JSON.stringify({ viewed, ...counted }));
 await browser.close();

@@ -24,6 +24,12 @@ export async function play(page, address, wrong) {
   for (let k = 0; k < 6; k++) await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Space");
   await page.waitForFunction((length) => location.hash.length > length, painted, { timeout: 30000 }).catch(() => wrong.push("play: the space bar does not paint"));
+  await page.getByRole("button", { name: "As at first" }).click();
+  await holds(() => !/points=/.test(location.hash), "painted points do not go");
+  await plane.focus();
+  await page.keyboard.press("Space");
+  await holds(() => /points=/.test(location.hash), "the space bar does not paint anew");
+  if (new URL(page.url()).hash.length >= painted) wrong.push("play: points that were taken back return with the next one");
   const network = page.locator('[role="application"]').first();
   const lines = await network.boundingBox();
   const said = () => page.locator("figure .said").first().innerText();

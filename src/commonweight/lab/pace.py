@@ -1,7 +1,7 @@
 """When the next frame is due: often enough to be seen as movement, seldom enough that training keeps its speed."""
 
-FRAME_SECONDS = 1 / 36
-"""Between two frames, at least: some more than the 30 a second that are wanted, since some are late."""
+FRAME_SECONDS = 1 / 32
+"""From one frame to the next: some more than the 30 a second that are wanted, since some are late."""
 
 SHARE = 0.06
 """Of the processor's time, at most so much is spent on frames."""
@@ -27,8 +27,8 @@ class Pace:
 
     def framed(self, now: float, cost: float) -> None:
         """A frame was begun now, which took so many seconds of the processor: not of the clock, which also counts what
-        other processes took meanwhile."""
-        self.next_frame = now + max(FRAME_SECONDS, cost / SHARE)
+        other processes took meanwhile. The next one is due a frame's time after this one was: a late one delays none."""
+        self.next_frame = max(self.next_frame + FRAME_SECONDS, now + FRAME_SECONDS / 2, now + cost / SHARE)
 
     def rest(self, now: float) -> float:
         """Seconds until the next step may be taken; 0 for none."""

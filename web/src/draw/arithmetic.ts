@@ -35,12 +35,12 @@ export function termsOf(sum: Pick<Sum, "values" | "weights" | "rows" | "columns"
   }));
 }
 
-/** The largest products, and what all others add up to. */
-export function largestTerms(terms: readonly Term[], most: number): { shown: Term[]; others: number; rest: number } {
+/** The products that are not 0 in their order, the largest of them, and what all others add up to. */
+export function largestTerms(terms: readonly Term[], most: number): { moving: Term[]; shown: Term[]; others: number; rest: number } {
   const moving = terms.filter((term) => term.product !== 0);
   const shown = [...moving].sort((a, b) => Math.abs(b.product) - Math.abs(a.product)).slice(0, most);
   const all = moving.reduce((sum, term) => sum + term.product, 0);
-  return { shown, others: moving.length - shown.length, rest: all - shown.reduce((sum, term) => sum + term.product, 0) };
+  return { moving, shown, others: moving.length - shown.length, rest: all - shown.reduce((sum, term) => sum + term.product, 0) };
 }
 
 const HEAD = 20;

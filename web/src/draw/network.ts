@@ -107,7 +107,7 @@ export function drawNetwork(ctx: CanvasRenderingContext2D, box: Box, network: Ne
     const picked = chosen[0] === line.layer && chosen[1] === line.output && chosen[2] === line.input;
     ctx.strokeStyle = picked ? palette.accent : css(weight < 0 ? palette.negative : palette.positive, 0.15 + 0.8 * strength);
     ctx.lineWidth = picked ? Math.max(3, 5 * strength) : 0.5 + 4 * strength;
-    ctx.setLineDash(weight < 0 ? [6, 4] : []);
+    ctx.setLineDash(weight < 0 ? [12, 8] : []);
     ctx.beginPath();
     ctx.moveTo(line.x0, line.y0);
     ctx.lineTo(line.x1, line.y1);

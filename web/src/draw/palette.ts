@@ -43,16 +43,30 @@ export function blend(from: Colour, to: Colour, share: number): [number, number,
   return [part(0), part(1), part(2)];
 }
 
+const STEPS = 255;
+type Ramp = readonly Colour[];
+const ramps = new WeakMap<Palette, readonly [positive: Ramp, negative: Ramp, pale: Ramp]>();
+
+/** The colours of positive numbers, of negative ones and of these in paler rows, by the root of their share of the limit, made once. */
+function rampsOf(palette: Palette): readonly [Ramp, Ramp, Ramp] {
+  const known = ramps.get(palette);
+  if (known) return known;
+  const ramp = (to: Colour) => Array.from({ length: STEPS + 1 }, (_, k) => blend(palette.zero, to, (k / STEPS) ** 1.1));
+  const negative = ramp(palette.negative);
+  const made = [ramp(palette.positive), negative, negative.map((colour) => blend(colour, palette.zero, 0.35))] as const;
+  ramps.set(palette, made);
+  return made;
+}
+
 /** Zero is the page, positive orange, negative blue, deepest at ±limit. */
-export function signed(value: number, limit: number, palette: Palette): [number, number, number] {
-  const strength = limit > 0 ? Math.min(Math.abs(value) / limit, 1) ** 0.55 : 0;
-  return blend(palette.zero, value < 0 ? palette.negative : palette.positive, strength);
+export function signed(value: number, limit: number, palette: Palette): Colour {
+  return hatched(value, limit, 0, palette);
 }
 
 /** The same where cells are too small for a + or −: every other row of what is negative is paler, so that it looks hatched. */
-export function hatched(value: number, limit: number, row: number, palette: Palette): [number, number, number] {
-  const colour = signed(value, limit, palette);
-  return value < 0 && row % 2 === 1 ? blend(colour, palette.zero, 0.35) : colour;
+export function hatched(value: number, limit: number, row: number, palette: Palette): Colour {
+  const place = limit > 0 ? Math.round(STEPS * Math.sqrt(Math.min(Math.abs(value) / limit, 1))) : 0;
+  return rampsOf(palette)[value >= 0 ? 0 : 1 + (row % 2)][place] ?? palette.zero;
 }
 
 /** From the page to ink, for values from 0 to `limit`. */

@@ -7,6 +7,7 @@ export type Paint = (value: number, place: number) => readonly [number, number, 
 
 interface Sheet {
   readonly image: ImageData;
+  readonly pixels: Uint32Array;
   readonly cells: OffscreenCanvas;
   readonly ctx: OffscreenCanvasRenderingContext2D;
 }
@@ -22,7 +23,8 @@ function sheetOf(rows: number, columns: number): Sheet {
   const ctx = cells.getContext("2d", { alpha: false });
   if (!ctx) throw new Error("This browser draws nothing.");
   if (sheets.size >= MOST_SHEETS) sheets.clear();
-  const sheet = { image: new ImageData(columns, rows), cells, ctx };
+  const image = new ImageData(columns, rows);
+  const sheet = { image, pixels: new Uint32Array(image.data.buffer), cells, ctx };
   sheets.set(size, sheet);
   return sheet;
 }
@@ -32,13 +34,10 @@ export function drawPicture(
   ctx: CanvasRenderingContext2D, rect: Rect, values: ArrayLike<number>, rows: number, columns: number, paint: Paint,
 ): void {
   if (values.length < rows * columns || rows * columns === 0) return;
-  const { image, cells, ctx: within } = sheetOf(rows, columns);
+  const { image, pixels, cells, ctx: within } = sheetOf(rows, columns);
   for (let place = 0; place < rows * columns; place++) {
     const [red, green, blue] = paint(values[place], place);
-    image.data[4 * place] = red;
-    image.data[4 * place + 1] = green;
-    image.data[4 * place + 2] = blue;
-    image.data[4 * place + 3] = 255;
+    pixels[place] = 0xff000000 | (blue << 16) | (green << 8) | red;
   }
   within.putImageData(image, 0, 0);
   ctx.imageSmoothingEnabled = false;
@@ -57,11 +56,16 @@ export function drawSigned(
   const [width, height] = [rect.width / columns, rect.height / rows];
   const arm = Math.max(Math.min(width, height) * 0.16, 2);
   ctx.lineWidth = 1.2;
-  for (let place = 0; place < rows * columns; place++) {
-    const share = limit > 0 ? Math.abs(values[place]) / limit : 0;
-    if (share < 0.08) continue;
-    const [x, y] = [rect.x + ((place % columns) + 0.5) * width, rect.y + (Math.floor(place / columns) + 0.5) * height];
-    drawSign(ctx, x, y, arm, values[place] < 0, css(share > 0.35 ? palette.zero : [128, 128, 128], 0.9));
+  for (const strong of [false, true]) {
+    ctx.strokeStyle = css(strong ? palette.zero : [128, 128, 128], 0.9);
+    ctx.beginPath();
+    for (let place = 0; place < rows * columns; place++) {
+      const share = limit > 0 ? Math.abs(values[place]) / limit : 0;
+      if (share < 0.08 || share > 0.35 !== strong) continue;
+      const [x, y] = [rect.x + ((place % columns) + 0.5) * width, rect.y + (Math.floor(place / columns) + 0.5) * height];
+      traceSign(ctx, x, y, arm, values[place] < 0);
+    }
+    ctx.stroke();
   }
 }
 
@@ -80,13 +84,17 @@ export function drawOne(
 export function drawSign(ctx: CanvasRenderingContext2D, x: number, y: number, arm: number, negative: boolean, colour: string): void {
   ctx.strokeStyle = colour;
   ctx.beginPath();
+  traceSign(ctx, x, y, arm, negative);
+  ctx.stroke();
+}
+
+/** Add a sign to the path: many of one colour are drawn with one stroke. */
+function traceSign(ctx: CanvasRenderingContext2D, x: number, y: number, arm: number, negative: boolean): void {
   ctx.moveTo(x - arm, y);
   ctx.lineTo(x + arm, y);
-  if (!negative) {
-    ctx.moveTo(x, y - arm);
-    ctx.lineTo(x, y + arm);
-  }
-  ctx.stroke();
+  if (negative) return;
+  ctx.moveTo(x, y - arm);
+  ctx.lineTo(x, y + arm);
 }
 
 /** Outline one cell of a grid. */

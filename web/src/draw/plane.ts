@@ -31,15 +31,15 @@ export function drawPlane(ctx: CanvasRenderingContext2D, box: Box, plane: Plane,
 }
 
 interface Marks {
-  readonly canvas: OffscreenCanvas;
+  readonly sheet: ImageBitmap;
   readonly of: readonly unknown[];
 }
 let marks: Marks | null = null;
 
 /** All points on a sheet of their own, which is kept until something about it changes: the ground moves, they do not. */
-function marksOf(plane: Plane, box: Box, scale: number, palette: Palette): OffscreenCanvas {
+function marksOf(plane: Plane, box: Box, scale: number, palette: Palette): ImageBitmap {
   const of = [plane.train, plane.test, plane.reach, box.width, box.height, scale, palette];
-  if (marks?.of.every((part, k) => part === of[k])) return marks.canvas;
+  if (marks?.of.every((part, k) => part === of[k])) return marks.sheet;
   const canvas = new OffscreenCanvas(Math.round(box.width * scale), Math.round(box.height * scale));
   const ctx = canvas.getContext("2d");
   if (!ctx) throw new Error("This browser draws nothing.");
@@ -51,8 +51,8 @@ function marksOf(plane: Plane, box: Box, scale: number, palette: Palette): Offsc
       drawMark(ctx, x, y, points[k + 2], hollow ? 3.4 : 2.6, hollow, palette);
     }
   }
-  marks = { canvas, of };
-  return canvas;
+  marks = { sheet: canvas.transferToImageBitmap(), of };
+  return marks.sheet;
 }
 
 /** The decision boundary: a line between neighbouring cells of different answers. */

@@ -6,7 +6,7 @@ import { css, type Palette } from "./palette";
 type Canvas = CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D;
 
 interface Stamp {
-  readonly cells: OffscreenCanvas;
+  readonly cells: ImageBitmap;
   readonly of: readonly unknown[];
 }
 const stamps = new Map<number, Stamp>();
@@ -21,11 +21,12 @@ export function stampMarks(
   for (const [x, y, label] of places) {
     let stamp = stamps.get(label);
     if (!stamp || stamp.of[0] !== size || stamp.of[1] !== scale || stamp.of[2] !== palette) {
-      stamp = { cells: new OffscreenCanvas(2 * reach * scale, 2 * reach * scale), of: [size, scale, palette] };
-      const within = stamp.cells.getContext("2d");
+      const cells = new OffscreenCanvas(2 * reach * scale, 2 * reach * scale);
+      const within = cells.getContext("2d");
       if (!within) throw new Error("This browser draws nothing.");
       within.scale(scale, scale);
       drawMark(within, reach, reach, label, size, false, palette);
+      stamp = { cells: cells.transferToImageBitmap(), of: [size, scale, palette] };
       stamps.set(label, stamp);
     }
     ctx.drawImage(stamp.cells, x - reach, y - reach, 2 * reach, 2 * reach);
