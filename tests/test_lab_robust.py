@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from lab_client import TOKEN, lab, page
 
+from commonweight.errors import LabError
 from commonweight.lab import channel, worker
 from commonweight.lab.curves import MOST_POINTS, Curves
 from commonweight.lab.frames import Frame, decode
@@ -310,3 +311,14 @@ def test_a_job_that_has_not_started_keeps_only_so_many_commands(tmp_path):
     job = Job("play", "", tmp_path, lambda *_: None, lambda *_: None)
     assert sum(job.tell({"do": "pause"}) for _ in range(1000)) == MOST_EARLY
     assert len(job.early) == MOST_EARLY
+
+
+@pytest.mark.parametrize("asked", [{"type": "pause"}, {"type": "open", "view": "play", "settings": {"rate": 0.1}}])
+def test_a_worker_that_takes_no_more_commands_is_told(tmp_path, asked):
+    hub = Hub(tmp_path)
+    viewer = hub.join()
+    hub.jobs["play", ""] = job = Job("play", "", tmp_path, lambda *_: None, lambda *_: None)
+    hub.watching[viewer] = ("play", "")
+    job.early = [{"do": "pause"}] * MOST_EARLY
+    with pytest.raises(LabError, match="The worker is busy and takes no more commands now: wait a moment, or stop it."):
+        asyncio.run(hub.ask(viewer, json.dumps(asked)))

@@ -79,8 +79,7 @@ class Hub:
             told = {
                 key: asked[key] for key in ("settings", "action", "given", "count", "steps_per_second") if key in asked
             }
-            if not job.tell({"do": word, **told}):
-                raise RefusalError("worker_busy")
+            self._tell(job, {"do": word, **told})
             if word != "act":
                 self._tell_others(viewer, job, word)
         else:
@@ -119,7 +118,7 @@ class Hub:
             for kind, body in job.latest.items():
                 viewer.put(kind, body)
             if settings:
-                job.tell({"do": "set", "settings": settings})
+                self._tell(job, {"do": "set", "settings": settings})
                 self._tell_others(viewer, job, "set")
             return
         job = Job(view, subject, self._folder_of(subject), self._heard, self._died)
@@ -206,6 +205,15 @@ class Hub:
             self.jobs.pop((job.view, job.subject), None)
         for viewer in self._viewers(job):
             viewer.say(to_json({"type": "worker", "code": code, "again": again}))
+
+    def _tell(self, job: Job, command: dict[str, Any]) -> None:
+        """Have a job's worker do something.
+
+        Raises:
+            LabError: too many commands wait for it.
+        """
+        if not job.tell(command):
+            raise RefusalError("worker_busy")
 
     def _tell_others(self, viewer: Viewer, job: Job, word: str) -> None:
         for other in self._viewers(job):
