@@ -125,6 +125,7 @@ def test_a_damaged_run_is_told_and_another_one_is_shown(folder, part):
     assert [run["name"] for run in session.live().values["shown"]] == ["well"]
     with pytest.raises(LabError, match="The run wild is damaged"):
         session.change({"run": "wild"})
+    assert session.settings.run == ""
 
 
 @pytest.mark.parametrize("source", ["/etc/passwd", "\0", "", "../x", "link", "pictures", "circle"])

@@ -56,8 +56,12 @@ class RunSession:
         for name in (new.run, new.beside):
             if name:
                 require_name(self.folder, name)
-        self.settings = new
-        self._look()
+        old, self.settings = self.settings, new
+        try:
+            self._look()
+        except CommonweightError:
+            self.settings = old
+            raise
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
         """`look` again; `apply` the advice of a finding: train anew, in a folder of its own, and show both runs."""
