@@ -8,7 +8,7 @@ Targets   Training at 0.9 of its speed without the lab while a page watches, and
 How       Loop, lab with a page that only watches, lab with Chromium, and the loop beside a process that counts, in
           turns, each with one thread; steps counted over some seconds after a warm-up; medians and ranges. The same
           first steps lead to the same loss, which is asserted.
-          Frames: how often the first figure of the page is drawn anew in a second, which each frame of the lab has done.
+          Frames: how often the first figure of the page is drawn anew in a second, as each frame of the lab has it.
           Opening: a page that is opened as soon as the lab has told its address, and one some seconds later.
 Needs     The built page (`make web`) and chromium.
 Result    benchmarks/results/lab.md, with versions, hardware and date, written by this script:

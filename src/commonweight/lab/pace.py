@@ -27,7 +27,8 @@ class Pace:
 
     def framed(self, now: float, cost: float) -> None:
         """A frame was begun now, which took so many seconds of the processor: not of the clock, which also counts what
-        other processes took meanwhile. The next one is due a frame's time after this one was: a late one delays none."""
+        other processes took meanwhile. The next one is due a frame's time after this one was due, however late it came.
+        """
         self.next_frame = max(self.next_frame + FRAME_SECONDS, now + FRAME_SECONDS / 2, now + cost / SHARE)
 
     def rest(self, now: float) -> float:
