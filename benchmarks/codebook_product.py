@@ -182,8 +182,8 @@ at most {most}.
 
 What drives codes out of the caches drives Python, torch and this package out, too. A fresh product of 128² takes
 {ours}, F.linear {linear}, a sum over as many bytes {total}: the call alone, in all that is called fresh below.
-The codes of 16384² weigh most against it: 134 MB, that fit into no cache and are read as fast without that (see the
-sweep)."""
+It weighs least beside the 134 MB of codes of 16384², which fit into no cache: compare the sweep, where nothing is read
+between calls."""
 
 
 def row(what: str, times: dict[str, list[float]], peer: str, target: float | None) -> str:
