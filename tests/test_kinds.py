@@ -32,6 +32,10 @@ TAKING = {
         lambda model: cw.untie(model, "a"),
     ],
     "save writes a model": partial(cw.save, path="a.safetensors"),
+    "picture_grid draws a data set": partial(cw.data.picture_grid, path="a.png"),
+    "picture_grid writes to a path|is to be a PNG": [lambda given: cw.data.picture_grid(cw.data.load("iris"), given)],
+    "read_inputs takes a list of paths|nothing to predict": partial(cw.data.read_inputs, like=(4,)),
+    "the shape of one sample by a tuple": partial(cw.data.read_inputs, ["x.csv"]),
     "The shape of a sample is a tuple|The sizes of a net's samples|A net has at least 1 input|takes": partial(
         nets.build, "mlp", n_outputs=2
     ),
