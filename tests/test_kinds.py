@@ -41,6 +41,10 @@ TAKING = {
     "plain takes a layer, a Tied": plain,
     "p4_conv2d takes an input shape|p4_conv2d takes images": partial(p4_conv2d, out_channels=1, kernel=1),
     "reversal_conv1d takes an input shape|takes sequences": partial(reversal_conv1d, out_channels=1, kernel=1),
+    "picture_grid draws a data set": partial(cw.data.picture_grid, path="a.png"),
+    "picture_grid writes to a path|is to be a PNG": [lambda given: cw.data.picture_grid(cw.data.load("iris"), given)],
+    "read_inputs takes a list of paths|nothing to predict": partial(cw.data.read_inputs, like=(4,)),
+    "the shape of one sample by a tuple": partial(cw.data.read_inputs, ["x.csv"]),
     "The shape of a sample is a tuple|The sizes of a net's samples|A net has at least 1 input|takes": partial(
         nets.build, "mlp", n_outputs=2
     ),

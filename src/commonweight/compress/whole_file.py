@@ -17,7 +17,7 @@ from commonweight.equations import record
 from commonweight.equations.sameness import same_storage
 from commonweight.errors import FileError, require_kind
 from commonweight.files import load
-from commonweight.manifest import declared
+from commonweight.manifest import declared, find
 from commonweight.notation import Equation
 
 
@@ -54,7 +54,9 @@ def share_file(
     checkpoint = open_checkpoint(path)
     if checkpoint.format == "safetensors":
         tensors = load(path)
-        ties = {tie.alias: tie for tie in declared(checkpoint.metadata, tensors.keys())}
+        manifest = find(checkpoint.metadata)  # its ties to codebooks too: `load` has made tensors of them
+        listed = manifest.ties if manifest else declared(checkpoint.metadata, checkpoint.tensors)
+        ties = {tie.alias: tie for tie in listed}
     elif checkpoint.format == "pytorch":
         tensors = {name: checkpoint.read(name) for name in checkpoint.tensors}
         ties = _of_storages(tensors)
