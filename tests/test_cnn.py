@@ -139,7 +139,12 @@ def test_every_weight_receives_a_gradient():
         ((2, 5), {}, r"needs at least 8 pixels or steps of it, but these samples have 5: enlarge them, or use mlp"),
         ((1, 28, 28), {"width": 0}, r"at least 1 channel; got width 0"),
         ((1, 28, 28), {"pooling": "median"}, r"pooling of a cnn is max or average; got 'median'"),
-        ((1, 28, 28), {"convolution": "false"}, r"convolution of a cnn is correlation or true; got 'false'"),
+        (
+            (1, 28, 28),
+            {"convolution": "false"},
+            "convolution of a cnn is one of the words 'correlation' and 'true'; got 'false'",
+        ),
+        ((1, 28, 28), {"convolution": True}, r"got True\. On the command line .* --structure 'convolution=\"true\"'"),
     ],
 )
 def test_what_it_cannot_take_is_said_in_a_sentence(in_shape, given, sentence):

@@ -93,6 +93,7 @@ def test_text_names_the_classes_and_several_columns_are_regression(tmp_path):
         ({"x": np.float64(3), "y": Y}, r"x of shape \(\) and y of shape \(30,\)"),
         ({"x": Y, "y": np.zeros((30, 2, 2))}, r"targets of shape \(30, 2, 2\), expected \(N,\) or \(N, T\)"),
         ({"x": np.zeros((30, 2, 2, 2, 2)), "y": Y}, r"x of shape \(30, 2, 2, 2, 2\), expected \(N, F\) for a table"),
+        ({"x": np.zeros((0, 4, 4)), "y": Y[:0]}, "has 0 samples, a split into three parts needs at least 10"),
         ({"x": np.zeros((30, 0)), "y": Y}, r"x of shape \(30, 0\), expected"),
         ({"x": np.array(["a", "b", "c"] * 10), "y": Y}, "holds text in x, such as 'a'; write it as numbers"),
         ({"x": Y, "y": Y + 1j}, "'y.npy' of type complex128, expected numbers or text"),

@@ -148,6 +148,7 @@ def test_a_file_without_rights_is_named(tmp_path, monkeypatch):
         ("iris", {"task": "clustering"}, "task 'clustering' is unknown; give 'classification' or 'regression'"),
         ("iris", {"seed": -1}, "seed -1 is out of range; give a whole number from 0 to 4,294,967,295"),
         ("iris", {"seed": 2**32}, "seed 4294967296 is out of range"),
+        ("iris", {"seed": 1.5}, "seed 1.5 is out of range"),
         (".", {"target": "species"}, "takes no target"),
         ("arrays.npz", {"target": "y"}, "takes no target"),
         ("a-images-idx3-ubyte", {"task": "regression"}, "takes no task"),

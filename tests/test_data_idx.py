@@ -143,6 +143,10 @@ def test_a_damaged_gzip_stream_is_refused(tmp_path, place, sentence):
     ("content", "sentence"),
     [
         (b"", "is empty"),
+        (
+            bytes([0, 0, 8, 200]) + bytes([0, 0, 0, 1]) * 200 + b"a",
+            "does not begin like an IDX file .it begins with 00",
+        ),
         (b"\x89PNG\r\n\x1a\n", "does not begin like an IDX file .it begins with 89 50 4e 47"),
         (bytes([0, 0, 0x0D, 1, 0, 0, 0, 1]) + bytes(4), r"IDX type 0x0d, expected 0x08 \(unsigned bytes\)"),
         (bytes([0, 0, 8, 3, 0, 0]), "ends inside its header of 16 bytes"),

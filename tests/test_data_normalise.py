@@ -108,6 +108,7 @@ def test_dtype_follows_the_input():
 )
 def test_json_gives_back_every_bit(values, image, regression):
     rows = torch.from_numpy(values)
+    rows[1::2] = rows[1::2].abs().clamp(min=torch.finfo(torch.float32).tiny)
     mean, scale = (row.reshape(-1, 1, 1) if image else row for row in rows[:2])
     stored = Normalisation(mean, scale, *(rows[2:] if regression else ()))
     loaded = Normalisation.from_json(json.loads(json.dumps(stored.to_json())))
@@ -127,10 +128,13 @@ def test_json_gives_back_every_bit(values, image, regression):
         ({"shape": None}, "has shape None, expected a list of positive whole numbers"),
         ({"shape": [0]}, r"has shape \[0\], expected a list"),
         ({"mean": [1.0]}, "no list of 2 finite numbers under 'mean'"),
-        ({"scale": [1.0, float("nan")]}, "no list of 2 finite numbers under 'scale'"),
-        ({"scale": "12"}, "no list of 2 finite numbers under 'scale'"),
+        ({"mean": [1.0, 10**400]}, "no list of 2 finite numbers under 'mean'"),
+        ({"mean": [1e39, 1.0]}, "no list of 2 finite numbers under 'mean'"),
+        ({"scale": [1.0, float("nan")]}, "no list of 2 finite numbers above 0 under 'scale'"),
+        ({"scale": "12"}, "no list of 2 finite numbers above 0 under 'scale'"),
+        ({"scale": [1.0, 0.0]}, "no list of 2 finite numbers above 0 under 'scale'"),
         ({"target_mean": []}, "no list of finite numbers under 'target_mean'"),
-        ({"target_mean": [1.0], "target_scale": None}, "no list of 1 finite numbers under 'target_scale'"),
+        ({"target_mean": [1.0], "target_scale": None}, "no list of 1 finite numbers above 0 under 'target_scale'"),
     ],
 )
 def test_a_damaged_record_is_refused(change, sentence):

@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from commonweight import data
 from commonweight.data import picture
 from commonweight.data.dataset import Samples, prepare
-from commonweight.errors import FileError
+from commonweight.errors import DataError, FileError
 
 
 def made(n_classes=3, shape=(2,), **changes):
@@ -51,6 +51,15 @@ def test_every_kind_of_data_becomes_a_png(tmp_path, loaded):
         assert min(image.size) > 100
         assert len(np.unique(np.asarray(image.convert("L")))) > 4
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("per_class", "sentence"),
+    [(0, "at least one sample; got per_class=0"), (1.5, "a whole number of samples; got float: 1.5")],
+)
+def test_a_row_of_nothing_is_refused(tmp_path, per_class, sentence):
+    with pytest.raises(DataError, match=sentence):
+        data.picture_grid(made(), tmp_path / "a.png", per_class)
 
 
 def test_a_strip_shows_the_images_side_by_side():

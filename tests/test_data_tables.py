@@ -263,6 +263,7 @@ def test_a_long_text_in_many_rows_is_held_once(tmp_path):
         ({"x": [[1]] * 12, "y": [0, 1] * 6}, "has the column 'x' of type list<.*>, expected numbers or text"),
         ({"x": pyarrow.array([None] * 12, pyarrow.string()), "y": [0, 1] * 6}, "column 'x' is left out: it is empty"),
         ({"x": pyarrow.array([], pyarrow.float32())}, "has no rows of data"),
+        ({"__index_level_0__": ["a", "b"]}, "has no columns of data"),
     ],
 )
 def test_bad_parquet_is_refused(tmp_path, columns, sentence):

@@ -2,15 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_iris
 from sklearn.metrics import r2_score
 from sklearn.svm import SVC
 
 from commonweight import data, nets
 from commonweight.errors import FileError, NetError, TrainError
 from commonweight.measure.records import read_records
+from commonweight.nets.boltzmann_estimators import RBM
 from commonweight.nets.comparators import Fitted
+from commonweight.nets.neuron import PerceptronClassifier
+from commonweight.nets.rbf import RBFRegressor
+from commonweight.nets.som_estimators import SOM
+from commonweight.nets.twin_estimators import TwinClassifier
 from commonweight.train.run import Run
 from commonweight.train.start import resume_run, start_run
 
@@ -48,6 +55,21 @@ def test_support_vectors_answer_as_scikit_learn_does_where_votes_and_margins_dis
 @pytest.mark.parametrize("net", ["logistic", "naive_bayes", "svm", "tree"])
 def test_every_comparator_tells_irises_apart(net):
     assert started("iris", net, None).results["test"]["accuracy"] > 0.8
+
+
+@pytest.mark.parametrize("turn", ["backwards", "read-only"])
+def test_rows_are_taken_however_they_lie_in_memory(turn):
+    x, y = load_iris(return_X_y=True)
+    rows = x.astype(np.float32)[:: -1 if turn == "backwards" else 1]
+    rows.setflags(write=turn == "backwards")
+    plain, labels = rows.copy(), y[:: -1 if turn == "backwards" else 1]
+    twins = TwinClassifier(max_iter=1, random_state=0).fit(plain, labels)
+    assert np.array_equal(twins.enrol(rows, labels).transform(rows), twins.transform(plain))
+    perceptron = [PerceptronClassifier().partial_fit(given, labels, classes=[0, 1, 2]) for given in (rows, plain)]
+    assert np.array_equal(*(learned.decision_function(plain) for learned in perceptron))
+    assert np.array_equal(*(RBM(4, random_state=0).fit(given).transform(given) for given in (rows, plain)))
+    assert np.array_equal(*(SOM(3, 3, random_state=0).fit(given).labels_ for given in (rows, plain)))
+    assert np.array_equal(*(RBFRegressor(random_state=0).fit(given, labels).predict(given) for given in (rows, plain)))
 
 
 @pytest.mark.parametrize("net", ["ridge", "svm", "tree"])

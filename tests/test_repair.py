@@ -378,6 +378,27 @@ def test_a_restart_whose_loss_is_no_number_takes_no_place(monkeypatch):
     assert put_right(first) is first
 
 
+def test_a_start_that_cannot_be_trained_leaves_the_best_run_so_far(tmp_path, capsys):
+    model = mlp()
+    for weight in model.parameters():
+        nn.init.zeros_(weight)
+    (tmp_path / "run-repaired-1").mkdir()
+    (tmp_path / "run-repaired-1" / "run.json").touch()
+    run = fit(model, IRIS, epochs=30, out=tmp_path / "run", repair=True)
+    assert run.folder == tmp_path / "run"
+    told = capsys.readouterr().err
+    assert "the best run so far is kept, for the next start cannot be trained: " in told
+    assert "run-repaired-1 holds a run already" in told
+
+
+def test_what_is_left_open_is_chosen_and_told_as_without_repair(capsys):
+    """Levenberg-Marquardt, which has no rate, is chosen for this net; a rate that nobody gave is none."""
+    diabetes = data.load("diabetes")
+    model = nets.build("mlp", diabetes.in_shape, 1, task="regression", structure={"hidden": (3,)})
+    fit(model, diabetes, epochs=3, out=None, repair=True)
+    assert "optimizer lm-bayes: the Jacobian of all samples" in capsys.readouterr().err
+
+
 def test_no_training_is_repeated(capsys):
     """Constant columns stay constant, and their advice stays the same."""
     x = IRIS.x.clone()

@@ -401,6 +401,19 @@ def test_names_of_columns_are_only_text(tmp_path):
     assert page.text.count("<script>alert('1')</script>&") >= 3
 
 
+@pytest.mark.parametrize("n_features", [2, 9])
+def test_columns_without_names_are_numbered(tmp_path, n_features):
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.rand(40, n_features, generator=generator), torch.arange(40) % 2
+    data = prepare(Samples(name="bare", task="classification", x=x, y=y, classes=("a", "b")), seed=0)
+    page = Page(report(tmp_path, made(small_mlp, data.in_shape, 2), data))
+    heads = [words for path, words in page.words if path[-3:] == ("thead", "tr", "th")]
+    few = ["feature 1", "feature 2"] if n_features == 2 else ["stands out by"]
+    assert [word for word in heads if word in ("feature 1", "feature 2", "stands out by")] == few
+    assert ("feature 1 from left to right, feature 2 from bottom to top" in page.text) == (n_features == 2)
+    assert "feature 9" in page.text or n_features == 2
+
+
 def test_the_same_run_gives_the_same_bytes_and_the_net_is_left_alone(tmp_path):
     data = datasets.load("digits")
     model = made(small_cnn, data.in_shape, data.n_outputs).train()

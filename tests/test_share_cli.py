@@ -159,6 +159,20 @@ def test_files(say, tmp_path):
     assert err == "commonweight: m.pt is no run folder; a file of tensors has no net to calibrate or to train.\n"
 
 
+def test_ties_of_a_saved_file_stay_ties_however_often_it_is_compressed(say):
+    model = nn.ModuleDict({name: nn.Linear(64, 64, bias=False) for name in ("a", "b", "c")})
+    cw.tie(model, "b.weight = -a.weight.T", keep="source")
+    cw.tie(model, "c.weight = a.weight", keep="source")
+    cw.save(model, "tied.safetensors")
+    for path, packed, k in (("tied", "tied-shared", 4), ("tied-shared", "tied-shared-shared", 2)):
+        code, out, err = say("share", f"{path}.safetensors", "--codebook", k)
+        assert code == 0, err
+        assert "16,384 bytes became" in out
+        state = cw.load(f"{packed}.safetensors")
+        assert state["c.weight"] is state["a.weight"]
+        assert torch.equal(state["b.weight"], -state["a.weight"].T)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -253,7 +267,7 @@ def test_neighbouring_layers_become_one(say, stacked):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("every=1", "So many neighbouring layers become one: at least 2; got 1."),
+        ("every=1", "So many neighbouring layers become one: a whole number of at least 2; got 1."),
         ("2", "--depth says how many neighbouring layers become one, such as every=2; got '2'."),
         ("every=2", "Nothing can share its depth: MLP has no two neighbours in an nn.ModuleList or nn.Sequential"),
     ],

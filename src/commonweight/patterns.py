@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from commonweight.errors import PatternError
-from commonweight.sizes import Shape, Sizes, per_axis, permutations, positions, refuse_too_many, subset, whole
+from commonweight.errors import PatternError, require_kind
+from commonweight.sizes import Shape, Sizes, meetings, per_axis, permutations, positions, refuse_too_many, subset, whole
 from commonweight.tiemap import Index, TieMap
 
 
@@ -168,6 +168,7 @@ class Table(Pattern):
 
     def __init__(self, rows: Iterable[Iterable[int]], n_in: int) -> None:
         (n_in,) = whole("table", n_in)
+        require_kind(rows, Iterable, "table takes a list of inputs for each output", PatternError)
         self.rows = tuple(subset(f"table: row {o}", row, n_in) for o, row in enumerate(rows))
         connections = sum(map(len, self.rows))
         notation = f"table({[list(row) for row in self.rows]}, {n_in})"
@@ -252,7 +253,8 @@ class Conv(Pattern):
             raise PatternError(f"{name}: groups divides the channels; got {groups} groups for {given}.")
         places = positions(name, self.size, **sizes)
         self.period = tuple(places) if period is None else per_axis(name, "period", period, n_axes)
-        self.axes = [self._axis(axis, n) for axis, n in enumerate(places)]
+        along = zip(self.size, places, *sizes.values(), strict=True)
+        met = [meetings(*axis, circular=padding_mode == "circular") for axis in along]
         channels = (out_channels, self.in_channels // groups)
         options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
         short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
@@ -261,22 +263,19 @@ class Conv(Pattern):
         words = [f"{key}={value!r}" for key, value in short.items() if value != defaults.get(key)]
         in_shape = (self.in_channels, *self.size)
         notation = f"{name}({in_shape}, {out_channels}, {', '.join(words)})"
-        weight_shape = (*channels, *(int(slot.max(initial=-1)) + 1 for _, _, slot in self.axes))
-        connections = prod(channels) * prod(len(out) for out, _, _ in self.axes)
+        slots = (sum(min(n, period) for n in taps) for taps, period in zip(met, self.period, strict=True))
+        weight_shape, connections = (*channels, *slots), prod(channels) * prod(map(sum, met))
         super().__init__(notation, in_shape, (out_channels, *places), weight_shape, connections)
 
-    def _axis(self, axis: int, places: int) -> tuple[Index, Index, Index]:
+    def _axis(self, axis: int) -> tuple[Index, Index, Index]:
         """Every (output, input, slot) that meet along one axis."""
-        size, kernel, period = self.size[axis], self.kernel[axis], self.period[axis]
-        refuse_too_many(f"An axis of {size:,}", places * kernel, "pairs of a place of the kernel and a position in it")
-        out, tap = np.divmod(np.arange(places * kernel), kernel)
+        size, kernel = self.size[axis], self.kernel[axis]
+        out, tap = np.divmod(np.arange(self.out_shape[axis + 1] * kernel), kernel)
         inp = out * self.stride[axis] - self.padding[axis] + tap * self.dilation[axis]
         if self.padding_mode == "circular":
             inp %= size
-            if len(np.unique(inp[:kernel])) < kernel:
-                raise PatternError(f"A circular kernel of {kernel} laps an axis of {size}: use a smaller kernel.")
         inside = (inp >= 0) & (inp < size)
-        slot = (out % period * kernel + tap)[inside]
+        slot = (out % self.period[axis] * kernel + tap)[inside]
         return out[inside], inp[inside], ((np.bincount(slot) > 0).cumsum() - 1)[slot]  # numbered without gaps
 
     @property
@@ -289,7 +288,8 @@ class Conv(Pattern):
         _, c_in = self.weight_shape[:2]
         out, weight = np.repeat(np.arange(self.out_channels), c_in), np.arange(self.out_channels * c_in)
         inp = out // (self.out_channels // self.groups) * c_in + weight % c_in
-        for axis, (axis_out, axis_inp, slot) in enumerate(self.axes):
+        for axis in range(len(self.size)):
+            axis_out, axis_inp, slot = self._axis(axis)
             out = (out[:, None] * self.out_shape[axis + 1] + axis_out).ravel()
             inp = (inp[:, None] * self.size[axis] + axis_inp).ravel()
             weight = (weight[:, None] * self.weight_shape[axis + 2] + slot).ravel()
@@ -304,9 +304,8 @@ dense, single, toeplitz, circulant, diagonal = Dense, Single, Toeplitz, Circulan
 symmetric, antisymmetric, table, orbits = Symmetric, Antisymmetric, Table, Orbits
 
 
-def _pattern(name: str, part: object) -> Pattern:
-    if not isinstance(part, Pattern):
-        raise PatternError(f"{name} takes patterns, such as dense(2, 3); got {part!r}.")
+def _pattern(name: str, part: Pattern) -> Pattern:
+    require_kind(part, Pattern, f"{name} takes patterns, such as dense(2, 3)", PatternError)
     return part
 
 

@@ -4,6 +4,7 @@ Each function returns what it was given in one form, or says in one sentence wha
 """
 
 from collections.abc import Iterable, Sequence
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,28 @@ def positions(
             f"a smaller kernel or more padding."
         )
     return [room // step + 1 for room, step in zip(rooms, stride, strict=True)]
+
+
+def meetings(
+    size: int, places: int, kernel: int, stride: int, padding: int, dilation: int, *, circular: bool
+) -> list[int]:
+    """In how many of its places along one axis a window meets an input, for each position of its kernel.
+
+    Those of one kernel position are neighbours: the outputs o with 0 <= o · stride - padding + k · dilation < size.
+
+    Raises:
+        PatternError: more than 2^27 pairs of a place and a position; a circular kernel that meets an input twice.
+
+    >>> meetings(5, 5, 3, 1, 1, 1, circular=False)
+    [4, 5, 4]
+    """
+    refuse_too_many(f"An axis of {size:,}", places * kernel, "pairs of a place of the kernel and a position in it")
+    if not circular:
+        firsts = (k * dilation - padding for k in range(kernel))  # what each meets in the first place
+        return [max(0, min(places, (size - 1 - i) // stride + 1) - max(0, -(i // stride))) for i in firsts]
+    if kernel > size // gcd(size, dilation):
+        raise PatternError(f"A circular kernel of {kernel} laps an axis of {size}: use a smaller kernel.")
+    return [places] * kernel
 
 
 def integers(what: str, values: ArrayLike, n_axes: int) -> NDArray[Any]:

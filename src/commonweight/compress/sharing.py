@@ -12,7 +12,7 @@ from commonweight.compress.report import Line, Report, errors
 from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.equations.living import Living, computed
-from commonweight.errors import CompressError
+from commonweight.errors import CompressError, require_kind
 from commonweight.files import layout
 from commonweight.notation import Equation
 from commonweight.tied import Tied
@@ -117,7 +117,7 @@ def share_tensors(
         keep: names of tensors that stay; or of modules, for all below them.
 
     Raises:
-        CompressError: k or per out of range, or a name in `keep` that is not there.
+        CompressError: no dict of tensors, k or per out of range, or a name in `keep` that is not there.
 
     Example:
         >>> state = {"weight": torch.randn(8, 64), "bias": torch.zeros(8)}
@@ -125,6 +125,9 @@ def share_tensors(
         >>> list(state), shared, report.bytes_after  # 512 codes of 2 bits, 4 values, and the bias
         (['bias'], {'weight': SharedWeight((8, 64), 1 codebooks of 4)}, 176)
     """
+    require_kind(tensors, dict, "A state dict maps names to tensors", CompressError)
+    for name, tensor in tensors.items():
+        require_kind(tensor, Tensor, f"A state dict maps {name!r} to a tensor", CompressError)
     _refuse_impossible(k, per)
     names = [name for name, tensor in tensors.items() if tensor.ndim > 1 and tensor.is_floating_point()]
     if ordered := {"first", "last"} & set(keep) - {name.partition(".")[0] for name in tensors}:
@@ -145,7 +148,12 @@ def share_tensors(
 
 
 def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
-    """The weights of a model that are codebooks, each under the first of its names."""
+    """The weights of a model that are codebooks, each under the first of its names.
+
+    Raises:
+        CompressError: no model.
+    """
+    require_kind(model, nn.Module, "shared_weights takes a model, a torch.nn.Module", CompressError)
     found: dict[int, tuple[str, SharedWeight]] = {}
     for path, module in model.named_modules():
         for leaf, shared in parts(module).items():

@@ -60,8 +60,8 @@ def load(
     iris: classification, 150 rows of 4 features, 3 classes; split 106 / 22 / 22
     """
     require_kind(source, str | PathLike, "Data is loaded by a name, such as 'digits', or by a path", DataError)
-    if not 0 <= seed <= _MAX_SEED:
-        raise DataError(f"seed {seed} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
+    if not (isinstance(seed, int) and 0 <= seed <= _MAX_SEED):
+        raise DataError(f"seed {seed!r} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)
     with readable(source):
         return replace(dataset.prepare(_read(source, target, task, seed), seed, prepare), source=str(source))

@@ -133,7 +133,7 @@ def _inputs(x: Array, path: Path) -> Tensor:
         return values.reshape(len(x), -1)
     if x.dtype.name in _FULL_SCALE:
         values /= _FULL_SCALE[x.dtype.name]
-    else:
+    elif len(values):
         lowest, highest = values.min().item(), values.max().item()
         if lowest < 0 or highest > 1:
             raise DataError(

@@ -20,6 +20,8 @@ from commonweight.data.targets import encode
 from commonweight.errors import DataError
 
 _UNSIGNED_BYTE = 8
+_MAX_AXES = 32
+"""An array of numpy has no more, or 64 since version 2."""
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -30,7 +32,7 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     """
     with open_plain_or_gzip(path) as stream:
         start = stream.read(4)
-        if len(start) < 4 or start[:2] != b"\0\0" or start[3] == 0:
+        if len(start) < 4 or start[:2] != b"\0\0" or not 0 < start[3] <= _MAX_AXES:
             raise DataError(
                 f"'{path}' does not begin like an IDX file (it begins with {start.hex(' ')}); check the file"
             )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from commonweight.data import columns, images, tables
 from commonweight.data.reading import readable, require_memory
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_kind
 
 
 def read_inputs(
@@ -36,9 +36,11 @@ def read_inputs(
         a name for each sample (the path, for tables with the line: "new.csv:3"), and float32 of shape (N, *like).
 
     Raises:
-        DataError: a file that cannot be read, missing columns, text or missing values where
-            there were none.
+        DataError: no list of paths, a file that cannot be read, missing columns, text or missing values where there
+            were none.
     """
+    require_kind(paths, list | tuple, "read_inputs takes a list of paths", DataError)
+    require_kind(like, tuple, "read_inputs is told the shape of one sample by a tuple, such as (1, 28, 28)", DataError)
     if not paths:
         raise DataError("there is nothing to predict: no files were given; give pictures or tables")
     files = [Path(path) for path in paths]

@@ -16,7 +16,7 @@ PREPARATIONS = ("standard", "mean", "none", *WAYS)
 
 _BLOCK = 2**17
 """Values in a block, so that one in float64 stays in the cache."""
-_SMALLEST_SCALE = torch.finfo(torch.float32).tiny
+_SMALLEST_SCALE, _LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +115,8 @@ class Normalisation:
         """Read back what `to_json` wrote; without the whitening.
 
         Raises:
-            FileError: when an entry is missing, is no list of finite numbers, or has the wrong length.
+            FileError: when an entry is missing, is no list of finite numbers, holds a scale that is not above 0, or has
+                the wrong length.
         """
         shape = record.get("shape")
         if not isinstance(shape, list) or not all(type(size) is int and size >= 1 for size in shape):
@@ -125,11 +126,11 @@ class Normalisation:
             )
         size = math.prod(shape)
         mean = _stored(record, "mean", size).reshape(shape)
-        scale = _stored(record, "scale", size).reshape(shape)
+        scale = _stored(record, "scale", size, above=0).reshape(shape)
         if record.get("target_mean") is None:
             return cls(mean, scale)
         target_mean = _stored(record, "target_mean", None)
-        return cls(mean, scale, target_mean, _stored(record, "target_scale", len(target_mean)))
+        return cls(mean, scale, target_mean, _stored(record, "target_scale", len(target_mean), above=0))
 
 
 def _mean_and_scale(values: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
@@ -162,15 +163,15 @@ def _mean_and_scale(values: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(np.where(varies, scale, np.float32(1)))
 
 
-def _stored(record: Mapping[str, Any], key: str, size: int | None) -> Tensor:
-    """float32 of shape (size,) from the list of finite numbers under `key`, of the given length (None: any but 0)."""
+def _stored(record: Mapping[str, Any], key: str, size: int | None, above: float = -math.inf) -> Tensor:
+    """float32 of shape (size,) from the list under `key` of finite numbers above a bound; size None: any but 0."""
     values = record.get(key)
     if (
         not isinstance(values, list)
         or not values
         or (size is not None and len(values) != size)
-        or not all(isinstance(value, float | int) and math.isfinite(value) for value in values)
+        or not all(isinstance(value, float | int) and above < value and abs(value) <= _LARGEST for value in values)
     ):
-        expected = "finite numbers" if size is None else f"{size} finite numbers"
+        expected = ("" if size is None else f"{size} ") + "finite numbers" + (" above 0" if above == 0 else "")
         raise FileError(f"the stored normalisation has no list of {expected} under '{key}'; restore the run's file")
     return torch.tensor(values, dtype=torch.float32)

@@ -1,6 +1,7 @@
 """One picture of a data set: its images by class, or its rows in the plane, or how its target is distributed."""
 
 import textwrap
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from commonweight.atomic import replacing
 from commonweight.data.dataset import Data
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_kind
 
 MAX_CLASSES = 20
 """So many classes are drawn at most; the title says how many there are."""
@@ -38,9 +39,14 @@ def picture_grid(data: Data, path: str | Path, per_class: int = 8) -> None:
         per_class: samples in a row of images, at least 1; default 8.
 
     Raises:
-        DataError: the path does not end in .png.
+        DataError: no data set, fewer than one sample in a row, or a path that does not end in .png.
         FileError: the file cannot be written.
     """
+    require_kind(data, Data, "picture_grid draws a data set as data.load gives it", DataError)
+    require_kind(path, str | PathLike, "picture_grid writes to a path", DataError)
+    require_kind(per_class, int, "per_class is a whole number of samples", DataError)
+    if per_class < 1:
+        raise DataError(f"a row shows at least one sample; got per_class={per_class}")
     if Path(path).suffix.lower() != ".png":
         raise DataError(f"the picture '{path}' is to be a PNG; give a name that ends in .png")
     # Figure and not pyplot: nothing global is touched, and no window system is asked for.

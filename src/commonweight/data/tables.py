@@ -332,8 +332,9 @@ def _text_columns(fields: Sequence[Any], path: Path) -> list[str]:
 def _from_arrow(table: Any, with_text: Sequence[str], path: Path) -> Table:
     import pyarrow
 
-    if not table.num_rows:
-        raise DataError(f"'{path}' has no rows of data; give a table with samples")
+    if 0 in table.shape:
+        lacking = "rows" if table.num_columns else "columns"
+        raise DataError(f"'{path}' has no {lacking} of data; give a table with samples")
     numbers = np.full(table.shape, math.nan)
     text: dict[int, dict[int, str]] = {}
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):

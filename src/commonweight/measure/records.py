@@ -6,10 +6,10 @@ line is plain JSON.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from commonweight.errors import FileError
 MAX_BYTES = 1 << 30
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 Floats = tuple[float, ...]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Record:
 
     def to_line(self) -> str:
         """One line of JSON, without the line end."""
-        return json.dumps(_plain(asdict(self)), allow_nan=False)
+        return json.dumps(plain(asdict(self)), allow_nan=False)
 
     @staticmethod
     def from_line(line: str) -> "Record":
@@ -90,8 +91,8 @@ class Record:
         """
         try:
             values = json.loads(line)
-            layers = tuple(LayerStatistics(**_typed(LayerStatistics, layer)) for layer in values.pop("layers"))
-            return Record(**_typed(Record, values), layers=layers)
+            layers = tuple(typed(LayerStatistics, layer) for layer in values.pop("layers"))
+            return replace(typed(Record, values), layers=layers)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise FileError(
                 f"Not a training record: {line[:80]!r} ({error}); expected a line of records.jsonl."
@@ -128,26 +129,33 @@ def to_lines(records: Iterable[Record]) -> str:
     return "".join(record.to_line() + "\n" for record in records)
 
 
-def _plain(value: Any) -> Any:
-    """The same value with numbers that JSON has no word for turned into strings."""
+def plain(value: Any) -> Any:
+    """The same value with tuples as lists, and numbers that JSON has no word for as strings."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _typed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """The values with "nan" and "inf" turned back into floats; the fields must be those of `kind`, and of its types."""
-    types = {field.name: field.type for field in fields(kind)}
-    typed: dict[str, Any] = {}
-    for key, value in values.items():
-        if types[key] is float:
-            typed[key] = float(value)
-        elif types[key] == Floats and isinstance(value, list):
-            typed[key] = tuple(map(float, value))
-        elif type(value) is types[key]:
-            typed[key] = value
-        else:
-            raise TypeError(f"{key} is no {types[key]}: {value!r}")
-    return typed
+def typed(kind: type[Made], values: Mapping[str, Any]) -> Made:
+    """A dataclass from what `plain` made of its values, which have to be of the types of its fields.
+
+    Raises:
+        TypeError, ValueError, KeyError: they are not, or are those of other fields.
+    """
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    return kind(**{key: _cast(types[key], value) for key, value in values.items()})
+
+
+def _cast(kind: Any, value: Any) -> Any:
+    if kind is float:
+        return float(value)
+    if kind in (int, bool, str):
+        if type(value) is not kind:
+            raise TypeError(f"{value!r} is no {kind.__name__}")
+        return value
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is no list")
+    (inner, _) = kind.__args__
+    return tuple(_cast(inner, item) for item in value)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from commonweight.nets.boltzmann import (
@@ -15,7 +15,7 @@ from commonweight.nets.boltzmann import (
     LabelledNet,
     RestrictedBoltzmannMachine,
 )
-from commonweight.nets.estimators import ModuleClassifier, batches, learn_labels, require_whole, seed_of
+from commonweight.nets.estimators import ModuleClassifier, batches, checked_rows, learn_labels, require_whole, seed_of
 
 Array = NDArray[Any]
 
@@ -74,7 +74,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         Raises:
             ValueError: values that are not finite, or parameters out of range.
         """
-        rows = self._rows(X, reset=True)
+        rows = checked_rows(self, X, reset=True)
         self._begin(rows)
         for batch in batches(len(rows), self.batch_size, self.max_iter, self._generator):
             self._rule.step(rows[batch])
@@ -84,7 +84,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn from one batch X of shape (N, F), going on from what is learned; the first one gives the offsets."""
         first = not hasattr(self, "module_")
-        rows = self._rows(X, reset=first)
+        rows = checked_rows(self, X, reset=first)
         if first:
             self._begin(rows)
         self._rule.step(rows)
@@ -94,12 +94,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
         """P(h = 1 | v) for each row: (N, F) -> (N, H)."""
         check_is_fitted(self, "module_")
         with torch.no_grad():
-            return self.module_.hidden(self._rows(X)).numpy()
+            return self.module_.hidden(checked_rows(self, X, reset=False)).numpy()
 
     def gibbs(self, v: ArrayLike) -> Array:
         """One step of Gibbs sampling, of h and then of v: (N, F) -> (N, F)."""
         check_is_fitted(self, "module_")
-        return self.module_.gibbs(self._rows(v), self._generator).numpy()
+        return self.module_.gibbs(checked_rows(self, v, reset=False), self._generator).numpy()
 
     def score_samples(self, X: ArrayLike) -> Array:
         """An estimate of the log pseudo-likelihood of each row, by one random unit: (N, F) -> (N,).
@@ -108,7 +108,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
             NetError: Gaussian visible units.
         """
         check_is_fitted(self, "module_")
-        return self.module_.pseudo_likelihood(self._rows(X), Generator().manual_seed(self._seed)).numpy()
+        return self.module_.pseudo_likelihood(
+            checked_rows(self, X, reset=False), Generator().manual_seed(self._seed)
+        ).numpy()
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -129,9 +131,6 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # 
     def intercept_visible_(self) -> Array:
         """The visible biases, shape (F,)."""
         return self.module_.visible_bias.detach().numpy()
-
-    def _rows(self, X: ArrayLike, reset: bool = False) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(validate_data(self, X, reset=reset, dtype=np.float32)))
 
     def _begin(self, rows: Tensor) -> None:
         """A machine without knowledge, and the state of the rule."""

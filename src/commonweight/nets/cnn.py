@@ -129,4 +129,7 @@ def _require(in_shape: tuple[int, ...], width: int, pooling: str, convolution: s
     if pooling not in ("max", "average"):
         raise NetError(f"The pooling of a cnn is max or average; got {pooling!r}.")
     if convolution not in ("correlation", "true"):
-        raise NetError(f"The convolution of a cnn is correlation or true; got {convolution!r}.")
+        raise NetError(
+            f"The convolution of a cnn is one of the words 'correlation' and 'true'; got {convolution!r}. On the "
+            f"command line the second is written with quotes of its own: --structure 'convolution=\"true\"'."
+        )

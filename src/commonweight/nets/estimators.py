@@ -52,13 +52,7 @@ class ModuleEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     def checked(self, X: ArrayLike) -> Tensor:
         """Check rows (N, n_features_in_) for a fitted module; what is wrong is raised as `scores` says."""
         check_is_fitted(self, "module_")
-        x = validate_data(self, X, reset=False, dtype=np.float32, ensure_all_finite=self._finite)
-        return torch.from_numpy(np.ascontiguousarray(x))
-
-    @property
-    def _finite(self) -> bool | str:
-        """What `validate_data` is to ask of samples: finite values, or also NaN where the tag allow_nan is set."""
-        return "allow-nan" if get_tags(self).input_tags.allow_nan else True
+        return checked_rows(self, X, reset=False)
 
 
 class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
@@ -79,7 +73,7 @@ class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
         Raises:
             ValueError: values that are not finite, labels that are no classes, or only one class.
         """
-        x, y = validate_data(self, X, y, dtype=np.float32, ensure_all_finite=self._finite)
+        x, y = checked_pairs(self, X, y, reset=True)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -87,7 +81,7 @@ class ModuleClassifier(ClassifierMixin, ModuleEstimator):  # type: ignore[misc]
                 f"{type(self).__name__} tells classes apart, but y has only one class, {self.classes_[0]}: give "
                 f"samples of two at least."
             )
-        return torch.from_numpy(np.ascontiguousarray(x)), torch.from_numpy(index.astype(np.int64))
+        return x, torch.from_numpy(index.astype(np.int64))
 
     def decision_function(self, X: ArrayLike) -> Array:
         """Scores of the classes, shape (N, C); with two classes their difference, shape (N,)."""
@@ -126,12 +120,39 @@ class ModuleRegressor(RegressorMixin, ModuleEstimator):  # type: ignore[misc]
         values: Array = np.asarray(y, dtype=np.float32)
         self._is_flat = values.ndim == 1
         targets = torch.from_numpy(values.reshape(len(x), -1))
-        return torch.from_numpy(np.ascontiguousarray(x)), targets
+        return _tensor(x), targets
 
     def predict(self, X: ArrayLike) -> Array:
         """Values of the targets, of the shape that `y` had."""
         values = self.scores(X).numpy()
         return values[:, 0] if self._is_flat else values.astype(np.float64)  # as scikit-learn wants several targets
+
+
+def checked_rows(estimator: BaseEstimator, X: ArrayLike, *, reset: bool) -> Tensor:
+    """Rows as float32, shape (N, F): finite, but for NaN where the tag allow_nan is set.
+
+    Args:
+        reset: whether F is noted, as before the first fit; otherwise it must be what was noted.
+
+    Raises:
+        ValueError: other rows than these.
+    """
+    return _tensor(validate_data(estimator, X, reset=reset, dtype=np.float32, ensure_all_finite=_finite(estimator)))
+
+
+def checked_pairs(estimator: BaseEstimator, X: ArrayLike, y: ArrayLike, *, reset: bool) -> tuple[Tensor, Array]:
+    """Rows as `checked_rows` gives them, and a label for each."""
+    x, labels = validate_data(estimator, X, y, reset=reset, dtype=np.float32, ensure_all_finite=_finite(estimator))
+    return _tensor(x), labels
+
+
+def _finite(estimator: BaseEstimator) -> bool | str:
+    return "allow-nan" if get_tags(estimator).input_tags.allow_nan else True
+
+
+def _tensor(rows: Array) -> Tensor:
+    """Copied only where torch could not take them: read backwards, or not to be written."""
+    return torch.from_numpy(np.require(rows, requirements=["C", "W"]))
 
 
 def require_whole(estimator: BaseEstimator, least: int, *names: str) -> None:

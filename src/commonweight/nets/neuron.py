@@ -16,12 +16,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
 from torch import Tensor, nn
 
 from commonweight import patterns
 from commonweight.errors import NetError
-from commonweight.nets.estimators import ModuleClassifier, require_whole
+from commonweight.nets.estimators import ModuleClassifier, checked_pairs, require_whole
 
 BLOCK = 64
 """Samples whose scores the perceptron works out at once."""
@@ -210,7 +209,7 @@ class PerceptronClassifier(ModuleClassifier):
         is_first = not hasattr(self, "classes_")
         if is_first and classes is None:
             raise ValueError("The first call of partial_fit must say all classes that will come: give classes.")
-        x, labels = validate_data(self, X, y, dtype=np.float32, reset=is_first)
+        x, labels = checked_pairs(self, X, y, reset=is_first)
         if is_first:
             self.classes_ = np.unique(np.asarray(classes))
             self._begin()
@@ -223,7 +222,7 @@ class PerceptronClassifier(ModuleClassifier):
             raise ValueError(
                 f"The label {unknown[0]} is none of the classes {self.classes_.tolist()}: name all at the first call."
             )
-        self._pass(torch.from_numpy(x), torch.from_numpy(np.searchsorted(self.classes_, labels)))
+        self._pass(x, torch.from_numpy(np.searchsorted(self.classes_, labels)))
         return self._end()
 
     def _begin(self) -> None:

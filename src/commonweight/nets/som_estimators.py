@@ -9,11 +9,19 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, ClusterMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from commonweight.errors import NetError
-from commonweight.nets.estimators import Array, ModuleClassifier, batches, require_whole, seed_of
+from commonweight.nets.estimators import (
+    Array,
+    ModuleClassifier,
+    batches,
+    checked_pairs,
+    checked_rows,
+    require_whole,
+    seed_of,
+)
 from commonweight.nets.som import SelfOrganisingMap
 from commonweight.nets.som_learning import (
     learn_batch,
@@ -165,7 +173,7 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MapLe
 
     def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn a map from rows of shape (N, F); `y` is not looked at."""
-        x = self._samples(X, reset=True)
+        x = checked_rows(self, X, reset=True)
         self._begin(x, None)
         self._learn(x)
         self.labels_ = self.module_.winners(x).numpy()
@@ -174,7 +182,7 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MapLe
     def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn from some more rows by the online rule; the first ones of all lay the map on their components."""
         is_first = not hasattr(self, "module_")
-        x = self._samples(X, reset=is_first)
+        x = checked_rows(self, X, reset=is_first)
         if is_first:
             self._begin(x, None)
         self._go_on(x)
@@ -185,17 +193,17 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MapLe
     def transform(self, X: ArrayLike) -> Array:
         """The distance of each sample to each unit, shape (N, units)."""
         check_is_fitted(self)
-        return self.module_.squared_distances(self._samples(X, reset=False)).sqrt().numpy()
+        return self.module_.squared_distances(checked_rows(self, X, reset=False)).sqrt().numpy()
 
     def predict(self, X: ArrayLike) -> Array:
         """The winner of each sample, row · columns + column: int64 of shape (N,)."""
         check_is_fitted(self)
-        return self.module_.winners(self._samples(X, reset=False)).numpy()
+        return self.module_.winners(checked_rows(self, X, reset=False)).numpy()
 
     def score(self, X: ArrayLike, y: object = None) -> float:
         """Minus the quantisation error: the larger, the better."""
         check_is_fitted(self)
-        return -self.module_.quantisation_error(self._samples(X, reset=False))
+        return -self.module_.quantisation_error(checked_rows(self, X, reset=False))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -205,10 +213,6 @@ class SOM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, MapLe
     @property
     def _n_features_out(self) -> int:
         return self.module_.grid.units
-
-    def _samples(self, X: ArrayLike, *, reset: bool) -> Tensor:
-        x = validate_data(self, X, reset=reset, dtype=np.float32, ensure_all_finite="allow-nan")
-        return torch.from_numpy(np.ascontiguousarray(x))
 
 
 class SOMClassifier(ModuleClassifier, MapLearner):
@@ -295,18 +299,17 @@ class SOMClassifier(ModuleClassifier, MapLearner):
         is_first = not hasattr(self, "module_")
         if is_first and classes is None:
             raise ValueError("The first partial_fit needs all labels that will ever come: give classes=[...].")
-        x, y = validate_data(self, X, y, reset=is_first, dtype=np.float32, ensure_all_finite="allow-nan")
+        x, y = checked_pairs(self, X, y, reset=is_first)
         if is_first:
             self.classes_ = np.unique(np.asarray(classes))
         unknown = np.setdiff1d(y, self.classes_).tolist()
         if unknown:
             raise ValueError(f"The label {unknown[0]!r} is none of the classes of the first partial_fit.")
-        samples = torch.from_numpy(np.ascontiguousarray(x))
         if is_first:
-            self._begin(samples, len(self.classes_))
+            self._begin(x, len(self.classes_))
             self.votes_ = torch.zeros(self.module_.grid.units, len(self.classes_))
-        self._go_on(samples)
-        self._vote(samples, torch.from_numpy(np.searchsorted(self.classes_, y)))
+        self._go_on(x)
+        self._vote(x, torch.from_numpy(np.searchsorted(self.classes_, y)))
         return self
 
     def _vote(self, x: Tensor, index: Tensor) -> None:

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from commonweight.errors import NetError
-from commonweight.nets.estimators import Array, ModuleClassifier, require_whole, seed_of
+from commonweight.nets.estimators import Array, ModuleClassifier, checked_pairs, require_whole, seed_of
 from commonweight.nets.twin import Recogniser, Twin
 
 SAMPLES = 4
@@ -121,18 +121,17 @@ class TwinClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ModuleCl
             y: N labels, seen in training or not; one example of each is enough.
         """
         check_is_fitted(self, "module_")
-        x, y = validate_data(self, X, y, reset=False, dtype=np.float32)
+        x, y = checked_pairs(self, X, y, reset=False)
         check_classification_targets(y)
         self.classes_, index = np.unique(y, return_inverse=True)
-        self.module_.enrol(torch.from_numpy(x), torch.from_numpy(index.astype(np.int64)), len(self.classes_))
+        self.module_.enrol(x, torch.from_numpy(index.astype(np.int64)), len(self.classes_))
         return self
 
     @torch.no_grad()
     def transform(self, X: ArrayLike) -> Array:
         """Embeddings of length 1, shape (N, n_features)."""
-        check_is_fitted(self, "module_")
-        x = validate_data(self, X, reset=False, dtype=np.float32)
-        embedding: Array = self.module_.eval().embed(torch.from_numpy(np.ascontiguousarray(x))).numpy()
+        x = self.checked(X)
+        embedding: Array = self.module_.eval().embed(x).numpy()
         return embedding
 
     def __sklearn_tags__(self) -> Any:

@@ -80,7 +80,7 @@ def connected(a: TieMap, part: Plan) -> Plan:
         return terms.new_zeros(x.shape[0], a.n_out, *part.out_shape).index_add(1, out.beside(x), terms)
 
     n_weights = prod(part.spread.shape)
-    numbered = pairs(a.signs * (a.weight + 1), np.arange(1, n_weights + 1), n_weights)
+    numbered = pairs((a.signs * (a.weight + 1))[:, None], np.arange(1, n_weights + 1), n_weights)
     return replace(
         part,
         run=run,

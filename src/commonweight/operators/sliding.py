@@ -138,7 +138,8 @@ def _convolution(conv: Conv) -> Sliding:
     if any(slot is not None and not slot.all() for slot in slots):
         numbered = np.arange(1, prod(conv.weight_shape[:2]) + 1).reshape(conv.weight_shape[:2])
         for n_slots, slot in zip(conv.weight_shape[2:], slots, strict=True):
-            numbered = spread.pairs(numbered, np.arange(1, n_slots + 1) if slot is None else slot, n_slots)
+            slot = np.arange(1, n_slots + 1) if slot is None else slot
+            numbered = spread.pairs(numbered[..., None], slot, n_slots)
     return Sliding(conv.in_channels, conv.out_channels, conv.groups, axes, numbered)
 
 
@@ -169,7 +170,7 @@ def _kron(pattern: Kron) -> Sliding | None:
     if b is None:
         return None
     if a is not None and b.in_channels == b.out_channels == 1 and a.transposed == b.transposed:
-        cells = spread.pairs(a.cells(), b.cells(), pattern.b.n_weights)
+        cells = spread.pairs(a.cells()[..., None], b.cells().ravel(), pattern.b.n_weights)
         window = replace(a, axes=a.axes + b.axes)
         return replace(window, numbered=cells.reshape(window.kernel_shape))
     if pattern.a.n_full > MIXER_CELLS:
@@ -181,7 +182,8 @@ def _kron(pattern: Kron) -> Sliding | None:
     groups = _diagonal_blocks(mixer)
     b = b if groups == n_out == n_in else _ungrouped(b)
     blocks = np.stack([mixer.reshape(groups, n_out // groups, groups, n_in // groups)[g, :, g] for g in range(groups)])
-    cells = np.moveaxis(spread.pairs(blocks, b.cells(), pattern.b.n_weights), 3, 2)
+    kernel = b.cells().reshape(b.out_channels, 1, b.in_channels // b.groups, -1)
+    cells = spread.pairs(blocks[:, :, None, :, None, None], kernel, pattern.b.n_weights)
     window = replace(b, in_channels=n_in * b.in_channels, out_channels=n_out * b.out_channels, groups=groups * b.groups)
     return replace(window, numbered=cells.reshape(window.kernel_shape))
 

@@ -25,8 +25,8 @@ def numbers(pattern: Pattern) -> Index:
     [[0, 1], [-1, 0]]
     """
     if isinstance(pattern, Kron):  # without the list of all its connections
-        cells = pairs(numbers(pattern.a), numbers(pattern.b), pattern.b.n_weights)
-        return cells.transpose(0, 2, 1, 3).reshape(pattern.n_out, pattern.n_in)
+        a, b = numbers(pattern.a)[:, None, :, None], numbers(pattern.b)[:, None, :]
+        return pairs(a, b, pattern.b.n_weights).reshape(pattern.n_out, pattern.n_in)
     if isinstance(pattern, Dense | Orbits):  # nor here: every cell holds a weight
         return pattern.index() + 1
     tiemap = pattern.tiemap()
@@ -36,13 +36,14 @@ def numbers(pattern: Pattern) -> Index:
 
 
 def pairs(a: Index, b: Index, n_weights: int) -> Index:
-    """Every cell of `a` with every cell of `b`, which has n_weights: the weight pairs of `kron`.
+    """Cells of `a` with cells of `b`, which has n_weights, as numpy broadcasts them: the weight pairs of `kron`.
 
-    The shape is that of `a` followed by that of `b`; signs multiply; a cell is empty when one of the two is.
+    Signs multiply; a cell is empty when one of the two is.
     """
-    a = a.reshape(*a.shape, *(1,) * b.ndim)
-    start = np.sign(a) * (np.abs(a) - 1) * n_weights
-    both: Index = start + b if min(a.min(), b.min()) > 0 else start * np.sign(b) + np.sign(a) * b
+    if min(a.min(), b.min()) > 0:
+        return (a - 1) * n_weights + b
+    sign_a, sign_b = np.sign(a), np.sign(b)
+    both: Index = sign_a * (np.abs(a) - 1) * n_weights * sign_b + sign_a * b
     return both
 
 
@@ -65,7 +66,7 @@ class Table:
     """
 
     def __init__(self, values: NDArray[np.integer]) -> None:
-        self._home = torch.from_numpy(np.array(values, dtype=np.int32).ravel())
+        self._home = torch.from_numpy(np.asarray(values, dtype=np.int32).ravel())
         self._placed: dict[torch.device, Tensor] = {}
         self.bytes = self._home.nbytes
 
@@ -105,7 +106,7 @@ class Spread:
         # The values to look up are θ, or 0 and θ, or -θ backwards, 0 and θ: as little as the cells need.
         self._holes, self._signed = low == 0, low < 0
         offset = max(-low, high) if self._signed else 0 if self._holes else -1
-        self.table = Table(numbered + offset)
+        self.table = Table(np.add(numbered, offset, dtype=np.int32))
 
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""

@@ -87,7 +87,7 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
         raise TrainError(f"{optimizer} needs a loss that is the same each time, and dropout draws: use adam or muon.")
     if optimizer in ("descent", "lbfgs", "newton"):
         return
-    if given["lr"] is not None:
+    if given["lr"] not in (None, 1.0):  # which run.json and the command that repeats a run say of a rule without one
         raise TrainError(f"{optimizer} finds by itself how far to go: leave --lr out.")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise TrainError(f"{optimizer} takes samples one by one, and batch normalisation mixes them: use lbfgs.")

@@ -1,7 +1,6 @@
 """The facts that a training stores beside its records, so that a finished run can be diagnosed without its data."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.evidence import Evidence
 from commonweight.measure.diagnosis.model_facts import look
@@ -30,13 +28,7 @@ def gather(
     optimizer: torch.optim.Optimizer,
     steps: int,
 ) -> Evidence:
-    """Look at data, net, loss and settings before the first step; nothing is changed, and no random number drawn.
-
-    Raises:
-        TrainError: the net normalises batches, and batches of one sample leave it nothing to normalise by.
-    """
-    if settings.batch_size == 1:
-        _require_more_than_one(model, train.inputs[:1])
+    """Look at data, net, loss and settings before the first step; nothing is changed, and no random number drawn."""
     size = min(len(train), max(LEAST_SAMPLES, min(settings.batch_size, MOST_SAMPLES)))
     some = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(train))[:size])
     some = some.to(train.inputs.device)
@@ -50,19 +42,6 @@ def gather(
         batch_size=settings.batch_size,
         steps=steps,
     )
-
-
-@torch.no_grad()
-def _require_more_than_one(model: nn.Module, sample: Tensor) -> None:
-    """Let a copy of the net take one sample as it would in training."""
-    try:
-        with torch.random.fork_rng(devices=[]):
-            deepcopy(model).float().train()(sample.float())
-    except ValueError as error:
-        raise TrainError(
-            f"The net cannot learn from batches of 1, for batch normalisation has only one value to go by ({error}): "
-            f"take a larger --batch-size."
-        ) from error
 
 
 @torch.no_grad()

@@ -147,7 +147,8 @@ def fit(
         from commonweight.train.repair import fit_repaired  # which calls this function
 
         given = {name: value for name, value in asdict(settings).items() if name in signature(fit).parameters}
-        return fit_repaired(model, data, out=out, net=net, progress=progress, **given)
+        said = {"optimizer": optimizer, "lr": lr, "batch_size": batch_size, "precision": precision}
+        return fit_repaired(model, data, out=out, net=net, progress=progress, **given | said)
     description = describe(net, data, asdict(settings), getattr(model, "built_with", None))
     name = f"{data.name}-{net or type(model).__name__}"
     whitening = data.normalisation.whitening

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import DivergedError
+from commonweight.errors import CommonweightError, DivergedError
 from commonweight.measure.diagnosis import Finding
 from commonweight.measure.diagnosis.rules_data import RARE
 from commonweight.measure.diagnosis.words import advised
@@ -81,7 +81,8 @@ def fit_repaired(
     At most `ROUNDS` times, and never twice from the same start. The run with the better validation score is kept, the
     later one where they are equal, and its first finding that leads to a new start is what is acted on next. A restart
     has a folder of its own. Findings that say the run is not what it should have been (`REPLACING`) are followed
-    whatever the score becomes, if the loss stays a number.
+    whatever the score becomes, if the loss stays a number. A start that cannot be trained, or whose folder cannot be
+    written, ends the search with the best run so far.
 
     Args:
         model, data, out, progress, settings: those of `fit`.
@@ -102,23 +103,26 @@ def put_right(best: Attempt, out: str | Path | None = None, progress: bool = Fal
     """What `fit_repaired` does after its first attempt: the best one, which may be the first."""
     begun = [best.start]
     say = sys.stderr.write if progress and Team.current().leads else lambda text: 0
-    for number in range(1, ROUNDS + 1):
-        step = _next(best, begun)
-        if step is None:
-            if best.run.findings():
-                say("\nrepair: what is left was tried already, or is for a person to put right\n")
-            break
-        finding, start = step
-        begun.append(start)
-        folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
-        advice = (*best.run.description["repaired"], finding.advice.code)
-        say(f"\nrepair {number}: again, with the library's own settings and this changed. {advised(finding)}\n")
-        again = attempt(start, folder, progress, advice)
-        kept = again.score >= best.score or (finding.code in REPLACING and again.error is None)
-        which = "this" if kept else "the earlier"
-        say(f"repair {number}: {again.outcome}; before: {best.outcome}; {which} run is kept\n")
-        if kept:
-            best = again
+    try:
+        for number in range(1, ROUNDS + 1):
+            step = _next(best, begun)
+            if step is None:
+                if best.run.findings():
+                    say("\nrepair: what is left was tried already, or is for a person to put right\n")
+                break
+            finding, start = step
+            begun.append(start)
+            folder = out if out in (None, "auto") else f"{out}-repaired-{number}"
+            advice = (*best.run.description["repaired"], finding.advice.code)
+            say(f"\nrepair {number}: again, with the library's own settings and this changed. {advised(finding)}\n")
+            again = attempt(start, folder, progress, advice)
+            kept = again.score >= best.score or (finding.code in REPLACING and again.error is None)
+            which = "this" if kept else "the earlier"
+            say(f"repair {number}: {again.outcome}; before: {best.outcome}; {which} run is kept\n")
+            if kept:
+                best = again
+    except CommonweightError as error:
+        say(f"\nrepair: the best run so far is kept, for the next start cannot be trained: {error}\n")
     return best
 
 

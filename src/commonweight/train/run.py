@@ -265,8 +265,10 @@ def new_folder(out: str | Path, name: str) -> Path:
     """The folder for a new run: `out` itself, or for "auto" the first free one of runs/NAME-1, runs/NAME-2, ...
 
     Raises:
-        FileError: `out` holds a run already.
+        FileError: `out` is empty, or holds a run already.
     """
+    if out == "":
+        raise FileError("The run folder has no name: give a path, or . for the current folder.")
     if out == "auto":
         stem = re.sub(r"[^\w.-]+", "-", name).lower()
         numbered = (Path("runs") / f"{stem}-{number}" for number in itertools.count(1))

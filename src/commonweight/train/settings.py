@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +145,8 @@ def choose_settings(
     if whole:
         require_fitting(chosen, model, data, given)
     batch = n_train if whole else batch_size or usual_batch_size(n_train)
-    _require_batch(model, batch)
+    if batch == 1:
+        _require_more_than_one(model, data)
     epochs = epochs or WHOLE_BATCH.get(chosen) or usual_epochs(n_train, batch)
     return Settings(
         epochs=epochs,
@@ -186,17 +188,21 @@ def _precision(model: nn.Module, data: Data) -> str:
     return "bfloat16" if native and large else "float32"
 
 
-def _require_batch(model: nn.Module, batch_size: int) -> None:
-    """Refuse to normalise over one sample.
+@torch.no_grad()
+def _require_more_than_one(model: nn.Module, data: Data) -> None:
+    """Let a copy of the net take one sample as it would in training.
 
     Raises:
-        TrainError: as said.
+        TrainError: it normalises over a batch, and one sample leaves it nothing to normalise by.
     """
-    if batch_size == 1 and any(isinstance(module, nn.BatchNorm1d) for module in model.modules()):
+    try:
+        with torch.random.fork_rng(devices=[]):
+            deepcopy(model).float().cpu().train()(torch.zeros(1, *data.in_shape))
+    except ValueError as error:
         raise TrainError(
-            "The net normalises over the samples of a batch, and 1 sample has no spread: take a --batch-size of at "
-            "least 2."
-        )
+            f"The net cannot learn from batches of 1, for batch normalisation has only one value to go by ({error}): "
+            f"take a larger --batch-size."
+        ) from error
 
 
 def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:

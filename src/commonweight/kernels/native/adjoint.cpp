@@ -114,7 +114,9 @@ void add(const Index& it, const Float* grad, double* own, std::int64_t first, st
         const double* later = own + std::abs(it.runs[std::min(cell / run + 4, it.cells / run - 1)]);
         for (int j = 0; j < run; j += 8) __builtin_prefetch(later + j, 1);
         double* to = own + std::abs(number);
-        for (int j = 0; j < run; ++j) to[j] += sign<double>(number) * static_cast<double>(grad[cell + j]);
+        const double by = sign<double>(number);
+#pragma GCC unroll 1  // sixteen lines are not made vector instructions; a loop is
+        for (int j = 0; j < run; ++j) to[j] += by * static_cast<double>(grad[cell + j]);
       });
 }
 

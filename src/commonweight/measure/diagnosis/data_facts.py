@@ -34,7 +34,7 @@ def data_facts(data: Data) -> DataFacts:
     plain = Normalisation.fit(data.x, data.y, some)
     x, x_new = (plain.apply(data.x[index]).flatten(1) for index in (some, few))
     y, y_new = (_targets(data, index) for index in (some, few))
-    own, distance = NAN, torch.cdist(x, x).fill_diagonal_(torch.inf)
+    distance = torch.cdist(x, x).fill_diagonal_(torch.inf)
     own = _score(_voted(y, distance, 1), y, classes)
     many = _score(_voted(y, distance, min(NEIGHBOURS, len(x) - 1)), y, classes)
     to_new = torch.cdist(x_new, x)

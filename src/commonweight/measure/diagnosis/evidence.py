@@ -3,13 +3,12 @@
 So a finished run is diagnosed from its folder alone, without its data.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from commonweight.errors import FileError
-from commonweight.measure.records import Record
+from commonweight.measure.records import Record, plain, typed
 
 NAN = float("nan")
 LARGEST = 1024
@@ -148,16 +147,16 @@ class Evidence:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for run.json; numbers that are not finite become strings, as in the records."""
-        plain = _plain({f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*PARTS, "start")})
-        plain |= {name: _plain(asdict(part)) for name in PARTS if (part := getattr(self, name)) is not None}
-        return plain | ({} if self.start is None else {"start": self.start.to_line()})
+        start = None if self.start is None else self.start.to_line()
+        told: dict[str, Any] = plain(asdict(replace(self, start=None)) | {"start": start})
+        return {name: value for name, value in told.items() if value is not None}
 
     @staticmethod
     def from_json(stored: Mapping[str, Any]) -> "Evidence":
         """Read back what `to_json` wrote.
 
         Raises:
-            FileError: an entry is missing or is something else.
+            FileError: an entry is missing, is something else, or contradicts another.
 
         >>> facts = Evidence(optimizer="sgd", rate=0.1, model=ModelFacts(n_weights=3, frozen=("conv1",)))
         >>> Evidence.from_json(facts.to_json()) == facts
@@ -165,10 +164,13 @@ class Evidence:
         """
         try:
             values = dict(stored)
-            parts = {name: _typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values}
+            parts: dict[str, Any] = {
+                name: typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values
+            }
             start = Record.from_line(values.pop("start")) if "start" in values else None
-            evidence: Evidence = replace(_typed(Evidence, values), **parts, start=start)
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            evidence: Evidence = replace(typed(Evidence, values), **parts, start=start)
+            _require_sound(evidence)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise FileError(f"The stored evidence of a run is damaged ({error}); train it anew.") from error
         return evidence
 
@@ -176,29 +178,16 @@ class Evidence:
 PARTS = {"data": DataFacts, "model": ModelFacts, "loss": LossFacts}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Numbers that are not finite as strings, tuples as lists."""
-    return {key: [*v] if isinstance(v, tuple) else _named(v) for key, v in values.items()}
+def _require_sound(evidence: Evidence) -> None:
+    """Refuse numbers that no run has, of which a rule could not make anything.
 
-
-def _named(value: Any) -> Any:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _typed(kind: Any, values: Mapping[str, Any]) -> Any:
-    """An instance of `kind` whose values have the types of its fields."""
-    types = {f.name: f.type for f in fields(kind)}
-    return kind(**{key: _cast(types[key], value) for key, value in values.items()})
-
-
-def _cast(kind: Any, value: Any) -> Any:
-    if kind is float:
-        return float(value)
-    if kind in (int, bool, str):
-        if type(value) is not kind:
-            raise TypeError(f"{value!r} is no {kind.__name__}")
-        return value
-    (inner, _) = kind.__args__
-    if not isinstance(value, list | tuple):
-        raise TypeError(f"{value!r} is no list")
-    return tuple(_cast(inner, item) for item in value)
+    Raises:
+        ValueError: as said.
+    """
+    data, model, start = evidence.data, evidence.model, evidence.start
+    if data and (min(data.n_train, data.n_validation, *data.counts, 1) < 0 or not data.n_train * data.n_validation):
+        raise ValueError("a part or a class has a number of samples that cannot be")
+    if data and data.counts and sum(data.counts) != data.n_train:
+        raise ValueError(f"{sum(data.counts)} samples of classes, but {data.n_train} of training")
+    if model and start and len(model.signals) != len(start.layers):
+        raise ValueError(f"{len(model.signals)} signals, but {len(start.layers)} layers")

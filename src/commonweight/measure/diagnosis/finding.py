@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from commonweight.measure.records import plain
+
 
 @dataclass(frozen=True)
 class Advice:
@@ -42,4 +44,5 @@ class Finding:
 
     def to_json(self) -> dict[str, Any]:
         """The finding as plain values; a number that JSON has no word for becomes a string."""
-        return {key: str(v) if isinstance(v, float) and v - v != 0 else v for key, v in asdict(self).items()}
+        told: dict[str, Any] = plain(asdict(self))
+        return told

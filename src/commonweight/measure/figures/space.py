@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.figures.sheet import COLOURS, RULE, SOFT, quiet, sheet
 from commonweight.measure.report.charts import thinned
-from commonweight.measure.report.numerals import layer_name
+from commonweight.measure.report.numerals import feature_names, layer_name
 from commonweight.measure.space import Bent, plane, regions
 
 MOST, POINTS = 5, 400
@@ -49,7 +49,7 @@ def _draw_regions(axes: Any, model: nn.Module, data: Data) -> None:
         picture = answer.numpy()
     axes.imshow(picture, extent=(left, right, bottom, top), origin="lower", aspect="auto", cmap="coolwarm", alpha=None)
     _draw_points(axes, flat.points, data)
-    names = data.features if len(data.features) == 2 else ("first component", "second component")
+    names = feature_names(data) if data.in_shape == (2,) else ["first component", "second component"]
     quiet(axes, f"Answers on the plane: {flat.share:.0%} of variance", names[0], names[1], grid=False)
 
 

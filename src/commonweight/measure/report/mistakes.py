@@ -7,7 +7,7 @@ import torch
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.measure.report.markup import Markup, paragraph, section, table, tag, together
-from commonweight.measure.report.numerals import counted, number, short
+from commonweight.measure.report.numerals import counted, feature_names, number, short
 from commonweight.measure.report.observe import Answers
 from commonweight.measure.report.pictures import image, sample_picture
 
@@ -71,7 +71,7 @@ def _cards(worst: list[int], answers: Answers, data: Data) -> Markup:
 
 
 def _rows(worst: list[int], answers: Answers, data: Data) -> Markup:
-    features = [short(name, 24) for name in data.features]
+    features = [short(name, 24) for name in feature_names(data)]
     few = len(features) <= _COLUMNS
     head = ["sample", *(key for key, _, _ in _said(worst[0], answers, data)), *(features if few else ["stands out by"])]
     rows = []

@@ -2,6 +2,8 @@
 
 import math
 
+from commonweight.data.dataset import Data
+
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -89,6 +91,11 @@ def layer_name(path: str) -> str:
     ('features.conv1', 'layer 0', 'the net')
     """
     return short(f"layer {path}" if path.isdecimal() else path or "the net")
+
+
+def feature_names(data: Data) -> list[str]:
+    """The columns of a table as a person would call them: by their numbers, from 1, where they have no names."""
+    return list(data.features) or [f"feature {number}" for number in range(1, data.in_shape[0] + 1)]
 
 
 def short(text: str, limit: int = 40) -> str:

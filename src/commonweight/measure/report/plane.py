@@ -6,7 +6,7 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import Scale, svg, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
-from commonweight.measure.report.numerals import number, short
+from commonweight.measure.report.numerals import feature_names, number, short
 from commonweight.measure.report.observe import Answers, respond
 from commonweight.measure.report.pictures import CLASS_COLOURS, Pixels, data_uri
 
@@ -37,7 +37,7 @@ def plane(answers: Answers, model: nn.Module, data: Data) -> Markup:
             class_="aside",
         ),
     ]
-    first, second = (short(name) for name in data.features)
+    first, second = map(short, feature_names(data))
     said = (
         f"{first} from left to right, {second} from bottom to top; {int((~answers.right).sum())} of {len(points)} test "
     )
