@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -373,6 +374,12 @@ def test_importance_that_is_none_is_refused_before_anything_changes(monkeypatch,
     with pytest.raises(CompressError, match=r"importance of `1.weight` is .* \(8, 64\), finite, .* all 0; got torch"):
         compress.share(net, 2, "tensor", importance={"1.weight": importance})
     assert not compress.shared_weights(net)
+
+
+def test_whole_numbers_of_numpy_are_those_of_python():
+    one, other = mixed(), mixed()
+    report = compress.share(one, np.int64(4), np.int64(2))
+    assert json.dumps(report.to_json()) == json.dumps(compress.share(other, 4, 2).to_json())
 
 
 @pytest.mark.parametrize(

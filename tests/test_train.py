@@ -293,10 +293,19 @@ def test_a_net_without_a_name_cannot_be_loaded(iris, tmp_path):
         Run.load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 99, "net": 1}'])
-def test_a_damaged_description_is_one_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is not the description of a run"),
+        ("[]", "is not the description of a run"),
+        ("{}", "is not the description of a run"),
+        ('{"format": 1, "net": 1}', "it has no data nor normalisation nor settings nor results nor seed"),
+        ('{"format": 99, "net": 1}', "has format 99; this version reads format 1"),
+    ],
+)
+def test_a_damaged_description_is_one_sentence(tmp_path, content, says):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(FileError, match=r"run\.json"):
+    with pytest.raises(FileError, match=rf"run\.json {says}|run\.json is not the description of a run: {says}"):
         Run.load(tmp_path)
 
 

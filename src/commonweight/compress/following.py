@@ -17,6 +17,7 @@ from commonweight.compress.report import Followed, Line
 from commonweight.equations import record, share_layers, tie
 from commonweight.errors import CompressError, TieError, require_kind
 from commonweight.notation import Equation, expand, parse
+from commonweight.sizes import WHOLE
 from commonweight.verdicts import audit
 from commonweight.verdicts.suggestion import Suggestion
 
@@ -47,7 +48,7 @@ def share_depth(model: nn.Module, every: int) -> list[Followed]:
         ['2 = 1', '4 = 3']
     """
     require_kind(model, nn.Module, "share_depth takes a model, a torch.nn.Module", CompressError)
-    if not isinstance(every, int) or every < 2:
+    if not isinstance(every, WHOLE) or every < 2:
         raise CompressError(f"So many neighbouring layers become one: a whole number of at least 2; got {every!r}.")
     stacks = list(_stacks(model))
     if not stacks:

@@ -15,6 +15,7 @@ from commonweight.equations.living import Living, computed
 from commonweight.errors import CompressError, require_kind
 from commonweight.files import layout
 from commonweight.notation import Equation
+from commonweight.sizes import WHOLE
 from commonweight.tied import Tied
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase, nn.RNNCellBase, Tied)
@@ -178,7 +179,7 @@ def _learned(
     error, largest = errors(weight, codes, values)
     shared = SharedWeight(codes, values, shape)
     after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
-    return Line(name, shape, k, len(values), error, largest, before, after), shared
+    return Line(name, shape, int(k), len(values), error, largest, before, after), shared
 
 
 def _why_not(weight: Tensor, k: int, per: Per) -> str:
@@ -253,9 +254,9 @@ def _part(name: str) -> str:
 
 
 def _refuse_impossible(k: int | None, per: Per) -> None:
-    if k is not None and not (isinstance(k, int) and 1 <= k <= 256):
+    if k is not None and not (isinstance(k, WHOLE) and 1 <= k <= 256):
         raise CompressError(f"A codebook has 1 to 256 values; got {k!r}.")
-    if per not in ("row", "tensor") and not (isinstance(per, int) and per >= 1):
+    if per not in ("row", "tensor") and not (isinstance(per, WHOLE) and per >= 1):
         raise CompressError(f"A codebook is per 'row', 'tensor', or per so many rows, from 1 on; got {per!r}.")
 
 

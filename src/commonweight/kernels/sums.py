@@ -1,7 +1,7 @@
 """The adjoint g[p] = Σ ± G[position] for any map of connections: the gradient of tied weights, as an operator of torch.
 
-The connections are sorted by weight once. Each call then reads them in a row and adds up in an order that depends
-neither on the threads nor on the run: the same gradient gives the same bits.
+The connections are sorted by weight once. Each call then adds up in double precision, in an order that depends neither
+on the threads nor on the run: the same gradient gives the same bits.
 """
 
 from dataclasses import dataclass
