@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,7 +17,7 @@ from commonweight import compress, data, nets, patterns
 from commonweight.codebook import learn
 from commonweight.compress import nearest
 from commonweight.compress.sharing import packed_bytes
-from commonweight.errors import CompressError, FileError
+from commonweight.errors import CommonweightError, CompressError, FileError
 from commonweight.kernels.flat import flat_words
 from commonweight.manifest import KEY, Coded, Manifest
 from commonweight.train.finetune import finetune, score
@@ -334,6 +335,26 @@ def test_importance_decides_which_elements_are_exact():
     torch.testing.assert_close(net.weight[:, :2], weight[:, :2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: compress.share_depth(nn.Sequential(), "a"), "one: a whole number of at least 2; got 'a'"),
+        (lambda: compress.share_tensors(3, 4), "A state dict maps names to tensors; got int: 3"),
+        (lambda: compress.share_tensors({"a": 3}, 4), "A state dict maps 'a' to a tensor; got int: 3"),
+        (lambda: compress.save_tensors(3, {}, [], "a"), "save_tensors takes tensors by their names; got int: 3"),
+        (lambda: compress.save_tensors({}, 3, [], "a"), "save_tensors takes codebooks by their names; got int: 3"),
+        (lambda: compress.share_file(3, "a", 4), "share_file takes the path of a file and that .*; got int: 3"),
+        (lambda: compress.share_file("a", 3, 4), "share_file takes the path of a file and that .*; got int: 3"),
+        (lambda: compress.open_shared(3, nn.Linear(1, 1)), "load takes the path of a file; got int: 3"),
+        (lambda: compress.share(nn.Linear(64, 8), 4, importance={"weight": 3}), "of `weight` is a tensor; got int: 3"),
+        (lambda: learn(torch.ones(2, 2), 1, importance=3), "importance of a weight's elements is a tensor; got int: 3"),
+    ],
+)
+def test_the_wrong_kind_is_one_sentence(call, sentence):
+    with pytest.raises(CommonweightError, match=sentence):
+        call()
+
+
 @pytest.mark.parametrize("largest", [1 << 20, 100])  # learned at once, and by a histogram
 @pytest.mark.parametrize(
     "importance",
@@ -353,6 +374,12 @@ def test_importance_that_is_none_is_refused_before_anything_changes(monkeypatch,
     with pytest.raises(CompressError, match=r"importance of `1.weight` is .* \(8, 64\), finite, .* all 0; got torch"):
         compress.share(net, 2, "tensor", importance={"1.weight": importance})
     assert not compress.shared_weights(net)
+
+
+def test_whole_numbers_of_numpy_are_those_of_python():
+    one, other = mixed(), mixed()
+    report = compress.share(one, np.int64(4), np.int64(2))
+    assert json.dumps(report.to_json()) == json.dumps(compress.share(other, 4, 2).to_json())
 
 
 @pytest.mark.parametrize(

@@ -328,7 +328,7 @@ def test_both_names_of_a_parameter_become_one_initializer():
 @pytest.mark.parametrize(
     ("model", "inputs", "sentence"),
     [
-        (3, torch.zeros(1, 2), "to_onnx writes a model, a torch.nn.Module; got a int"),
+        (3, torch.zeros(1, 2), "to_onnx writes a model, a torch.nn.Module; got int: 3"),
         (nn.Linear(2, 2), 3, "The sample is a tensor, or a tuple of tensors; got a int"),
         (nn.Linear(2, 2), (torch.zeros(1, 2), "a"), "The sample is a tensor, or a tuple of tensors; got a tuple"),
         (nn.Linear(2, 2), (), r"The model fails on the sample, nothing \(TypeError: .*\); give inputs that it takes"),
@@ -343,6 +343,11 @@ def test_a_sample_that_the_model_cannot_take_is_refused(tmp_path, model, inputs,
     with pytest.raises(FileError, match=sentence):
         to_onnx(model, inputs, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_goes_to_a_path():
+    with pytest.raises(FileError, match="to_onnx writes a file to a path; got int: 3"):
+        to_onnx(nn.Linear(2, 2), torch.zeros(1, 2), 3)
 
 
 def test_a_scripted_model_is_refused(tmp_path):

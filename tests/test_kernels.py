@@ -297,6 +297,10 @@ FLOAT8 = torch.float8_e4m3fn
             lambda: spread(torch.ones(1), sorted_index(torch.tensor([2, 1]), 2)),
             r"into 2 weights takes as many; got shape \(1,\)",
         ),
+        (
+            lambda: spread(torch.ones(2, dtype=torch.bool), sorted_index(torch.tensor([2, 1]), 2)),
+            r"Weights are numbers that have a sign; got torch.bool: say weight.float\(\) before",
+        ),
         (lambda: summed(torch.zeros(2), sorted_index(torch.tensor([1]), 1)), r"1 positions is flat; got shape \(2,\)"),
         (
             lambda: codebook_product(torch.ones(2, 3), torch.zeros(2, 2, dtype=torch.int32), torch.ones(1, 2), bits=1),

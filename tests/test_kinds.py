@@ -7,11 +7,13 @@ import pytest
 from torch import nn
 
 import commonweight as cw
-from commonweight import nets
+from commonweight import compress, nets, patterns
 from commonweight.codebook import learn
 from commonweight.errors import CommonweightError
+from commonweight.export import to_onnx
 from commonweight.lower import explain, lower
 from commonweight.measure import watch
+from commonweight.nets.equivariant import p4_conv2d, plain, reversal_conv1d
 from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
 
@@ -32,6 +34,13 @@ TAKING = {
         lambda model: cw.untie(model, "a"),
     ],
     "save writes a model": partial(cw.save, path="a.safetensors"),
+    "share_depth takes a model": partial(compress.share_depth, every=2),
+    "shared_weights takes a model": compress.shared_weights,
+    "to_onnx writes a model": partial(to_onnx, inputs=(), path="a.onnx"),
+    "compared with those of another TieMap": patterns.dense(2, 2).tiemap().same_ties,
+    "plain takes a layer, a Tied": plain,
+    "p4_conv2d takes an input shape|p4_conv2d takes images": partial(p4_conv2d, out_channels=1, kernel=1),
+    "reversal_conv1d takes an input shape|takes sequences": partial(reversal_conv1d, out_channels=1, kernel=1),
     "picture_grid draws a data set": partial(cw.data.picture_grid, path="a.png"),
     "picture_grid writes to a path|is to be a PNG": [lambda given: cw.data.picture_grid(cw.data.load("iris"), given)],
     "read_inputs takes a list of paths|nothing to predict": partial(cw.data.read_inputs, like=(4,)),

@@ -170,9 +170,13 @@ def test_an_interruption_keeps_what_was_learned(monkeypatch, tmp_path):
         ("1" * (1 << 20), "has a line of more than 1,048,576 characters"),
     ],
 )
-def test_a_row_that_does_not_fit_is_one_sentence_with_its_line(extra, says):
+def test_a_row_that_does_not_fit_is_one_sentence_with_its_line_and_ends_what_is_learned(extra, says, tmp_path):
     with pytest.raises(DataError, match=says):
-        learn(table(600) + extra)
+        learn(table(600) + extra, tmp_path / "run")
+    before, _ = learn("".join(table(600).splitlines(keepends=True)[:596]))
+    kept = Run.load(tmp_path / "run")
+    assert kept.results["stream"] == {**before.results["stream"], "rows": 96}
+    assert torch.equal(kept.outputs(torch.ones(2, 3)), before.outputs(torch.ones(2, 3)))
 
 
 def test_a_stream_that_cannot_be_learned_is_one_sentence():

@@ -211,7 +211,9 @@ def test_random_ties_are_none(seed):
 
 
 def test_what_is_no_tie_map_is_refused():
-    with pytest.raises(PatternError, match=r"recognise takes a tie map, such as pattern.tiemap\(\); got dense\(2, 3\)"):
+    with pytest.raises(
+        PatternError, match=r"recognise takes a tie map, such as pattern.tiemap\(\); got Dense: dense\(2, 3\)"
+    ):
         recognise(P.dense(2, 3))
 
 

@@ -241,10 +241,12 @@ def test_what_cannot_be_meant_is_one_sentence(iris, change, says):
         choose_settings(nn.Linear(4, 3), iris, **GIVEN | change)
 
 
-def test_one_sample_cannot_be_normalised(iris):
-    model = nets.build("mlp", (4,), 3, structure={"batch_norm": True})
-    with pytest.raises(TrainError, match="1 sample has no spread: take a --batch-size of at least 2"):
-        choose_settings(model, iris, **GIVEN | {"batch_size": 1})
+def test_one_sample_cannot_be_normalised(iris, digits, tmp_path):
+    mlp = nets.build("mlp", (4,), 3, structure={"batch_norm": True})
+    for model, loaded in ((mlp, iris), (nets.build("cnn", digits.in_shape, 10), digits)):
+        with pytest.raises(TrainError, match=r"cannot learn from batches of 1, .*: take a larger --batch-size"):
+            fit(model, loaded, batch_size=1, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_of_one_pixel_cannot_be_moved():

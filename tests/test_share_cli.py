@@ -267,7 +267,7 @@ def test_neighbouring_layers_become_one(say, stacked):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("every=1", "So many neighbouring layers become one: at least 2; got 1."),
+        ("every=1", "So many neighbouring layers become one: a whole number of at least 2; got 1."),
         ("2", "--depth says how many neighbouring layers become one, such as every=2; got '2'."),
         ("every=2", "Nothing can share its depth: MLP has no two neighbours in an nn.ModuleList or nn.Sequential"),
     ],

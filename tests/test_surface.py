@@ -6,11 +6,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from commonweight import data, fit, nets, tie
+from commonweight import data, nets, tie
 from commonweight.errors import DataError, TrainError
 from commonweight.measure import surface as measured
 from commonweight.measure.figures.surface import draw_surfaces
-from commonweight.train.loop import fit as fitted
+from commonweight.train.loop import fit
 from commonweight.train.paths import path, surface_of_paths, surface_of_run
 from commonweight.train.settings import choose_settings
 from commonweight.train.start import start_run
@@ -102,7 +102,7 @@ def test_a_path_is_the_training_that_fit_does():
     start = measured.weight_row(nets_[0])
     settings = {"epochs": 10, "goal": None, "optimizer": "sgd", "lr": None, "batch_size": None, "seed": 3}
     settings |= {"precision": "float32", "device": "cpu"}
-    run = fitted(nets_[0], iris, out=None, progress=False, **settings)
+    run = fit(nets_[0], iris, out=None, progress=False, **settings)
     rows = path(nets_[1], iris, choose_settings(nets_[1], iris, **settings))
     assert torch.equal(rows[0], start)
     assert len(rows) == len(run.records) + 1
@@ -127,4 +127,3 @@ def test_nets_with_a_rule_of_their_own_have_no_path(tmp_path):
     run = start_run("iris", net="rbf", target=None, task=None, seed=0, out=tmp_path / "run")
     with pytest.raises(TrainError, match="iris-rbf was learned in one piece by a rule of its own"):
         surface_of_paths(run, data.load("iris"), ["adam"], side=5, samples=10)
-    assert fit is fitted

@@ -129,6 +129,22 @@ def test_a_wrong_shape_is_refused_in_one_sentence(shape):
     )
 
 
+@pytest.mark.parametrize("pattern", [P.dense(4, 3), P.conv1d((1, 4), 1, 2), hashed(256, 256, 64)])
+def test_a_type_that_torch_does_not_take_beside_the_weights_is_refused_in_one_sentence(pattern):
+    with pytest.raises(PatternError) as caught:
+        Tied(pattern)(torch.ones(2, *pattern.in_shape, dtype=torch.float64))
+    assert str(caught.value) == (
+        f"{pattern} has weights of torch.float32 and cannot take an input of torch.float64: give both one type, as "
+        "layer.to(torch.float64) or x.to(torch.float32) does."
+    )
+
+
+def test_what_else_torch_refuses_stays_its_own_error():
+    layer, x = layer_and_input(PATTERNS["linear"])
+    with pytest.raises(RuntimeError, match="meta"):
+        layer(x.to("meta"))
+
+
 def test_an_unknown_bias_is_refused():
     with pytest.raises(PatternError, match=r"bias is 'none', 'unit' .* or 'channel' .*; got 'row'"):
         Tied(P.dense(2, 2), bias="row")
@@ -138,7 +154,7 @@ def test_an_unknown_bias_is_refused():
 def test_what_is_no_pattern_is_refused(given):
     with pytest.raises(PatternError, match="lower takes a pattern, such as") as caught:
         Tied(given)
-    assert str(caught.value).endswith(f"; got {given!r}.")
+    assert str(caught.value).endswith(f"; got {type(given).__name__}: {given!r}.")
 
 
 def test_shows_its_notation():

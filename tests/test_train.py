@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from training_runs import cut_run, dropout_net
 
 from commonweight import data, nets
 from commonweight.equations import tie
@@ -37,13 +38,6 @@ GIVEN |= {"precision": "auto", "device": "cpu", "seed": 0}
 @pytest.fixture(scope="module")
 def iris():
     return data.load("iris")
-
-
-def with_dropout():
-    """A net whose training draws random numbers, so that a resumed run has to restore the random state."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))
 
 
 # --- goals and settings ---
@@ -214,7 +208,7 @@ def test_the_signal_is_the_deviation_between_samples_and_0_where_they_are_all_an
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(iris):
-    runs = [fit(with_dropout(), iris, epochs=5, seed=seed, out=None, progress=False) for seed in (0, 0, 1)]
+    runs = [fit(dropout_net(), iris, epochs=5, seed=seed, out=None, progress=False) for seed in (0, 0, 1)]
     a, b, c = (run.model[0].weight for run in runs)
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -222,7 +216,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(iris):
 
 def test_training_leaves_the_global_random_state_alone(iris):
     before = torch.get_rng_state()
-    fit(with_dropout(), iris, epochs=2, out=None, progress=False)
+    fit(dropout_net(), iris, epochs=2, out=None, progress=False)
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -243,7 +237,7 @@ def test_the_folder_holds_the_whole_run(iris, tmp_path):
 
 
 def test_the_weights_kept_are_those_of_the_best_check(iris, tmp_path):
-    run = fit(with_dropout(), iris, epochs=30, out=tmp_path / "run", progress=False)
+    run = fit(dropout_net(), iris, epochs=30, out=tmp_path / "run", progress=False)
     best = max(run.records, key=lambda r: (r.validation_metric, -r.validation_loss))
     assert run.results["best_epoch"] == pytest.approx(best.epoch)
     x = iris.normalisation.apply(iris.x[iris.validation])
@@ -253,7 +247,7 @@ def test_the_weights_kept_are_those_of_the_best_check(iris, tmp_path):
 
 
 def test_a_goal_stops_training_at_the_check_that_reaches_it(iris):
-    run = fit(with_dropout(), iris, epochs=200, goal="loss<=0.5", out=None, progress=False)
+    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.5", out=None, progress=False)
     assert run.results["stopped"] == "goal"
     assert run.records[-1].validation_loss <= 0.5 < min(r.validation_loss for r in run.records[:-1])
     assert run.results["goal_seconds"] == run.records[-1].seconds
@@ -271,38 +265,47 @@ def test_patience_stops_training_that_gets_no_better(iris, monkeypatch):
 
 def test_a_loss_that_explodes_is_one_sentence(iris):
     with pytest.raises(TrainError, match=r"The training loss became (nan|inf) before step .*lower the learning rate"):
-        fit(with_dropout(), iris, lr=1e30, optimizer="sgd", epochs=5, out=None, progress=False)
+        fit(dropout_net(), iris, lr=1e30, optimizer="sgd", epochs=5, out=None, progress=False)
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(iris, tmp_path):
-    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
     with pytest.raises(FileError, match="holds a run already"):
-        fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+        fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
 
 
 def test_a_folder_without_a_name_is_refused(iris, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileError, match="The run folder has no name: give a path"):
-        fit(with_dropout(), iris, epochs=1, out="", progress=False)
+        fit(dropout_net(), iris, epochs=1, out="", progress=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_automatic_folders_are_numbered(iris, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    folders = [fit(with_dropout(), iris, epochs=1, progress=False).folder for _ in range(2)]
+    folders = [fit(dropout_net(), iris, epochs=1, progress=False).folder for _ in range(2)]
     assert [str(folder) for folder in folders] == ["runs/iris-sequential-1", "runs/iris-sequential-2"]
 
 
 def test_a_net_without_a_name_cannot_be_loaded(iris, tmp_path):
-    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
     with pytest.raises(FileError, match="was not made by name"):
         Run.load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1}', '{"format": 99, "net": 1}'])
-def test_a_damaged_description_is_one_sentence(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is not the description of a run"),
+        ("[]", "is not the description of a run"),
+        ("{}", "is not the description of a run"),
+        ('{"format": 1, "net": 1}', "it has no data nor normalisation nor settings nor results nor seed"),
+        ('{"format": 99, "net": 1}', "has format 99; this version reads format 1"),
+    ],
+)
+def test_a_damaged_description_is_one_sentence(tmp_path, content, says):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(FileError, match=r"run\.json"):
+    with pytest.raises(FileError, match=rf"run\.json {says}|run\.json is not the description of a run: {says}"):
         Run.load(tmp_path)
 
 
@@ -321,50 +324,27 @@ def test_a_run_in_bfloat16_ends_with_its_scores():
 # --- interruptions ---
 
 
-def stop_after(monkeypatch, checks):
-    """Let the process die, as it were, after so many checks, with a checkpoint at each."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
-    write = Trainer._write_check
-
-    def dying(self, record, is_best):
-        write(self, record, is_best)
-        if len(self.run.records) == checks:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Trainer, "_write_check", dying)
-
-
-def cut_run(folder, iris, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            fit(with_dropout(), iris, epochs=12, out=folder, progress=False)
-
-
 def whole_run(folder, iris):
-    fit(with_dropout(), iris, epochs=12, out=folder, progress=False)
+    fit(dropout_net(), iris, epochs=12, out=folder, progress=False)
     return load_file(folder / WEIGHTS)
 
 
-def test_an_interrupted_run_ends_in_the_same_weights(iris, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_in_the_same_weights(iris, tmp_path):
     expected = whole_run(tmp_path / "whole", iris)
-    cut_run(tmp_path / "cut", iris, monkeypatch)
-    run = resume(tmp_path / "cut", with_dropout(), iris, progress=False)
+    cut_run(tmp_path / "cut", iris, epochs=12, progress=False)
+    run = resume(tmp_path / "cut", dropout_net(), iris, progress=False)
     assert_same(load_file(tmp_path / "cut" / WEIGHTS), expected)
     whole = [replace(r, seconds=0.0) for r in loop.read_records(tmp_path / "whole" / RECORDS)]
     assert [replace(r, seconds=0.0) for r in run.records] == whole
 
 
-def test_the_run_folder_of_a_tied_net_keeps_its_ties(iris, tmp_path, monkeypatch):
+def test_the_run_folder_of_a_tied_net_keeps_its_ties(iris, tmp_path):
     def tied():
         model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 4), nn.Linear(4, 3))
         tie(model, "2.weight = 0.weight.T", keep="source")
         return model
 
-    with monkeypatch.context() as patch:
-        stop_after(patch, 2)
-        with pytest.raises(KeyboardInterrupt):
-            fit(tied(), iris, epochs=12, out=tmp_path / "run", progress=False)
+    cut_run(tmp_path / "run", iris, model=tied(), epochs=12, progress=False)
     run = resume(tmp_path / "run", tied(), iris, progress=False)
     assert "2.weight" not in load_file(tmp_path / "run" / WEIGHTS)
     state = load(tmp_path / "run" / WEIGHTS)
@@ -378,17 +358,17 @@ def assert_same(tensors, expected):
         assert torch.equal(tensor, expected[name]), name
 
 
-def test_other_data_and_another_net_are_refused(iris, tmp_path, monkeypatch):
-    cut_run(tmp_path / "cut", iris, monkeypatch)
+def test_other_data_and_another_net_are_refused(iris, tmp_path):
+    cut_run(tmp_path / "cut", iris, epochs=12, progress=False)
     with pytest.raises(TrainError, match="was begun with other data"):
-        resume(tmp_path / "cut", with_dropout(), data.load("iris", seed=1), progress=False)
+        resume(tmp_path / "cut", dropout_net(), data.load("iris", seed=1), progress=False)
     with pytest.raises(FileError, match="belongs to another net"):
         resume(tmp_path / "cut", nn.Linear(4, 3), iris, progress=False)
 
 
 def test_a_damaged_checkpoint_is_one_sentence(iris, tmp_path):
-    fit(with_dropout(), iris, epochs=1, out=tmp_path / "run", progress=False)
-    model = with_dropout()
+    fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
+    model = dropout_net()
     optimizer = torch.optim.AdamW(model.parameters())
     with pytest.raises(FileError, match="is not a checkpoint of a run"):
         load_checkpoint(tmp_path / "run" / WEIGHTS, {"model": model}, optimizer)
@@ -403,9 +383,9 @@ def train_in_child(folder):
     loop.CHECKPOINT_SECONDS = 0.0
     iris = data.load("iris")
     if (folder / "run.json").exists():
-        resume(folder, with_dropout(), iris, progress=False)
+        resume(folder, dropout_net(), iris, progress=False)
     else:
-        fit(with_dropout(), iris, epochs=60, out=folder, progress=False)
+        fit(dropout_net(), iris, epochs=60, out=folder, progress=False)
 
 
 @pytest.mark.slow

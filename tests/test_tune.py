@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import optuna
 import pytest
@@ -19,7 +20,7 @@ from commonweight.train.tune import importances, run_trial, search, tune
 from commonweight.train.tune_display import TuneDisplay
 from commonweight.train.tune_figure import draw_study
 from commonweight.train.tune_space import Candidate, Space
-from commonweight.train.tune_storage import open_study
+from commonweight.train.tune_storage import chooser, open_study
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -132,7 +133,7 @@ def test_a_trial_is_the_training_of_the_run_at_the_end(space, iris):
 
 
 def study_of(tmp_path, space, **about):
-    return open_study(f"sqlite:///{tmp_path / 'trials.db'}", "study", about, space.default, seed=0)
+    return open_study(f"sqlite:///{tmp_path / 'trials.db'}", "study", about, space.default)
 
 
 def test_what_cannot_be_trained_counts_as_given_up(tmp_path, space, monkeypatch):
@@ -157,6 +158,16 @@ def test_an_interrupted_study_says_how_it_goes_on(tmp_path, monkeypatch):
         tune("iris", out=tmp_path / "study", progress=False)
     study = optuna.load_study(study_name="tune-iris-mlp", storage=f"sqlite:///{tmp_path / 'study' / 'trials.db'}")
     assert [trial.state for trial in study.trials] == [TrialState.FAIL]
+
+
+def test_workers_that_begin_together_do_not_try_the_same(tmp_path, space, monkeypatch):
+    monkeypatch.setattr(tuning, "run_trial", lambda *_: (0.5, True))
+    workers = [study_of(tmp_path, space) for _ in range(2)]
+    for trials, worker in zip((4, 8), workers, strict=True):
+        search(worker, space, trials, None, None, partial(chooser, 0))
+    tried = [trial.params for trial in workers[0].trials]
+    assert tried[0] == space.default
+    assert len({str(params) for params in tried}) == 8
 
 
 def test_time_ends_a_search(tmp_path, space, monkeypatch):
@@ -242,7 +253,7 @@ WORKER = """
 import sys
 from commonweight.train import tune as tuning
 tuning.run_trial = lambda trial, candidate, space: (trial.number / 100, True)
-study = tuning.open_study(sys.argv[1], "shared", {}, {}, seed=0)
+study = tuning.open_study(sys.argv[1], "shared", {}, {})
 tuning.search(study, tuning.Space("mlp", tuning.sources.load("iris"), 0), 6, None)
 """
 

@@ -24,6 +24,7 @@ def run(name, folder):
 
 
 def dropout_net():
+    """A net whose training draws random numbers, so that a resumed run has to restore the random state."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 3))

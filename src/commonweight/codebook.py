@@ -108,6 +108,7 @@ def learn(
                 [ 3.,  5.]]))
     """
     require_kind(weight, Tensor, "learn takes a weight, a torch.Tensor", PatternError)
+    require_kind(importance, Tensor | None, "The importance of a weight's elements is a tensor", PatternError)
     rows = _rows_that_share(weight, k, per)
     matrix = weight.detach().flatten(1)
     if importance is not None and importance.shape != weight.shape:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib.util import find_spec
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from commonweight.atomic import replacing
 from commonweight.checkpoints import Checkpoint, content_of, contents
 from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.equations import Level, record, tie, ties
-from commonweight.errors import FileError, TieError
+from commonweight.errors import FileError, TieError, require_kind
 from commonweight.folding import fold_norms
 from commonweight.notation import Equation
 from commonweight.operators.plan import Run, fit
@@ -81,13 +82,13 @@ def to_onnx(
             numbers of; tensors without values; the model cannot be exported, or is larger than 1.5 GiB; onnxruntime
             disagrees; the file cannot be written, or would hold a weight twice.
     """
+    require_kind(model, nn.Module, "to_onnx writes a model, a torch.nn.Module", FileError)
+    require_kind(path, str | PathLike, "to_onnx writes a file to a path", FileError)
     path = Path(path)
     if missing := [name for name in NEEDS if find_spec(name) is None]:
         raise FileError(f"ONNX files need {', '.join(missing)}: say pip install 'commonweight[export]'.")
     if path.suffix != ".onnx":
         raise FileError(f"The name of an ONNX file ends in .onnx; got {path}.")
-    if not isinstance(model, nn.Module):
-        raise FileError(f"to_onnx writes a model, a torch.nn.Module; got a {type(model).__name__}.")
     given = _sample(inputs)
     _refuse(model, given)
     single = copy.deepcopy(model).cpu().eval().requires_grad_(False)

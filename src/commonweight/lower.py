@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from torch import Tensor
 
 from commonweight.codebook import Codebook
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.hashing import Hashed
 from commonweight.operators import coded, nested, products, windows
 from commonweight.operators.plan import Plan, Run, fit
@@ -91,8 +91,7 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         >>> operator.rule, operator.operator, operator.multiplications
         ('convolution', 'torch.nn.functional.conv2d', 86400)
     """
-    if not isinstance(pattern, Pattern):
-        raise PatternError(f"lower takes a pattern, such as patterns.dense(2, 3); got {pattern!r}.")
+    require_kind(pattern, Pattern, "lower takes a pattern, such as patterns.dense(2, 3)", PatternError)
     operator = _living.get((pattern, bias))
     if operator is None:
         operator = _living[pattern, bias] = _planned(pattern, bias)

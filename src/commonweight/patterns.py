@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.sizes import Shape, Sizes, meetings, per_axis, permutations, positions, refuse_too_many, subset, whole
 from commonweight.tiemap import Index, TieMap
 
@@ -168,6 +168,7 @@ class Table(Pattern):
 
     def __init__(self, rows: Iterable[Iterable[int]], n_in: int) -> None:
         (n_in,) = whole("table", n_in)
+        require_kind(rows, Iterable, "table takes a list of inputs for each output", PatternError)
         self.rows = tuple(subset(f"table: row {o}", row, n_in) for o, row in enumerate(rows))
         connections = sum(map(len, self.rows))
         notation = f"table({[list(row) for row in self.rows]}, {n_in})"
@@ -303,9 +304,8 @@ dense, single, toeplitz, circulant, diagonal = Dense, Single, Toeplitz, Circulan
 symmetric, antisymmetric, table, orbits = Symmetric, Antisymmetric, Table, Orbits
 
 
-def _pattern(name: str, part: object) -> Pattern:
-    if not isinstance(part, Pattern):
-        raise PatternError(f"{name} takes patterns, such as dense(2, 3); got {part!r}.")
+def _pattern(name: str, part: Pattern) -> Pattern:
+    require_kind(part, Pattern, f"{name} takes patterns, such as dense(2, 3)", PatternError)
     return part
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.patterns import (
     Antisymmetric,
     Block,
@@ -75,8 +75,7 @@ def recognise(tiemap: TieMap) -> Pattern | None:
     Raises:
         PatternError: no tie map.
     """
-    if not isinstance(tiemap, TieMap):
-        raise PatternError(f"recognise takes a tie map, such as pattern.tiemap(); got {tiemap!r}.")
+    require_kind(tiemap, TieMap, "recognise takes a tie map, such as pattern.tiemap()", PatternError)
     return _named(tiemap, {})
 
 

@@ -30,7 +30,8 @@ class Tied(nn.Module):
     neither a parameter nor a buffer: `state_dict` holds the weights and nothing else.
 
     Raises:
-        PatternError: no pattern, no such kind of bias, or an input of another shape than the pattern's.
+        PatternError: no pattern, no such kind of bias, or an input of another shape than the pattern's, or of a type
+            that does not go with that of the weights.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -73,7 +74,7 @@ class Tied(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""
         if x.shape[1:] == self.pattern.in_shape:
-            return self.operator.run(x, self.weight, self.bias)
+            return self._run(x)
         n_lead = x.ndim - len(self.pattern.in_shape)
         if n_lead < 0 or x.shape[n_lead:] != self.pattern.in_shape:
             raise PatternError(
@@ -82,7 +83,18 @@ class Tied(nn.Module):
             )
         lead = x.shape[:n_lead]
         batch = x.reshape(lead.numel(), *self.pattern.in_shape)
-        return self.operator.run(batch, self.weight, self.bias).reshape(*lead, *self.pattern.out_shape)
+        return self._run(batch).reshape(*lead, *self.pattern.out_shape)
+
+    def _run(self, x: Tensor) -> Tensor:
+        try:
+            return self.operator.run(x, self.weight, self.bias)
+        except RuntimeError as error:
+            if x.dtype == self.weight.dtype:
+                raise
+            raise PatternError(
+                f"{self.pattern} has weights of {self.weight.dtype} and cannot take an input of {x.dtype}: give both "
+                f"one type, as layer.to({x.dtype}) or x.to({self.weight.dtype}) does."
+            ) from error
 
     def extra_repr(self) -> str:
         """The notation."""

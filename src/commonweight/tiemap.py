@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.sizes import WHOLE, integers, refuse_misfit, whole
 
 Index = NDArray[np.int64]
@@ -187,6 +187,7 @@ class TieMap:
 
     def same_ties(self, other: "TieMap") -> bool:
         """Whether both maps tie the same connections, whatever their weights are called."""
+        require_kind(other, TieMap, "The ties of a map are compared with those of another TieMap", PatternError)
         ours, theirs = self.canonical(), other.canonical()
         compared = ("n_out", "n_in", "out", "inp", "weight", "signs")
         return all(np.array_equal(getattr(ours, x), getattr(theirs, x)) for x in compared)

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from commonweight.compress.nearest import Per
 from commonweight.compress.report import Followed, Line
 from commonweight.equations import record, share_layers, tie
-from commonweight.errors import CompressError, TieError
+from commonweight.errors import CompressError, TieError, require_kind
 from commonweight.notation import Equation, expand, parse
+from commonweight.sizes import WHOLE
 from commonweight.verdicts import audit
 from commonweight.verdicts.suggestion import Suggestion
 
@@ -38,7 +39,7 @@ def share_depth(model: nn.Module, every: int) -> list[Followed]:
         A line for each layer that is another one now, with max |Δ| between the weights of both and their mean.
 
     Raises:
-        CompressError: fewer than 2, or no two neighbours are alike.
+        CompressError: no model, fewer than 2, or no two neighbours are alike.
         TieError: ties that the model has already stand against it.
 
     Example:
@@ -46,8 +47,9 @@ def share_depth(model: nn.Module, every: int) -> list[Followed]:
         >>> [line.text for line in share_depth(net, every=2)]
         ['2 = 1', '4 = 3']
     """
-    if every < 2:
-        raise CompressError(f"So many neighbouring layers become one: at least 2; got {every}.")
+    require_kind(model, nn.Module, "share_depth takes a model, a torch.nn.Module", CompressError)
+    if not isinstance(every, WHOLE) or every < 2:
+        raise CompressError(f"So many neighbouring layers become one: a whole number of at least 2; got {every!r}.")
     stacks = list(_stacks(model))
     if not stacks:
         raise CompressError(

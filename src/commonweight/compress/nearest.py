@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from commonweight.codebook import learn
-from commonweight.errors import CompressError
+from commonweight.errors import CompressError, require_kind
 from commonweight.kernels.codes import FLOATS
 from commonweight.kernels.kmeans import kmeans
 
@@ -49,6 +49,7 @@ def refuse_importance(name: str, weight: Tensor, importance: Tensor | None) -> N
     """
     if importance is None:
         return
+    require_kind(importance, Tensor, f"The importance of `{name}` is a tensor", CompressError)
     given = f"{importance.dtype} of shape {tuple(importance.shape)}"
     if importance.shape == weight.shape and importance.dtype in FLOATS:
         low, high = (float(end) for end in importance.aminmax())

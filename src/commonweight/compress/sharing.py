@@ -12,9 +12,10 @@ from commonweight.compress.report import Line, Report, errors
 from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
 from commonweight.equations.living import Living, computed
-from commonweight.errors import CompressError
+from commonweight.errors import CompressError, require_kind
 from commonweight.files import layout
 from commonweight.notation import Equation
+from commonweight.sizes import WHOLE
 from commonweight.tied import Tied
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase, nn.RNNCellBase, Tied)
@@ -117,7 +118,7 @@ def share_tensors(
         keep: names of tensors that stay; or of modules, for all below them.
 
     Raises:
-        CompressError: k or per out of range, or a name in `keep` that is not there.
+        CompressError: no dict of tensors, k or per out of range, or a name in `keep` that is not there.
 
     Example:
         >>> state = {"weight": torch.randn(8, 64), "bias": torch.zeros(8)}
@@ -125,6 +126,9 @@ def share_tensors(
         >>> list(state), shared, report.bytes_after  # 512 codes of 2 bits, 4 values, and the bias
         (['bias'], {'weight': SharedWeight((8, 64), 1 codebooks of 4)}, 176)
     """
+    require_kind(tensors, dict, "A state dict maps names to tensors", CompressError)
+    for name, tensor in tensors.items():
+        require_kind(tensor, Tensor, f"A state dict maps {name!r} to a tensor", CompressError)
     _refuse_impossible(k, per)
     names = [name for name, tensor in tensors.items() if tensor.ndim > 1 and tensor.is_floating_point()]
     if ordered := {"first", "last"} & set(keep) - {name.partition(".")[0] for name in tensors}:
@@ -145,7 +149,12 @@ def share_tensors(
 
 
 def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
-    """The weights of a model that are codebooks, each under the first of its names."""
+    """The weights of a model that are codebooks, each under the first of its names.
+
+    Raises:
+        CompressError: no model.
+    """
+    require_kind(model, nn.Module, "shared_weights takes a model, a torch.nn.Module", CompressError)
     found: dict[int, tuple[str, SharedWeight]] = {}
     for path, module in model.named_modules():
         for leaf, shared in parts(module).items():
@@ -170,7 +179,7 @@ def _learned(
     error, largest = errors(weight, codes, values)
     shared = SharedWeight(codes, values, shape)
     after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
-    return Line(name, shape, k, len(values), error, largest, before, after), shared
+    return Line(name, shape, int(k), len(values), error, largest, before, after), shared
 
 
 def _why_not(weight: Tensor, k: int, per: Per) -> str:
@@ -245,9 +254,9 @@ def _part(name: str) -> str:
 
 
 def _refuse_impossible(k: int | None, per: Per) -> None:
-    if k is not None and not (isinstance(k, int) and 1 <= k <= 256):
+    if k is not None and not (isinstance(k, WHOLE) and 1 <= k <= 256):
         raise CompressError(f"A codebook has 1 to 256 values; got {k!r}.")
-    if per not in ("row", "tensor") and not (isinstance(per, int) and per >= 1):
+    if per not in ("row", "tensor") and not (isinstance(per, WHOLE) and per >= 1):
         raise CompressError(f"A codebook is per 'row', 'tensor', or per so many rows, from 1 on; got {per!r}.")
 
 

@@ -13,7 +13,7 @@ from commonweight.checkpoints import content_of, open_checkpoint
 from commonweight.compress.nearest import AT_ONCE
 from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
 from commonweight.equations import record
-from commonweight.errors import FileError
+from commonweight.errors import FileError, require_kind
 from commonweight.files import layout, load
 from commonweight.kernels.flat import flat_codes, flat_words
 from commonweight.manifest import KEY, Coded, Manifest, find
@@ -70,8 +70,11 @@ def save_tensors(
     """Write tensors, weights that are codebooks, and ties, each of a further name to one of these.
 
     Raises:
-        FileError: a tensor that safetensors cannot hold, or the file cannot be written.
+        FileError: no tensors or codebooks by their names, a tensor that safetensors cannot hold, or the file cannot be
+            written.
     """
+    for given, what in ((tensors, "tensors"), (shared, "codebooks")):
+        require_kind(given, Mapping, f"save_tensors takes {what} by their names", FileError)
     stored = {name: tensor.cpu().clone() for name, tensor in tensors.items()}
     coded = []
     for name, weight in shared.items():

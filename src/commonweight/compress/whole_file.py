@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 
 from torch import Tensor
@@ -14,7 +15,7 @@ from commonweight.compress.sharing import share_tensors
 from commonweight.compress.storing import save_tensors
 from commonweight.equations import record
 from commonweight.equations.sameness import same_storage
-from commonweight.errors import FileError
+from commonweight.errors import FileError, require_kind
 from commonweight.files import load
 from commonweight.manifest import declared, find
 from commonweight.notation import Equation
@@ -48,6 +49,8 @@ def share_file(
         >>> share_file("state.pt", "packed.safetensors", k=16, per="tensor").bytes_after
         320
     """
+    for place in (path, out):
+        require_kind(place, str | PathLike, "share_file takes the path of a file and that of the packed one", FileError)
     checkpoint = open_checkpoint(path)
     if checkpoint.format == "safetensors":
         tensors = load(path)

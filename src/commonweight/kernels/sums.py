@@ -1,7 +1,7 @@
 """The adjoint g[p] = Σ ± G[position] for any map of connections: the gradient of tied weights, as an operator of torch.
 
-The connections are sorted by weight once. Each call then reads them in a row and adds up in an order that depends
-neither on the threads nor on the run: the same gradient gives the same bits.
+The connections are sorted by weight once. Each call then adds up in double precision, in an order that depends neither
+on the threads nor on the run: the same gradient gives the same bits.
 """
 
 from dataclasses import dataclass
@@ -77,11 +77,13 @@ def spread(weight: Tensor, index: SortedIndex) -> Tensor:
     """θ (weights,) -> what stands at each position: ±θ[p], or 0; differentiable, with `adjoint` as its gradient.
 
     Raises:
-        KernelError: not as many weights as the index has.
+        KernelError: not as many weights as the index has, or truth values.
 
     >>> spread(torch.tensor([1.0, 5.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 5.,  1.,  0., -5.])
     """
+    if weight.dtype == torch.bool:
+        raise KernelError("Weights are numbers that have a sign; got torch.bool: say weight.float() before.")
     if weight.shape != (index.n_weights,):
         raise KernelError(f"An index into {index.n_weights:,} weights takes as many; got shape {tuple(weight.shape)}.")
     spread_out: Tensor = torch.ops.commonweight.spread(weight, index.index, index.runs, index.positions, index.starts)

@@ -74,8 +74,8 @@ class watch:  # noqa: N801  # used as a verb: with watch(model, optimizer) as w
     ) -> None:
         require_kind(model, nn.Module, "watch takes a model, a torch.nn.Module", TrainError)
         require_kind(optimizer, torch.optim.Optimizer, "watch takes an optimizer of torch", TrainError)
-        if every < 1:
-            raise TrainError(f"every is a number of steps of at least 1; got {every!r}.")
+        if not isinstance(every, int) or every < 1:
+            raise TrainError(f"every is a whole number of steps, at least 1; got {every!r}.")
         if (batch is None) != (loss is None):
             raise TrainError("To look at net and loss before the first step, watch takes both batch= and loss=.")
         learned = {id(weight) for group in optimizer.param_groups for weight in group["params"]}

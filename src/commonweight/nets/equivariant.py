@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.patterns import Compose, Conv, Dense, Kron, Orbits
 from commonweight.sizes import WHOLE, Shape
 from commonweight.tied import Tied
@@ -159,7 +159,9 @@ def plane_conv(
         >>> pattern.out_shape, pattern.weight_shape, pattern.n_connections
         ((16, 8, 24, 24), (16, 3, 5, 5), 5529600)
     """
-    name, order, in_shape = f"{group.name}_conv2d", group.order, tuple(in_shape)
+    name, order = f"{group.name}_conv2d", group.order
+    require_kind(in_shape, Sequence, f"{name} takes an input shape, such as (3, 28, 28)", PatternError)
+    in_shape = tuple(in_shape)
     sizes = {"out_channels": out_channels, "kernel": kernel, "stride": stride, "padding": padding}
     if not all(isinstance(n, WHOLE) for n in sizes.values()):
         raise PatternError(
@@ -230,6 +232,7 @@ def reversal_conv1d(
         >>> pattern.out_shape, pattern.weight_shape
         ((8, 2, 90), (8, 4, 11))
     """
+    require_kind(in_shape, Sequence, "reversal_conv1d takes an input shape, such as (4, 100)", PatternError)
     if len(in_shape) not in (2, 3) or (len(in_shape) == 3 and in_shape[1] != 2):
         raise PatternError(
             f"reversal_conv1d takes sequences of shape (channels, time) or fields of shape (channels, 2, time); got "
@@ -304,6 +307,7 @@ def plain(layer: Tied) -> nn.Conv1d | nn.Conv2d:
         >>> plain(Tied(p4m_conv2d((3, 8, 8), 2, kernel=3)))
         Conv2d(3, 16, kernel_size=(3, 3), stride=(1, 1))
     """
+    require_kind(layer, Tied, "plain takes a layer, a Tied of a group convolution", PatternError)
     pattern, bias = layer.pattern, layer.bias
     if not isinstance(pattern, GroupConv) or (bias is not None and bias.ndim > 1):
         raise PatternError(

@@ -17,6 +17,7 @@ from commonweight.compress import shared_weights
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.objective import Part, evaluate, loss_function
+from commonweight.train.order import Order
 from commonweight.train.settings import choose_settings
 
 FISHER_BATCH = 16
@@ -73,9 +74,9 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
         device="cpu",
         seed=seed,
     )
-    size, part = settings.batch_size, part_of(data, data.train)
-    in_epoch = len(part) // size
-    steps = epochs * in_epoch
+    part = part_of(data, data.train)
+    order = Order(len(part), settings.batch_size, seed)
+    steps = epochs * order.per_epoch
     loss_of = loss_function(model, data, settings.label_smoothing)
     of_bfloat16 = partial(torch.autocast, "cpu", torch.bfloat16)
     precision = of_bfloat16 if settings.precision == "bfloat16" else nullcontext
@@ -85,12 +86,9 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for step in range(steps):
-            epoch, batch = divmod(step, in_epoch)
-            if batch == 0:
-                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(part)))
             for group in optimizer.param_groups:
                 group["lr"] = lr * (1 - step / steps)
-            chosen = order[batch * size : (batch + 1) * size]
+            chosen = order.batches(step, step + 1)[0]
             with precision():
                 outputs = model(part.inputs[chosen])
             loss = loss_of(outputs, part.targets[chosen])
@@ -103,7 +101,7 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
             optimizer.step()
             if _reassign(model, step + 1, steps):
                 optimizer = _optimizer(model, lr)
-            if batch == in_epoch - 1:
+            if (step + 1) % order.per_epoch == 0:
                 best.look()
     best.restore()
     model.eval()

@@ -36,6 +36,7 @@ from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
+PARTS = ("data", "normalisation", "settings", "results")
 BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
@@ -296,18 +297,22 @@ def read_description(folder: Path) -> dict[str, Any]:
     """Read run.json.
 
     Raises:
-        FileError: missing, not JSON, or of another format.
+        FileError: missing, not JSON, of another format, or without one of its parts.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
         raise FileError(f"There is no run in {folder}: {DESCRIPTION} is missing; start one with `commonweight train`.")
     try:
         description = json.loads(read_text(path))
-        known = description["format"] == FORMAT and {"net", "data", "settings", "results", "seed"} <= description.keys()
+        found = description["format"]
+        absent = [part for part in PARTS if not isinstance(description.get(part), dict)]
+        absent += [part for part in ("net", "seed") if part not in description]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileError(f"{path} is not the description of a run ({error}).") from error
-    if not known:
-        raise FileError(f"{path} has format {description['format']!r}; this version reads format {FORMAT}.")
+    if found != FORMAT:
+        raise FileError(f"{path} has format {found!r}; this version reads format {FORMAT}.")
+    if absent:
+        raise FileError(f"{path} is not the description of a run: it has no {' nor '.join(absent)}.")
     return dict(description)
 
 

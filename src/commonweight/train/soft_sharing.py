@@ -20,7 +20,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +30,7 @@ from commonweight.errors import TrainError
 from commonweight.manifest import find
 from commonweight.train.finetune import finetune, part_of
 from commonweight.train.objective import loss_function
+from commonweight.train.order import Order
 from commonweight.train.settings import choose_settings
 
 STRENGTH = 0.1
@@ -115,8 +115,8 @@ def soft_share(
     given: dict[str, Any] = {"epochs": epochs, "goal": None, "optimizer": "adam", "lr": lr, "batch_size": None}
     settings = choose_settings(model, data, **given, precision="float32", device="cpu", seed=seed)
     loss_of = loss_function(model, data, settings.label_smoothing)
-    in_epoch = len(part) // settings.batch_size
-    steps = settings.epochs * in_epoch
+    order = Order(len(part), settings.batch_size, seed)
+    steps = settings.epochs * order.per_epoch
     groups = [{"params": list(model.parameters()), "lr": lr}]
     groups += [{"params": list(mixture.parameters()), "lr": MIXTURE_RATE} for mixture in mixtures.values()]
     optimizer = torch.optim.Adam(groups, fused=True)
@@ -125,10 +125,7 @@ def soft_share(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for step in range(steps):
-            epoch, batch = divmod(step, in_epoch)
-            if batch == 0:
-                order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(part)))
-            chosen = order[batch * settings.batch_size : (batch + 1) * settings.batch_size]
+            chosen = order.batches(step, step + 1)[0]
             belief = torch.stack([mixture(model.get_parameter(name)) for name, mixture in mixtures.items()]).sum()
             loss = loss_of(model(part.inputs[chosen]), part.targets[chosen]) + strength / len(part) * belief
             if not bool(loss.isfinite()):
@@ -138,7 +135,8 @@ def soft_share(
             optimizer.step()
             falling.step()
             if say and (step + 1) * 10 // steps > step * 10 // steps:
-                say(f"soft sharing  epoch {(step + 1) / in_epoch:6.2f} of {settings.epochs}  loss {loss.item():.4f}")
+                passed = (step + 1) / order.per_epoch
+                say(f"soft sharing  epoch {passed:6.2f} of {settings.epochs}  loss {loss.item():.4f}")
     if say:
         say(f"soft sharing  the groups become {k} values for each tensor, which are trained on")
     report = share(model, k, per="tensor")

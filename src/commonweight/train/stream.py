@@ -16,7 +16,7 @@ from commonweight.atomic import append_text
 from commonweight.data import columns, tables
 from commonweight.data.dataset import Data, prepare
 from commonweight.data.targets import class_name, encode
-from commonweight.errors import DataError, TrainError
+from commonweight.errors import CommonweightError, DataError, TrainError
 from commonweight.files import save
 from commonweight.measure.records import Record, to_lines
 from commonweight.train.loop import fit
@@ -61,7 +61,8 @@ def learn_stream(
 
     Raises:
         DataError: a row that does not fit the first ones, with its line.
-        TrainError: a rate that is no number above 0, or a net that learns by a rule of its own.
+        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, or a loss that is no
+            longer finite. What was learned before such a row, or such a loss, is kept.
     """
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     source = _lines(lines)
@@ -75,42 +76,51 @@ def learn_stream(
     model = nets.build(net, data.in_shape, data.n_outputs, task=data.task, seed=seed, structure=structure)
     run = fit(model, data, net=net, seed=seed, out=out, progress=False)
     say(f"first {len(data):,} rows: {run.summary().splitlines()[1]}")
-    learner = OnlineLearner(model, data, lr or RATE)
-    total = _learn(run, learner, _batches(source, head[0], data, len(head)), say)
-    run.description["results"]["stream"] = {"rows": total.n}
-    if total.n:
-        scores = {"loss": total.loss / total.n, _metric(data): learner.score(total)}
-        run.description["results"]["stream"] |= scores
-    model.eval()
-    if run.folder is not None:
-        save(model, run.folder / WEIGHTS)
-        write_description(run.folder, run.description)
+    learner, total = OnlineLearner(model, data, lr or RATE), Sums()
+    try:
+        _learn(run, learner, _batches(source, head[0], data, len(head)), total, say)
+    except (KeyboardInterrupt, CommonweightError) as ended:
+        say(f"interrupted after {total.n:,} rows; what was learned is kept")
+        if isinstance(ended, CommonweightError):
+            raise
+    finally:
+        _keep(run, learner, total)
     return run
 
 
+def _keep(run: Run, learner: OnlineLearner, total: Sums) -> None:
+    """Note the scores of the rows after the first ones, and write the weights of now."""
+    scores = {"loss": total.loss / total.n, _metric(learner.data): learner.score(total)} if total.n else {}
+    run.description["results"]["stream"] = {"rows": total.n, **scores}
+    run.model.eval()
+    if run.folder is not None:
+        save(run.model, run.folder / WEIGHTS)
+        write_description(run.folder, run.description)
+
+
 def _learn(
-    run: Run, learner: OnlineLearner, batches: Iterator[tuple[Tensor, Tensor]], say: Callable[[str], None]
-) -> Sums:
-    """Learn batches until they end or the user interrupts; a record for every `REPORTED` rows."""
-    total, recent, started = Sums(), Sums(), time.perf_counter()
-    try:
-        for x, y in batches:
-            found = learner.partial_fit(x, y)
-            total.add(found)
-            recent.add(found)
-            if recent.n >= REPORTED:
-                record = _record(run, learner, total.n, recent, time.perf_counter() - started)
-                say(
-                    f"row {total.n:,}: loss {record.loss:.4f}, {_metric(learner.data)} {record.metric:.4g} before "
-                    f"learning them, {record.validation_metric:.4g} on rows held back"
-                )
-                recent = Sums()
-    except KeyboardInterrupt:
-        say(f"interrupted after {total.n:,} rows; what was learned is kept")
-    return total
+    run: Run,
+    learner: OnlineLearner,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    total: Sums,
+    say: Callable[[str], None],
+) -> None:
+    """Learn batches until they end, and add up what was said of them; a record for every `REPORTED` rows."""
+    recent, started = Sums(), time.perf_counter()
+    for x, y in batches:
+        found = learner.partial_fit(x, y)
+        total.add(found)
+        recent.add(found)
+        if recent.n >= REPORTED:
+            record = _record(run, learner, recent, time.perf_counter() - started)
+            say(
+                f"row {total.n:,}: loss {record.loss:.4f}, {_metric(learner.data)} {record.metric:.4g} before "
+                f"learning them, {record.validation_metric:.4g} on rows held back"
+            )
+            recent = Sums()
 
 
-def _record(run: Run, learner: OnlineLearner, n: int, recent: Sums, seconds: float) -> Record:
+def _record(run: Run, learner: OnlineLearner, recent: Sums, seconds: float) -> Record:
     """Score the part held back of the first rows, and write a record."""
     data = learner.data
     held = data.normalisation.apply(data.x[data.validation])

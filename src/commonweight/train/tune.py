@@ -1,7 +1,9 @@
 """Settle the settings: try many on the validation part, give up the hopeless early, and train with the best."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +21,11 @@ from commonweight.train.start import DEFAULT_NET
 from commonweight.train.tune_display import TuneDisplay
 from commonweight.train.tune_figure import draw_study
 from commonweight.train.tune_space import Candidate, Space
-from commonweight.train.tune_storage import open_study, reached, sqlite_url
+from commonweight.train.tune_storage import chooser, open_study, reached, sqlite_url
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
 
 TRIALS = 30
 LEAST_TRIALS = 4
@@ -91,12 +94,12 @@ def tune(
     folder = new_folder(out, title)
     url = storage or sqlite_url(folder / STORAGE)
     about = {"data": data.fingerprint(), "net": net, "seed": seed}
-    study = open_study(url, title, about, space.default, seed)
+    study = open_study(url, title, about, space.default)
     display = TuneDisplay(title) if progress else None
     most = trials if trials is not None else TRIALS if minutes is None else None
     with reached(url):
         try:
-            search(study, space, most, minutes, display)
+            search(study, space, most, minutes, display, partial(chooser, seed))
         except KeyboardInterrupt:
             raise TrainError("Interrupted; the study goes on with the same command and the same --out.") from None
         finally:
@@ -106,11 +109,17 @@ def tune(
 
 
 def search(
-    study: "Study", space: Space, trials: int | None, minutes: float | None, display: TuneDisplay | None = None
+    study: "Study",
+    space: Space,
+    trials: int | None,
+    minutes: float | None,
+    display: TuneDisplay | None = None,
+    choose_by: Callable[[int], "BaseSampler"] | None = None,
 ) -> None:
     """Run trials until the study has so many, by all its workers, or the time is over.
 
-    A trial whose loss is no longer finite, or whose settings do not fit each other, counts as given up.
+    A trial whose loss is no longer finite, or whose settings do not fit each other, counts as given up. Each is chosen
+    by what `choose_by` makes of its number; by default, by the study's own sampler.
     """
     started = time.monotonic()
     over = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -118,6 +127,8 @@ def search(
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
         trial = study.ask()
+        if choose_by:
+            study.sampler = choose_by(trial.number)
         candidate = space.choose(trial)
         if display:
             display.begin(trial.number, candidate)

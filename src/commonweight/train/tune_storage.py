@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
     from optuna import Study
+    from optuna.samplers import BaseSampler
     from optuna.storages import RDBStorage
 
 SECONDS_TO_CONNECT = 10
@@ -50,16 +53,14 @@ def reached(url: str) -> Iterator[None]:
         ) from error
 
 
-def open_study(url: str, name: str, about: Mapping[str, Any], default: Mapping[str, Any], seed: int) -> "Study":
+def open_study(url: str, name: str, about: Mapping[str, Any], default: Mapping[str, Any]) -> "Study":
     """The study of that name, begun or gone on with; the first trial of a new one takes the defaults.
 
-    Trials are chosen by the tree-structured Parzen estimator (Bergstra et al. 2011); one that is below the median of
-    the others at the same tenth of its epochs is given up.
+    A trial that is below the median of the others at the same tenth of its epochs is given up.
 
     Args:
         about: what the study is about, which must be the same for all its workers.
         default: what is tried first.
-        seed: of the choice; each worker goes its own way from there.
 
     Raises:
         TrainError: the study is about something else, or the storage cannot be used.
@@ -83,8 +84,18 @@ def open_study(url: str, name: str, about: Mapping[str, Any], default: Mapping[s
                 )
             study.set_user_attr(key, value)
         study.enqueue_trial(dict(default), skip_if_exists=True)
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(study.trials), n_startup_trials=RANDOM_TRIALS)
     return study
+
+
+def chooser(seed: int, number: int) -> "BaseSampler":
+    """What chooses the trial of a number: the tree-structured Parzen estimator (Bergstra et al. 2011).
+
+    It draws by seed and number, so that workers that begin together do not try the same.
+    """
+    from optuna.samplers import TPESampler
+
+    drawn = np.random.SeedSequence([seed, number]).generate_state(1)
+    return TPESampler(seed=int(drawn[0]), n_startup_trials=RANDOM_TRIALS)
 
 
 def _storage(url: str) -> "RDBStorage":

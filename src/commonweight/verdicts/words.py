@@ -133,7 +133,7 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
     "copies_part": (
         "{label} has two tensors with equal values, which training moves apart.",
         "{label} 有两个数值相等的张量，训练会使它们分开。",
-        "{label} 有兩個數值相等的張量，學習會使它們分開。",
+        "{label} 有兩個數值相等的張量，訓練會使它們分開。",
     ),
     "not_compared": (
         "{label} has two tensors, whose values were not compared.",
@@ -284,7 +284,7 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
     "give_before": (
         "If the one was trained further than the other, give that one as `before`; if not, load or save it again.",
         "如果一个比另一个多训练了一些，把另一个作为 `before` 给出；否则重新加载或保存。",
-        "如果一個比另一個多學習了一些，把另一個作為 `before` 給出；否則重新載入或儲存。",
+        "如果一個比另一個多訓練了一些，把另一個作為 `before` 給出；否則重新載入或儲存。",
     ),
     # what did not move, was altered, or was never written
     "still": (
@@ -326,12 +326,12 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
     "not_finite": (
         "{names} {have} values that are {what} in {subject}: nobody wrote {them}, or training broke.",
         "{subject} 中的 {names} 含有{what}：从未写入过数值，或训练已经崩坏。",
-        "{subject} 中的 {names} 含有{what}：從未寫入過數值，或學習已經崩壞。",
+        "{subject} 中的 {names} 含有{what}：從未寫入過數值，或訓練已經崩壞。",
     ),
     "never_written": (
         "{names} {are} {what} in {subject}: nobody wrote {them}, or training broke.",
         "{subject} 中的 {names} {what}：从未写入过数值，或训练已经崩坏。",
-        "{subject} 中的 {names} {what}：從未寫入過數值，或學習已經崩壞。",
+        "{subject} 中的 {names} {what}：從未寫入過數值，或訓練已經崩壞。",
     ),
     "NaN": ("NaN", "非数（NaN）", "非數（NaN）"),
     "infinite": ("infinite", "无穷大", "無窮大"),
@@ -341,7 +341,7 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
     "load_again": (
         "Load it from where it was trained; if it is meant to be so, it need not be stored.",
         "从训练它的地方重新加载；如果本该如此，就不必存储。",
-        "從學習的地方重新載入；如果本該如此，就不必儲存。",
+        "從訓練它的地方重新載入；如果本該如此，就不必儲存。",
     ),
     # what else could be tied, where no equation or call says it, and what was not looked at
     "reordered_rows": (

@@ -14,6 +14,8 @@ LEAST_MARGIN = 0.02
 WELL_LEARNED = 0.98
 HALVED = 0.5
 HALF = 0.5
+HUGE = 1e150
+"""Whose square is no finite number any more."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class Case:
         if data is None or data.task == "classification":
             return metric
         spread = getattr(data, deviation)
-        return 1 - (metric / spread) ** 2 if spread else NAN
+        errors = metric / spread if spread else NAN
+        return -math.inf if abs(errors) > HUGE else 1 - errors**2
 
     def layers(self, name: str) -> list[LayerStatistics]:
         """The statistics of one layer, record by record."""

@@ -156,7 +156,7 @@ class Evidence:
         """Read back what `to_json` wrote.
 
         Raises:
-            FileError: an entry is missing or is something else.
+            FileError: an entry is missing, is something else, or contradicts another.
 
         >>> facts = Evidence(optimizer="sgd", rate=0.1, model=ModelFacts(n_weights=3, frozen=("conv1",)))
         >>> Evidence.from_json(facts.to_json()) == facts
@@ -168,9 +168,26 @@ class Evidence:
                 name: typed(kind, values.pop(name)) for name, kind in PARTS.items() if name in values
             }
             start = Record.from_line(values.pop("start")) if "start" in values else None
-            return replace(typed(Evidence, values), **parts, start=start)
+            evidence: Evidence = replace(typed(Evidence, values), **parts, start=start)
+            _require_sound(evidence)
         except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise FileError(f"The stored evidence of a run is damaged ({error}); train it anew.") from error
+        return evidence
 
 
 PARTS = {"data": DataFacts, "model": ModelFacts, "loss": LossFacts}
+
+
+def _require_sound(evidence: Evidence) -> None:
+    """Refuse numbers that no run has, of which a rule could not make anything.
+
+    Raises:
+        ValueError: as said.
+    """
+    data, model, start = evidence.data, evidence.model, evidence.start
+    if data and (min(data.n_train, data.n_validation, *data.counts, 1) < 0 or not data.n_train * data.n_validation):
+        raise ValueError("a part or a class has a number of samples that cannot be")
+    if data and data.counts and sum(data.counts) != data.n_train:
+        raise ValueError(f"{sum(data.counts)} samples of classes, but {data.n_train} of training")
+    if model and start and len(model.signals) != len(start.layers):
+        raise ValueError(f"{len(model.signals)} signals, but {len(start.layers)} layers")

@@ -45,7 +45,7 @@ def missing_activation(case: Case) -> list[Finding]:
 
 
 def frozen_layer(case: Case) -> list[Finding]:
-    """A layer whose weights no step moves, though learning suffers."""
+    """A layer whose weights no step moves."""
     model = case.evidence.model
     if model is None or case.excels:
         return []
