@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.metrics import r2_score
 from torch import nn
 from training_runs import cut_run, dropout_net
 
@@ -123,6 +124,14 @@ def test_scores_of_a_regression_are_in_units_of_the_target():
     errors = y - diabetes.y[diabetes.train].mean()
     assert scores["rmse"] == pytest.approx(float((errors**2).mean()) ** 0.5, rel=1e-4)
     assert scores["r2"] == pytest.approx(1 - float((errors**2).sum() / ((y - y.mean()) ** 2).sum()), abs=1e-4)
+
+
+@pytest.mark.parametrize("answer", [0.5, 0.0])
+def test_r2_of_targets_that_are_all_the_same_is_that_of_scikit_learn(answer):
+    diabetes = data.load("diabetes")
+    part = Part(torch.full((7, 1), answer), torch.full((7, 1), 0.5))
+    scores = evaluate(nn.Identity(), part, loss_function(nn.Identity(), diabetes, 0.0), diabetes, torch.no_grad)
+    assert scores["r2"] == r2_score(part.targets, part.inputs)
 
 
 def test_a_net_may_prescribe_its_loss(iris):

@@ -177,7 +177,7 @@ def _require_learnable(samples: Samples) -> None:
         listed = ", ".join(small[:5]) + (f" and {len(small) - 5} more have too few" if len(small) > 5 else "")
         raise DataError(
             f"every class in {where}{samples.name} needs at least {needed} samples, one for each part, but {listed};"
-            " add samples, merge classes, or say task='regression' if the target is a quantity"
+            " add samples, merge classes, or say task='regression' (--task regression) if the target is a quantity"
         )
 
 

@@ -76,7 +76,7 @@ def _regression_targets(values: NDArray[Any], source: str) -> Tensor:
         text = next((str(value) for value in values.flat if not _is_number(str(value))), str(values.flat[0]))
         raise DataError(
             f"{source} holds text such as '{text[:40]}', but regression needs numbers;"
-            " leave the task open or say task='classification'"
+            " leave the task open or say task='classification' (--task classification)"
         )
     return torch.from_numpy(values.astype(np.float32)).reshape(len(values), -1)
 

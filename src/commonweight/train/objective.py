@@ -74,7 +74,8 @@ def evaluate(
 
     Returns:
         `loss` and `accuracy` for classification; `loss`, `rmse` and `r2` for regression, the last two in units of the
-        target: r2 = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², pooled over the targets.
+        target: r2 = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², pooled over the targets. Of targets that are all the same, r2 is 1
+        if every answer is right, and otherwise 0, as scikit-learn has it.
     """
     was_training = model.training
     model.eval()
@@ -92,5 +93,7 @@ def evaluate(
     if data.task == "classification":
         return {"loss": mean_loss, "accuracy": score}
     targets = data.normalisation.restore_target(part.targets)
+    if (targets == targets[:1]).all():
+        return {"loss": mean_loss, "rmse": score, "r2": float(total_error == 0)}
     spread = float(((targets - targets.mean(0)) ** 2).sum())
-    return {"loss": mean_loss, "rmse": score, "r2": 1 - total_error / spread if spread else float("nan")}
+    return {"loss": mean_loss, "rmse": score, "r2": 1 - total_error / spread}
