@@ -22,6 +22,7 @@ from commonweight.nets.boltzmann import (
 )
 from commonweight.nets.boltzmann_estimators import RBM, RBMClassifier
 from commonweight.nets.boltzmann_likelihood import annealed_log_z, exact_log_z, states
+from commonweight.nets.estimators import learn_labels
 
 SMALL = {"n_components": 4, "max_iter": 2, "random_state": 0}
 
@@ -325,3 +326,12 @@ def test_the_classifier_learns_digits_and_is_built_again():
 def test_what_is_refused(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_the_rate_of_tuning_falls_to_0_by_a_straight_line():
+    """Adam's steps are as long as the rate while the gradient stays: 4 + 3 + 2 + 1 quarters of it."""
+    net = torch.nn.Linear(1, 2, bias=False)
+    before = net.weight.detach().clone()
+    learn_labels(net, torch.ones(1, 1), torch.tensor([0]), [torch.tensor([0])] * 4, rate=1e-4)
+    moved = net.weight.detach() - before
+    torch.testing.assert_close(moved[:, 0], torch.tensor([2.5e-4, -2.5e-4]), rtol=1e-2, atol=0)

@@ -358,6 +358,18 @@ def test_score_products_use_no_weight_fused_or_not(attend):
     assert not census.notes
 
 
+def test_a_common_weight_gives_each_parameter_its_share_of_connections():
+    joined = Net(lambda m, x: F.linear(x, torch.cat([m.a, m.b])), a=torch.randn(2, 3), b=torch.randn(4, 3))
+    census = cw.count(joined, torch.zeros(1, 3))
+    assert by_parameter(census) == {"a": 6, "b": 12}
+
+
+def test_lookups_are_in_no_weighted_sum():
+    tied = Net(lambda m, tokens: F.linear(F.embedding(tokens, m.words), m.words), words=torch.randn(10, 4))
+    (words,) = cw.count(tied, torch.zeros(1, 5, dtype=torch.int64)).parameters
+    assert (words.connections, words.fan_in, words.fan_out) == (5 * 4 + 5 * 40, 4, 10)
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 def test_learned_inputs_are_connected_to_a_constant(batch):
     x = torch.zeros(batch, 3)

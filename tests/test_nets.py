@@ -227,6 +227,14 @@ def test_an_image_of_the_inner_size_is_framed_by_its_edge_pixels():
     assert torch.equal(made, torch.from_numpy(np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")))
 
 
+def test_a_shrunk_image_loses_no_pixel():
+    """One line in four is as bright in the mean when it falls between the places that are looked at."""
+    image = torch.zeros(1, 1, 112, 112)
+    image[:, :, ::4] = 1
+    made = GreyImage((1, 112, 112), size=28, inner=28)(image)[0, 0, 2:-2]
+    torch.testing.assert_close(made.mean(), torch.tensor(0.25), atol=0.02, rtol=0)
+
+
 def test_resizing_is_bilinear():
     """A plane of constant slope stays one, away from the border."""
     rows = torch.arange(8.0).expand(8, 8).t()

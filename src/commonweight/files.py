@@ -51,7 +51,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         TieError: a declared tie does not hold.
-        FileError: not a model; an entry that safetensors cannot hold; the file cannot be written.
+        FileError: not a model, or no path; an entry that safetensors cannot hold; the file cannot be written.
 
     Example:
         >>> from commonweight.equations import tie
@@ -67,6 +67,7 @@ def save(model: nn.Module, path: str | Path) -> None:
             f"save writes a model (torch.nn.Module) with its ties; got a {type(model).__name__}, "
             f"which has none: write it by safetensors.torch.save_file."
         )
+    require_kind(path, str | PathLike, "save writes to a path", FileError)
     tensors, ties = layout(model)
     for name, value in tensors.items():
         _refuse_type(name, value)

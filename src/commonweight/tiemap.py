@@ -91,7 +91,10 @@ class TieMap:
 
     @classmethod
     def from_matrix(cls, index: ArrayLike, sign: ArrayLike | None = None) -> "TieMap":
-        """The tie map of a matrix of weight indices, shape (O, I), with -1 where there is no connection.
+        """The tie map of a matrix of weight indices, shape (O, I); any number below 0 says that there is no connection.
+
+        Raises:
+            PatternError: no matrix of whole numbers, signs of another shape, or ties that cannot be.
 
         >>> TieMap.from_matrix([[0, 1], [1, 0]]).n_weights
         2
