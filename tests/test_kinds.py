@@ -48,8 +48,6 @@ TAKING = {
     "The shape of a sample is a tuple|The sizes of a net's samples|A net has at least 1 input|takes": partial(
         nets.build, "mlp", n_outputs=2
     ),
-    "The structure of a net is a dict": lambda given: nets.build("mlp", (4,), 2, structure=given or 0),
-    "seed of a net's first weights": lambda given: nets.build("mlp", (4,), 2, seed=-1 if given == 3 else given),
     "save writes to a path": lambda given: cw.save(nn.Linear(1, 1), None if given == "x" else given),
     "number of outputs are whole numbers|at least 1 input and 1 output": partial(nets.build, "mlp", (4,)),
 }

@@ -75,7 +75,7 @@ def build(
 
     Raises:
         NetError: an unknown name, a net that does not learn the task or does not take such samples or such a structure,
-            a structure that JSON cannot hold, a seed that is none, or whatever goes wrong in a net of your own.
+            a structure that JSON cannot hold, or whatever goes wrong in a net of your own.
 
     Example:
         >>> net = build("lenet5", (1, 8, 8), 10, seed=1)
@@ -91,9 +91,6 @@ def build(
         )
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
-    require_kind(structure, Mapping | None, "The structure of a net is a dict, such as {'hidden': [64]}", NetError)
-    if not (isinstance(seed, int) and 0 <= seed < 2**63):
-        raise NetError(f"The seed of a net's first weights is a whole number from 0 to 2^63 - 1; got {seed!r}.")
     own = is_own(name)
     factory = load_factory(name) if own else _found(_entry_for(name, in_shape, task).factory)
     given = dict(structure or {})
