@@ -202,6 +202,8 @@ def test_predict_values_of_rows(say, tmp_path):
         (["train", "iris", "--epochs", "9" * 5000], "--epochs is a whole number of fewer digits; got '9{1,99}[.] See"),
         (["train", "iris", "--structure", "hidden=3"], r"hidden is a list of the units .* such as \[64, 64\]; got 3"),
         (["train", "iris", "--out", ""], "'--out': it is empty; give a path, or . for the current folder. See"),
+        (["audit", ""], "'path': it is empty; give a path, or . for the current folder. See"),
+        (["train", ""], "the data have no name; give one of `commonweight data`, a path, or . for the current folder"),
         (["tune", "iris", "--out", __file__], "test_cli.py.*File exists; check the path"),
         (["count"], "Missing argument 'net'. See `commonweight count --help`"),
         (["x"], "No such command 'x'. See `commonweight --help`"),

@@ -18,11 +18,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 def path_option(words: str, **more: Any) -> Any:
     """An option that says where to write, with these words as its help."""
-    return typer.Option(parser=_written_to, metavar="<path>", help=words, **more)
+    return typer.Option(parser=_path, metavar="<path>", help=words, **more)
 
 
-def _written_to(text: str) -> Path:
-    """Where an option says to write; nothing would be the current folder, which nobody means.
+def path_argument(words: str) -> Any:
+    """An argument that says what to read, with these words as its help."""
+    return typer.Argument(parser=_path, help=words)
+
+
+def _path(text: str) -> Path:
+    """The path that was typed; nothing would be the current folder, which nobody means.
 
     Raises:
         BadParameter: as said.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commonweight.cli.application import AsJson, app
+from commonweight.cli.application import AsJson, app, path_argument
 
 
 class Language(StrEnum):
@@ -20,7 +20,7 @@ class Language(StrEnum):
 
 @app.command()
 def diagnose(
-    run: Annotated[Path, typer.Argument(help="A run folder, of a run that has ended or not.")],
+    run: Annotated[Path, path_argument("A run folder, of a run that has ended or not.")],
     language: Annotated[Language, typer.Option(help="English, simplified or traditional Chinese.")] = Language.english,
     as_json: AsJson = False,
 ) -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commonweight.cli.application import app, listed, path_option, print_table
+from commonweight.cli.application import app, listed, path_argument, path_option, print_table
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
     from commonweight.data.dataset import Data
     from commonweight.train.run import Run
 
-RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+RunArgument = Annotated[Path, path_argument("A run folder.")]
 OutOption = Annotated[
     Path | None,
     path_option("Folder for what is written; by default that of the run."),

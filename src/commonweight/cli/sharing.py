@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, app, listed, path_option
+from commonweight.cli.application import AsJson, app, listed, path_argument, path_option
 from commonweight.errors import CompressError, NetError
 
 MAX_INPUTS = 2**22
@@ -47,9 +47,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 @app.command()
 def audit(
-    path: Annotated[
-        Path, typer.Argument(help="A checkpoint: .safetensors, .pt, .pth, .onnx, an index, a folder, or a run.")
-    ],
+    path: Annotated[Path, path_argument("A checkpoint: .safetensors, .pt, .pth, .onnx, an index, a folder, or a run.")],
     against: Annotated[Path | None, typer.Option(help="A checkpoint that it should equal.")] = None,
     before: Annotated[
         Path | None, typer.Option(help="The checkpoint it was trained or merged from: say what did not move.")
@@ -73,7 +71,7 @@ def audit(
 
 @app.command()
 def share(
-    path: Annotated[Path, typer.Argument(help="A run folder, or a state dict: .safetensors, .pt, .pth.")],
+    path: Annotated[Path, path_argument("A run folder, or a state dict: .safetensors, .pt, .pth.")],
     codebook: Annotated[
         int | None,
         typer.Option(help="Values in a codebook: 16 are 4 bits for a weight. 16 by default, none if only tied."),

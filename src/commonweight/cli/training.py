@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commonweight.cli.application import AsJson, TaskOption, app, listed, path_option
+from commonweight.cli.application import AsJson, TaskOption, app, listed, path_argument, path_option
 from commonweight.errors import TrainError
 
 if TYPE_CHECKING:
@@ -280,8 +280,8 @@ def _refuse_settings(context: typer.Context, why: str, taken: set[str]) -> None:
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
-    files: Annotated[list[Path], typer.Argument(help="Images, folders of them, or tables of samples.")],
+    run: Annotated[Path, path_argument("A run folder.")],
+    files: Annotated[list[Path], path_argument("Images, folders of them, or tables of samples.")],
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -69,6 +69,8 @@ def load(
 
 def _read(source: str | Path, target: str | None, task: str | None, seed: int) -> Samples:
     """Find the reader by name, by kind of path, or by suffix."""
+    if not str(source).strip():
+        raise DataError("the data have no name; give one of `commonweight data`, a path, or . for the current folder")
     path = Path(source)
     if isinstance(source, str) and source in names():
         _refuse_options(source, target=target, task=task)

@@ -168,7 +168,7 @@ class Audit:
     def __str__(self) -> str:
         count = len(self.problems)
         found = "no problem" if not count else "1 problem" if count == 1 else f"{count} problems"
-        parts = [f"{self.subject}: {self.tensors:,} tensors, {size(self.bytes)}: {found}."]
+        parts = [f"{self.subject}: {self.tensors:,} tensor{'s' * (self.tensors != 1)}, {size(self.bytes)}: {found}."]
         parts += [_numbered(number, problem) for number, problem in enumerate(self.problems, 1)]
         parts.append(_table(self.groups) if self.groups else "No tie is declared, and nothing that was read is equal.")
         if self.savings:
