@@ -22,6 +22,7 @@ from commonweight.data.picture import picture_grid
 from commonweight.data.reading import nearest, readable, require_file
 from commonweight.data.targets import require_task
 from commonweight.errors import DataError, require_kind
+from commonweight.sizes import WHOLE
 
 __all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "picture_grid", "read_inputs"]
 
@@ -60,7 +61,7 @@ def load(
     iris: classification, 150 rows of 4 features, 3 classes; split 106 / 22 / 22
     """
     require_kind(source, str | PathLike, "Data is loaded by a name, such as 'digits', or by a path", DataError)
-    if not (isinstance(seed, int) and 0 <= seed <= _MAX_SEED):
+    if not (isinstance(seed, WHOLE) and 0 <= seed <= _MAX_SEED):
         raise DataError(f"seed {seed!r} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
     require_task(task)
     with readable(source):
