@@ -10,6 +10,7 @@ export async function descend(page, address, wrong) {
   await follows("momentum=0\\.8", "a key does not move the slider of the momentum");
   await page.getByRole("button", { name: "One step" }).click();
   await page.waitForFunction(() => document.querySelector(".steps strong").textContent === "1", null, { timeout: 30000 });
+  await page.waitForTimeout(500); // words come later, and may move what is below them
   const handle = await page.locator('input[type="range"]').first().boundingBox();
   const across = (share) => [handle.x + share * handle.width, handle.y + handle.height / 2];
   await page.mouse.move(...across(0.5));

@@ -36,6 +36,7 @@ export async function play(page, address, wrong) {
   const read = new Set();
   for (let share = 0.2; share < 0.8; share += 0.02) {
     await page.mouse.move(lines.x + 0.25 * lines.width, lines.y + share * lines.height);
+    await page.waitForTimeout(200); // words change eight times a second
     read.add(await said());
   }
   if ([...read].filter((text) => /hidden\d: from \d to \d, weight −?[\d.]+/.test(text)).length < 3) wrong.push(`play: the mouse does not read weights: ${[...read]}`);

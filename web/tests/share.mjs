@@ -24,6 +24,7 @@ export async function share(page, address, wrong) {
   await holds(() => /at\.recurrent=%5B1%2C1%5D/.test(location.hash), "arrow keys do not walk the weights of a net");
   await page.goto(`${address}#share?maps=2&out=40&inp=40`);
   await holds(() => /out=40&inp=40/.test(location.hash), "a connection is not restored");
+  await page.waitForTimeout(1000); // its users come with the next frame
   const users = page.locator("figure", { hasText: "What each user adds to the gradient" }).locator('[role="application"]');
   await users.focus();
   await page.keyboard.press("ArrowRight");
