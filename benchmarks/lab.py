@@ -5,9 +5,10 @@ Against   The same steps in a plain loop, without a lab: same net, data, batches
 Targets   Training at 0.9 of its speed without the lab while a page watches, and while Chromium draws; 30 frames a
           second drawn by headless Chromium meanwhile, its first paint within 1 s; 50 viewers of one job, each with
           frames, at the speed with one.
-How       Loop, lab with a page that only watches, lab with Chromium, and the loop beside a process that counts, in
-          turns, each with one thread; steps counted over some seconds after a warm-up; medians and ranges. The same
-          first steps lead to the same loss, which is asserted.
+How       Loop, lab with a page that only watches, and the loop beside a process that counts, in turns, each with one
+          thread; steps counted over some seconds after a warm-up; medians and ranges. The same first steps lead to the
+          same loss, which is asserted. The speed of the machine drifts by a fifth within a minute: so one lab with
+          Chromium is paused and runs again every few seconds, and the loop runs in the pauses.
           Frames: how often the first figure of the page is drawn anew in a second, as each frame of the lab has it.
           Opening: a page that is opened as soon as the lab has told its address, and one some seconds later.
 Needs     The built page (`make web`) and chromium.
@@ -43,6 +44,8 @@ SETTINGS: dict[str, dict[str, Any]] = {"spirals, perceptron 8-8": {}, "digits, c
 VIEWERS = 50
 SETTLE_SECONDS = 10.0
 """After a view was opened; in the first of them the lab loads a spare worker for the next one."""
+
+SLICE_SECONDS, SLICES = 2.0, 15
 
 WARM_SECONDS = 20.0
 """By then a lab that was left alone has loaded what its first views need."""
@@ -163,21 +166,31 @@ async def crowd(count: int, seconds: float) -> tuple[float, list[int]]:
 
 
 async def drawn(
-    settings: dict[str, Any], seconds: float, after: float = 0.0, settle: float = SETTLE_SECONDS
-) -> dict[str, float]:
-    """What a headless Chromium draws while the lab trains, and how fast that is.
+    settings: dict[str, Any], seconds: float, slices: int, after: float = 0.0, settle: float = SETTLE_SECONDS
+) -> tuple[dict[str, float], list[float], list[dict[str, float]]]:
+    """How a page opens in headless Chromium, and slices of training: of the plain loop, and of the lab that it draws.
 
     Args:
         after: seconds from the address that the lab tells to the page that is opened.
         settle: seconds of training that are not counted.
     """
     query = "&".join(f"{key}={value}" for key, value in settings.items())
+    pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
+    alone, shown = [], []
     async with lab() as address:
         await asyncio.sleep(after)
         command = ["node", "tests/frames.mjs", f"{address}#play?{query}", str(seconds), str(settle)]
-        process = await asyncio.create_subprocess_exec(*command, cwd=WEB, stdout=asyncio.subprocess.PIPE)
-        out, _ = await process.communicate()
-    return json.loads(out)
+        process = await asyncio.create_subprocess_exec(*command, cwd=WEB, **pipes)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        opened = json.loads(await process.stdout.readline())
+        for _ in range(slices):
+            alone.append(plain_loop(settings, seconds)[0])
+            process.stdin.write(b"\n")
+            shown.append(json.loads(await process.stdout.readline()))
+        process.stdin.close()
+        await process.wait()
+    return opened, alone, shown
 
 
 def beside_another(settings: dict[str, Any], seconds: float) -> float:
@@ -207,24 +220,24 @@ def main() -> None:
     given = parser.parse_args()
     rows, frames = [], []
     for name, settings in SETTINGS.items():
-        speeds: dict[str, list[float]] = {"alone": [], "first": [], "settled": [], "drawn": [], "beside": []}
-        pictures = []
+        speeds: dict[str, list[float]] = {"alone": [], "first": [], "settled": [], "beside": []}
         for _ in range(given.turns):
             speed, loss = plain_loop(settings, given.seconds)
             first, settled, same = asyncio.run(watched(settings, given.seconds))
             assert abs(loss - same) < 1e-4, f"{name}: the lab came to {same}, the loop to {loss}"
-            pictures.append(asyncio.run(drawn(settings, given.seconds)))
             beside = beside_another(settings, given.seconds)
-            for row, one in zip(speeds.values(), (speed, first, settled, pictures[-1]["steps"], beside), strict=True):
+            for row, one in zip(speeds.values(), (speed, first, settled, beside), strict=True):
                 row.append(one)
         alone = speeds.pop("alone")
         told = [spread(alone), *(f"{median(these):,.0f}: {ratio(these, alone)}" for these in speeds.values())]
         rows.append(f"| {name} | {' | '.join(told)} |")
-        drawings = [one["drawn"] for one in pictures]
-        frames.append(f"| {name} | {median(drawings):.0f} ({min(drawings):.0f} to {max(drawings):.0f}) |")
+        _, alone, shown = asyncio.run(drawn(settings, SLICE_SECONDS, SLICES))
+        speed, drawings = ([one[key] for one in shown] for key in ("steps", "drawn"))
+        told = [spread(alone), f"{median(speed):,.0f}: {ratio(speed, alone)}", spread(drawings)]
+        frames.append(f"| {name} | {' | '.join(told)} |")
     opening = []
     for when, after in (("as soon as the lab has told its address", 0.0), (f"{WARM_SECONDS:g} s later", WARM_SECONDS)):
-        seen = asyncio.run(drawn({}, 1.0, after, 1.0))
+        seen, _, _ = asyncio.run(drawn({}, 1.0, 0, after, 1.0))
         opening.append(f"| {when} | {seen['painted']:,.0f} | {seen['viewed']:,.0f} | {seen['learned']:,.0f} |")
     one, _ = asyncio.run(crowd(1, given.seconds))
     many, got = asyncio.run(crowd(VIEWERS, given.seconds))
@@ -234,17 +247,17 @@ def main() -> None:
 
 Steps a second, median of the turns; behind a colon the ratio to the plain loop, median and range of the turns. A page
 that watches reads each frame and draws nothing; "settled" is {SETTLE_SECONDS:g} s after it was opened, when the lab has
-loaded the spare worker for its next view, as it has where Chromium draws. That happens without a graphics card, on the
-same processor: beside it stands what any busy process costs the plain loop on this machine.
+loaded the spare worker for its next view. Beside it stands what any busy process costs the plain loop on this machine.
 
-| view Play | plain loop | watched, first {given.seconds:g} s | watched, settled | Chromium draws | busy process |
-| --- | --- | --- | --- | --- | --- |
+| view Play | plain loop | watched, first {given.seconds:g} s | watched, settled | busy process |
+| --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-Headless Chromium, 1280×800, a second while it trains:
+Headless Chromium, 1280×800, draws without a graphics card, on the same processor. The plain loop and the lab with
+Chromium in turns of {SLICE_SECONDS:g} s, {SLICES} of each: steps a second, and frames that are drawn in a second.
 
-| view Play | frames of the lab that it draws |
-| --- | --- |
+| view Play | plain loop | Chromium draws | frames |
+| --- | --- | --- | --- |
 {chr(10).join(frames)}
 
 Opening the view Play on spirals in headless Chromium, milliseconds:
