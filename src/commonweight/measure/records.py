@@ -11,8 +11,6 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from commonweight.errors import FileError
 
 MAX_BYTES = 1 << 30
@@ -100,13 +98,13 @@ class Record:
 
 
 def mean_and_deviation(losses: Sequence[float]) -> tuple[float, float]:
-    """Of the losses of some steps; nothing is warned of where one of them is no finite number.
+    """Of the losses of some steps, without numpy: it takes longer to call than so few numbers to add up.
 
     >>> mean_and_deviation([1.0, 3.0]), mean_and_deviation([1.0, math.inf])
     ((2.0, 1.0), (inf, nan))
     """
-    with np.errstate(all="ignore"):
-        return float(np.mean(losses)), float(np.std(losses))
+    mean = sum(losses) / len(losses)
+    return mean, math.sqrt(sum((loss - mean) * (loss - mean) for loss in losses) / len(losses))
 
 
 def read_records(path: Path) -> list[Record]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from commonweight.errors import CommonweightError, TrainError
+from commonweight.errors import CommonweightError, FileError, TrainError
 from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.folder_files import way_out
 from commonweight.measure.diagnosis import Finding
@@ -91,11 +91,11 @@ def shown(folder: Path) -> Shown:
     """Read a run folder.
 
     Raises:
-        FileError, LabError: it is damaged.
+        LabError: it is damaged.
     """
     try:
         return _shown(folder)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:  # JSON, but not what a run writes
+    except (FileError, KeyError, TypeError, AttributeError, ValueError) as error:  # not what a run writes
         raise RefusalError("damaged_run", name=folder.name) from error
 
 
