@@ -434,3 +434,22 @@ def run_child(context, folder, kill_after=None):
     else:
         assert child.exitcode == 0
     return alive
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            nn.Linear(3, 3),
+            r"cannot take samples of iris, which have shape \(4,\) \(RuntimeError: mat1 and mat2 .*for that",
+        ),
+        (nn.Linear(4, 2), r"iris needs 3 outputs for a sample, .* of shape \(2, 3\) for 2, but the net gives \(2, 2\)"),
+        (nn.Linear(4, 7), r"the net gives \(2, 7\): build it with so many"),
+        (nn.Sequential(nn.Linear(4, 3), nn.Unflatten(1, (3, 1))), r"the net gives \(2, 3, 1\)"),
+        (nn.LSTM(4, 3), "the net gives tuple"),
+    ],
+)
+def test_a_net_that_does_not_fit_the_data_is_refused_before_a_folder_is_made(iris, tmp_path, model, says):
+    with pytest.raises(TrainError, match=says):
+        fit(model, iris, out=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError, require_kind
@@ -15,6 +15,7 @@ from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import INITS
+from commonweight.train.objective import loss_kind
 
 DEFAULT_RATE = {
     "muon": 0.03,
@@ -109,7 +110,8 @@ def choose_settings(
     """Check what was given and fill in the rest from the size of the data and the kind of net.
 
     Raises:
-        TrainError: a value out of range, an unknown name, or a device or goal that cannot be had.
+        TrainError: a value out of range, an unknown name, a device or goal that cannot be had, or a net that does not
+            fit the data.
     """
     require_kind(model, nn.Module, "fit trains a torch.nn.Module, such as nets.build makes", TrainError)
     require_kind(data, Data, "fit trains on data as commonweight.data.load gives them", TrainError)
@@ -133,6 +135,7 @@ def choose_settings(
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {init!r}.")
     if goal is not None:
         Goal.parse(goal, data.task)
+    _require_answers(model, data, batch_size)
     restraints: dict[str, Any] = {"l1": l1, "l2": l2, "max_norm": max_norm, "noise": noise, "sparsity": sparsity}
     restraints["augment"] = list(augment)
     given = {name: value or None for name, value in restraints.items()}
@@ -145,8 +148,6 @@ def choose_settings(
     if whole:
         require_fitting(chosen, model, data, given)
     batch = n_train if whole else batch_size or usual_batch_size(n_train)
-    if batch == 1:
-        _require_more_than_one(model, data)
     epochs = epochs or WHOLE_BATCH.get(chosen) or usual_epochs(n_train, batch)
     return Settings(
         epochs=epochs,
@@ -189,20 +190,33 @@ def _precision(model: nn.Module, data: Data) -> str:
 
 
 @torch.no_grad()
-def _require_more_than_one(model: nn.Module, data: Data) -> None:
-    """Let a copy of the net take one sample as it would in training.
+def _require_answers(model: nn.Module, data: Data, batch_size: int | None) -> None:
+    """Let a copy of the net take two samples as it would in training, or one where that is a batch.
 
     Raises:
-        TrainError: it normalises over a batch, and one sample leaves it nothing to normalise by.
+        TrainError: it cannot take them, it normalises over batches of one, or it prescribes no loss and has not the
+            outputs that the usual one is made for.
     """
+    x = torch.zeros(min(batch_size or 2, 2), *data.in_shape)
     try:
         with torch.random.fork_rng(devices=[]):
-            deepcopy(model).float().cpu().train()(torch.zeros(1, *data.in_shape))
-    except ValueError as error:
+            outputs = deepcopy(model).float().cpu().train()(x)
+    except Exception as error:  # a net may raise anything
+        if len(x) == 1 and isinstance(error, ValueError):
+            raise TrainError(
+                f"The net cannot learn from batches of 1, for batch normalisation has only one value to go by "
+                f"({error}): take a larger --batch-size."
+            ) from error
         raise TrainError(
-            f"The net cannot learn from batches of 1, for batch normalisation has only one value to go by ({error}): "
-            f"take a larger --batch-size."
+            f"The net cannot take samples of {data.name}, which have shape {data.in_shape} "
+            f"({type(error).__name__}: {error}): build it for that shape."
         ) from error
+    given = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if loss_kind(model, data) != "own" and given != (len(x), data.n_outputs):
+        raise TrainError(
+            f"{data.name} needs {data.n_outputs} outputs for a sample, which is a tensor of shape "
+            f"{(len(x), data.n_outputs)} for {len(x)}, but the net gives {given}: build it with so many."
+        )
 
 
 def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float:
