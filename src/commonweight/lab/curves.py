@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_POINTS = 512
+MOST_POINTS = 256
 
 
 class Curves:

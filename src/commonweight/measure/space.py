@@ -58,8 +58,10 @@ def principal_plane(x_NF: Tensor) -> tuple[Tensor, Tensor, Tensor, float]:
     """Mean (F,), first two principal axes (2, F), coordinates (N, 2) and the share of the variance that they hold."""
     origin = x_NF.mean(0)
     _, sizes, axes = torch.linalg.svd(x_NF - origin, full_matrices=False)
-    axes = torch.nn.functional.pad(axes, (0, 0, 0, 2))[:2]  # a layer of one unit has one axis: the other is zero
-    share = float((sizes[:2] ** 2).sum() / (sizes**2).sum().clamp_min(torch.finfo(sizes.dtype).tiny))
+    if len(axes) < 2:  # a layer of one unit has one axis: the other is zero
+        axes = torch.nn.functional.pad(axes, (0, 0, 0, 2))
+    axes, variances = axes[:2], [size * size for size in sizes.tolist()]
+    share = sum(variances[:2]) / max(sum(variances), torch.finfo(sizes.dtype).tiny)
     return origin, axes, (x_NF - origin) @ axes.T, share
 
 

@@ -36,6 +36,9 @@ SHOWN, CHECKED = 400, 400
 SHOWN_IMAGES, CHECKED_IMAGES = 64, 200
 """Images: each costs as much as many points, and training is not to wait for them."""
 
+TWO_MODES = (nn.Dropout, nn.BatchNorm1d, nn.BatchNorm2d)
+"""Layers that compute something else in training than in use."""
+
 LOADING = {"data", "file", "seed", "points"}
 BUILDING = {"data", "file", "net", "hidden", "activation", "dropout", "batch_norm", "seed"}
 
@@ -101,6 +104,7 @@ class PlaySession:
         self.axes: Tensor | None = None
         self.confusion: Tensor | None = None
         self._load()
+        self._divide()
         self._restart()
 
     def change(self, given: Mapping[str, Any]) -> None:
@@ -117,6 +121,7 @@ class PlaySession:
             self.settings = old
             self._load()
             raise
+        self._divide()
         self._look_at(self.settings.sample)
         if differing & {"rule", "rate"}:
             self._optimise()
@@ -149,7 +154,7 @@ class PlaySession:
             "sizes": [len(data.train), len(data.validation), len(data.test)],
             "weights": sum(weight.numel() for weight in self.net.parameters()),
             "points": [list(point) for point in self.settings.points or first_points()],
-            "batches_per_epoch": len(self.train) // self.batch,
+            "batches_per_epoch": self.batches,
             "test_samples": len(self.test),
             "files": self.files,
         }
@@ -160,13 +165,12 @@ class PlaySession:
 
     def advance(self) -> bool:
         """One batch."""
-        epoch, batch = divmod(self.step, len(self.train) // self.batch)
+        epoch, batch = divmod(self.step, self.batches)
         if epoch != self.epoch:
             order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
             self.epoch, self.order = epoch, torch.from_numpy(order)
         chosen = self.order[batch * self.batch :][: self.batch]
-        if not self.net.training:
-            self.net.train()
+        self._set_mode(training=True)
         self.optimizer.zero_grad()
         loss = F.cross_entropy(self._answers(self.train[chosen]), self.labels[chosen])
         torch.autograd.backward(loss + self._penalty() if self.settings.l1 or self.settings.l2 else loss)
@@ -188,10 +192,10 @@ class PlaySession:
             arrays["mean"], arrays["scale"] = self.data.normalisation.mean, self.data.normalisation.scale
         return Frame("structure", self.step, {"reach": self.reach}, arrays)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def live(self) -> Frame:
         """Weights, what each unit makes of the inputs, the bent space, and the curves."""
-        self.net.eval()
+        self._set_mode(training=False)
         arrays: dict[str, Any] = {"curves": self.curves.table()}
         values: dict[str, Any] = {"loss": self.loss, "scores": self.scores}
         if isinstance(self.net, nn.Sequential) and self.settings.net == "mlp":
@@ -231,10 +235,10 @@ class PlaySession:
         if settings.net == "cnn" and not data.is_image:
             self.settings = replace(settings, net="mlp")
 
-    @property
-    def batch(self) -> int:
-        """Samples of a batch: those of the settings, or all where there are fewer."""
-        return min(self.settings.batch, len(self.train))
+    def _divide(self) -> None:
+        """Batches of as many samples as the settings say, or of all where there are fewer."""
+        self.batch = min(self.settings.batch, len(self.train))
+        self.batches = len(self.train) // self.batch
 
     def _restart(self) -> None:
         """The first weights of the seed."""
@@ -242,10 +246,12 @@ class PlaySession:
         structure = settings.structure()
         self.net = nets.build(settings.net, data.in_shape, data.n_outputs, seed=settings.seed, structure=structure)
         self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if data.is_image else CHECK_STEPS)
+        self.two_modes = any(isinstance(layer, TWO_MODES) for layer in self.net.modules())
         self.axes = None
         self._optimise()
+        self._set_mode(training=False)
         with torch.no_grad():
-            self.loss = float(F.cross_entropy(self.net.eval()(self.train[: self.checked]), self.labels[: self.checked]))
+            self.loss = float(F.cross_entropy(self.net(self.train[: self.checked]), self.labels[: self.checked]))
         self._check()
 
     def _optimise(self) -> None:
@@ -257,6 +263,11 @@ class PlaySession:
         """Made for the first step and not before: torch takes a second to load what it needs for it."""
         settings = self.settings
         return make_optimizer(self.net, settings.rule, settings.rate)
+
+    def _set_mode(self, training: bool) -> None:
+        """Training or use; most nets compute the same in both, and then nothing is set."""
+        if self.two_modes and self.net.training != training:
+            self.net.train(training)
 
     def _answers(self, x: Tensor) -> Tensor:
         """What the net answers in a step; what dropout takes out depends on seed and step alone."""
@@ -297,10 +308,10 @@ class PlaySession:
         self._score()
         self.curves.add(self.step, self.scores)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _score(self) -> None:
         """Loss and accuracy on the training and the validation part."""
-        self.net.eval()
+        self._set_mode(training=False)
         self.scored = self.step
         part = slice(self.checked)
         pairs = ((self.train, self.labels), (self.validation, self.validation_labels))
