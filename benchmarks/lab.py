@@ -51,6 +51,7 @@ WARM_SECONDS = 20.0
 """By then a lab that was left alone has loaded what its first views need."""
 
 CHECKED_STEPS = 20
+LEAST_SPEED, LEAST_FRAMES, MOST_PAINT_MS = 0.9, 30, 1000
 WEB = Path(__file__).parents[1] / "web"
 
 
@@ -203,10 +204,15 @@ def beside_another(settings: dict[str, Any], seconds: float) -> float:
         counting.wait()
 
 
-def ratio(speeds: list[float], alone: list[float]) -> str:
-    """The median of the turns' ratios, with their range."""
+def judged(holds: bool) -> str:
+    return "PASS" if holds else "FAIL"
+
+
+def beside_loop(speeds: list[float], alone: list[float], least: float = 0.0) -> str:
+    """A median of speeds, and that of their ratios to the plain loop's, judged if they are to reach something."""
     ratios = [a / b for a, b in zip(speeds, alone, strict=True)]
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    verdict = judged(median(ratios) >= least) if least else ""
+    return f"{median(speeds):,.0f}: {median(ratios):.3f} {verdict} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def spread(numbers: list[float]) -> str:
@@ -229,21 +235,27 @@ def main() -> None:
             for row, one in zip(speeds.values(), (speed, first, settled, beside), strict=True):
                 row.append(one)
         alone = speeds.pop("alone")
-        told = [spread(alone), *(f"{median(these):,.0f}: {ratio(these, alone)}" for these in speeds.values())]
+        told = [beside_loop(speeds[key], alone, LEAST_SPEED) for key in ("first", "settled")]
+        told = [spread(alone), *told, beside_loop(speeds["beside"], alone)]
         rows.append(f"| {name} | {' | '.join(told)} |")
         _, alone, shown = asyncio.run(drawn(settings, SLICE_SECONDS, SLICES))
         speed, drawings = ([one[key] for one in shown] for key in ("steps", "drawn"))
-        told = [spread(alone), f"{median(speed):,.0f}: {ratio(speed, alone)}", spread(drawings)]
+        told = [spread(alone), beside_loop(speed, alone, LEAST_SPEED)]
+        told.append(f"{spread(drawings)} {judged(median(drawings) >= LEAST_FRAMES)}")
         frames.append(f"| {name} | {' | '.join(told)} |")
     opening = []
     for when, after in (("as soon as the lab has told its address", 0.0), (f"{WARM_SECONDS:g} s later", WARM_SECONDS)):
         seen, _, _ = asyncio.run(drawn({}, 1.0, 0, after, 1.0))
-        opening.append(f"| {when} | {seen['painted']:,.0f} | {seen['viewed']:,.0f} | {seen['learned']:,.0f} |")
+        painted = f"{seen['painted']:,.0f} {judged(seen['painted'] <= MOST_PAINT_MS)}"
+        opening.append(f"| {when} | {painted} | {seen['viewed']:,.0f} | {seen['learned']:,.0f} |")
     one, _ = asyncio.run(crowd(1, given.seconds))
     many, got = asyncio.run(crowd(VIEWERS, given.seconds))
     text = f"""# The lab while it trains
 
 {setting()}; {given.turns} turns of {given.seconds:g} s each; written by `python benchmarks/lab.py`.
+
+Targets: training at {LEAST_SPEED} of the plain loop's speed, {LEAST_FRAMES} frames a second, first paint within
+{MOST_PAINT_MS:,} ms.
 
 Steps a second, median of the turns; behind a colon the ratio to the plain loop, median and range of the turns. A page
 that watches reads each frame and draws nothing; "settled" is {SETTLE_SECONDS:g} s after it was opened, when the lab has
