@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import time
@@ -68,10 +69,12 @@ def test_findings_come_with_words_in_every_language(folder):
 
 def test_the_code_reads_the_same_run(folder):
     session = open_session("run", folder, "well")
+    session.change({"beside": "wild"})
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(session.code(), "shown", "exec"), {})
-    assert f"at step {session.step}:" in said.getvalue()
+    shown = dict(re.findall(r"^(\w+): \d+ checks; at step (\d+):", said.getvalue(), re.MULTILINE))
+    assert shown == {run.name: f"{run.curves[-1, 0]:.0f}" for run in session.seen}
 
 
 def test_the_newest_run_is_shown_when_none_is_named(folder):

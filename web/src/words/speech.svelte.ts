@@ -59,7 +59,7 @@ class Speech {
 
   /** Words in a row, as the language joins them. */
   list(words: readonly string[]): string {
-    return new Intl.ListFormat(this.language, { style: "narrow", type: "unit" }).format(words);
+    return new Intl.ListFormat(this.language).format(words);
   }
 
   /** A number of bytes, with three figures. */

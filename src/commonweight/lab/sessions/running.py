@@ -77,9 +77,9 @@ class RunSession:
         return {"folder": self.folder.name}
 
     def code(self) -> str:
-        """The records and the diagnosis of the run, in Python."""
-        name = self.seen[0].name if self.seen else "RUN"
-        return _PROGRAM.format(folder=str(self.folder / name))
+        """The records and the diagnosis of the runs that are shown, in Python."""
+        names = [run.name for run in self.seen] or ["RUN"]
+        return _PROGRAM.format(folder=str(self.folder), names=names)
 
     def advance(self) -> bool:
         """Look again, once a second at most; False when nothing more will come."""
@@ -158,12 +158,13 @@ from commonweight.measure.diagnosis.words import say
 from commonweight.measure.records import read_records
 from commonweight.train.run import findings_of
 
-folder = Path({folder!r})
-records = read_records(folder / "records.jsonl")
-last = records[-1]
-print(f"{{len(records)}} checks; at step {{last.step}}: validation loss {{last.validation_loss:.4f}}")
-for finding in findings_of(folder):
-    print(say(finding, "en"))
+for name in {names}:
+    folder = Path({folder!r}) / name
+    records = read_records(folder / "records.jsonl")
+    last = records[-1]
+    print(f"{{name}}: {{len(records)}} checks; at step {{last.step}}: validation loss {{last.validation_loss:.4f}}")
+    for finding in findings_of(folder):
+        print(say(finding, "en"))
 """
 
 SESSION = RunSession
