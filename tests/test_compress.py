@@ -436,6 +436,8 @@ def test_codebooks_follow_their_shadows_by_a_step_of_lloyd(k, per):
         ({"k": 2.0}, "A codebook has 1 to 256 values; got 2.0"),
         ({"k": 4, "per": "column"}, "per 'row', 'tensor', or per so many rows, from 1 on; got 'column'"),
         ({"k": 4, "per": 0}, "per so many rows, from 1 on; got 0"),
+        ({"k": 4, "keep": 3}, r"a list of names, such as \['last'\]; got 3"),
+        ({"k": 4, "keep": "last"}, r"a list of names, such as \['last'\]; got 'last'"),
         (
             {"k": 4, "keep": ["nothing"]},
             r"no weight 'nothing' to keep; there are 0.weight, 4.weight, 6.weight, 7.weight",

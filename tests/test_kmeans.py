@@ -319,6 +319,8 @@ X = torch.zeros(2, 3)
         (lambda: kmeans(X, 4), "of 3 points finds 1 to 3 clusters; got k = 4"),
         (lambda: kmeans(X, 0), "of 3 points finds 1 to 3 clusters; got k = 0"),
         (lambda: kmeans(X, 2.0), "of 3 points finds 1 to 3 clusters; got k = 2.0"),
+        (lambda: kmeans(3, 2), "kmeans takes a tensor of points; got int: 3"),
+        (lambda: kmeans(X, 2, 3), "The weights of points are a tensor; got int: 3"),
         (lambda: kmeans(X.to(torch.float8_e4m3fn), 2), "16 to 64 bits; got torch.float8_e4m3fn: convert"),
         (lambda: kmeans(X, 2, torch.zeros(3)), r"shape \(2, 3\) are floating numbers of that shape; got .* \(3,\)"),
         (lambda: kmeans(X, 2, torch.ones(2, 3, dtype=torch.int64)), r"that shape; got torch.int64"),

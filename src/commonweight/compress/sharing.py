@@ -61,8 +61,8 @@ def share(
         its line says why.
 
     Raises:
-        CompressError: k, per or an importance out of range, or a name in `keep` that no such layer has; nothing has
-            changed.
+        CompressError: k, per or an importance out of range, or a `keep` that is no list of names of such layers;
+            nothing has changed.
         TieError, FileError: a tie of the model does not hold, or a tensor cannot be stored.
 
     Source: Han, Mao, Dally 2015, "Deep Compression" (arXiv:1510.00149), section 3.
@@ -76,7 +76,7 @@ def share(
         SharedWeight((8, 64), 1 codebooks of 16)
     """
     require_kind(model, nn.Module, "share takes a model, a torch.nn.Module", CompressError)
-    _refuse_impossible(k, per)
+    _refuse_impossible(k, per, keep)
     state, ties = layout(model)
     aliases = {tie.alias for tie in ties}
     total = sum(tensor.nbytes for name, tensor in state.items() if name not in aliases)
@@ -119,7 +119,7 @@ def share_tensors(
         keep: names of tensors that stay; or of modules, for all below them.
 
     Raises:
-        CompressError: no dict of tensors, k or per out of range, or a name in `keep` that is not there.
+        CompressError: no dict of tensors, k or per out of range, or a `keep` that is no list of names that are there.
 
     Example:
         >>> state = {"weight": torch.randn(8, 64), "bias": torch.zeros(8)}
@@ -130,7 +130,7 @@ def share_tensors(
     require_kind(tensors, dict, "A state dict maps names to tensors", CompressError)
     for name, tensor in tensors.items():
         require_kind(tensor, Tensor, f"A state dict maps {name!r} to a tensor", CompressError)
-    _refuse_impossible(k, per)
+    _refuse_impossible(k, per, keep)
     names = [name for name, tensor in tensors.items() if tensor.ndim > 1 and tensor.is_floating_point()]
     if ordered := {"first", "last"} & set(keep) - {name.partition(".")[0] for name in tensors}:
         raise CompressError(f"A file does not say which of its tensors is the {min(ordered)} one; keep it by its name.")
@@ -254,11 +254,13 @@ def _part(name: str) -> str:
     return path + dot + part(leaf)
 
 
-def _refuse_impossible(k: int | None, per: Per) -> None:
+def _refuse_impossible(k: int | None, per: Per, keep: Sequence[str]) -> None:
     if k is not None and not (isinstance(k, WHOLE) and 1 <= k <= 256):
         raise CompressError(f"A codebook has 1 to 256 values; got {k!r}.")
     if per not in ("row", "tensor") and not (isinstance(per, WHOLE) and per >= 1):
         raise CompressError(f"A codebook is per 'row', 'tensor', or per so many rows, from 1 on; got {per!r}.")
+    if isinstance(keep, str) or not isinstance(keep, Collection):
+        raise CompressError(f"The layers to keep are a list of names, such as ['last']; got {keep!r:.60}.")
 
 
 def _kept(keep: Sequence[str], names: Sequence[str]) -> set[str]:

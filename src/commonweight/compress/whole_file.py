@@ -41,7 +41,7 @@ def share_file(
 
     Raises:
         FileError: no such file, or one of another kind.
-        CompressError: k or per out of range, or a name in `keep` that is not there.
+        CompressError: k or per out of range, or a `keep` that is no list of names that are there.
 
     Example:
         >>> import torch

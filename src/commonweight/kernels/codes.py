@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from commonweight.errors import KernelError
+from commonweight.errors import KernelError, require_kind
+from commonweight.sizes import WHOLE
 
 WORDS = 16  # of a block
 BITS = (1, 2, 3, 4, 8)
@@ -23,8 +24,8 @@ def bits_for(k: int) -> int:
     Raises:
         KernelError: k is not in 1 … 256.
     """
-    if not 1 <= k <= 256:
-        raise KernelError(f"A codebook has 1 to 256 values; got {k:,}.")
+    if not isinstance(k, WHOLE) or not 1 <= k <= 256:
+        raise KernelError(f"A codebook has 1 to 256 values; got {k!r}.")
     return next(bits for bits in BITS if k <= 1 << bits)
 
 
@@ -64,6 +65,7 @@ class Layout:
         Raises:
             KernelError: not such words.
         """
+        require_kind(words, Tensor, "Packed codes are a tensor of words", KernelError)
         if words.ndim != 2 or words.shape[1] != self.blocks * WORDS or words.dtype != torch.int32:
             raise KernelError(
                 f"Codes of {self.bits} bits for {self.columns:,} columns are int32 words of shape (outputs, "
@@ -80,6 +82,7 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     >>> pack(torch.tensor([[3, 1]]), bits=2)[0, :3].tolist()
     [3, 1, 0]
     """
+    require_kind(codes, Tensor, "pack takes a tensor of codes", KernelError)
     if codes.ndim != 2 or codes.is_floating_point() or codes.is_complex():
         raise KernelError(f"Codes are a matrix of whole numbers; got {codes.dtype} of shape {tuple(codes.shape)}.")
     layout = Layout(codes.shape[1], bits)
@@ -99,11 +102,12 @@ def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
     """The codes (O, columns), int32, of packed words (O, W).
 
     Raises:
-        KernelError: no such number of bits, or words for another number of columns.
+        KernelError: no such number of bits, or no words for so many columns.
 
     >>> unpack(pack(torch.tensor([[3, 1]]), bits=2), columns=2, bits=2).tolist()
     [[3, 1]]
     """
+    require_kind(columns, WHOLE, "unpack takes a number of columns", KernelError)
     layout = Layout(columns, bits)
     layout.refuse_other(words)
     shifts = torch.arange(layout.per, dtype=torch.int32, device=words.device)[:, None] * bits

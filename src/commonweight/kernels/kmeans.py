@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from commonweight.errors import KernelError
+from commonweight.errors import KernelError, require_kind
 from commonweight.kernels.codes import FLOATS
 from commonweight.kernels.cuts import clusters_of_a_row
 from commonweight.kernels.native_library import compiled, instructions, laid_out
@@ -58,6 +58,8 @@ def kmeans(points: Tensor, k: int, weights: Tensor | None = None) -> Clusters:
         >>> found.centres.tolist(), found.codes.tolist(), found.cost.item()
         ([2.25, 8.5], [0, 1, 0, 1, 0], 13.25)
     """
+    require_kind(points, Tensor, "kmeans takes a tensor of points", KernelError)
+    require_kind(weights, Tensor | None, "The weights of points are a tensor", KernelError)
     n = points.shape[-1] if points.ndim else 0
     if points.dtype not in FLOATS:
         raise KernelError(

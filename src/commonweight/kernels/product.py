@@ -1,7 +1,7 @@
 """The codebook product y = x Wᵀ + b with W[o, i] = values[⌊o · codebooks / O⌋, code[o, i]], as an operator of torch.
 
 W is never written out on the way forward: the kernel reads a few bits for each weight and looks the values up in a
-register. The gradient of a shared value is the sum over the places that use it.
+register, for many samples into a few rows that stay in the first cache. The gradient of a shared value is the sum over the places that use it.
 """
 
 from math import isfinite
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from commonweight.errors import KernelError
+from commonweight.errors import KernelError, require_kind
 from commonweight.kernels.codes import FLOATS, Layout, unpack
 from commonweight.kernels.native_library import compiled, instructions, laid_out
 
@@ -43,6 +43,9 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
         >>> codebook_product(torch.tensor([1.0, 10.0, 100.0]), words, torch.tensor([[-1.0, 1.0]]), bits=1)
         tensor([ 109., -109.])
     """
+    require_kind(x, Tensor, "codebook_product takes a tensor of inputs", KernelError)
+    require_kind(values, Tensor, "codebook_product takes a tensor of codebooks", KernelError)
+    require_kind(bias, Tensor | None, "A bias is a tensor", KernelError)
     if not x.ndim:
         raise KernelError("Inputs have at least one axis; got a single number.")
     Layout(x.shape[-1], bits).refuse_other(words)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from commonweight.errors import KernelError
+from commonweight.errors import KernelError, require_kind
 from commonweight.kernels.native_library import compiled, instructions, laid_out
+from commonweight.sizes import WHOLE
 
 RUN = 16  # positions that one number may do for
 
@@ -48,6 +49,9 @@ def sorted_index(numbered: Tensor, n_weights: int) -> SortedIndex:
     >>> sorted_index(torch.tensor([[2, 1], [0, -2]]), 2).positions.tolist()
     [1, 0, -4]
     """
+    require_kind(numbered, Tensor, "sorted_index takes a tensor of numbers", KernelError)
+    if not isinstance(n_weights, WHOLE) or n_weights < 0:
+        raise KernelError(f"An index is one into 0 weights or more; got {n_weights!r}.")
     if numbered.is_floating_point() or numbered.is_complex() or numbered.dtype == torch.bool:
         raise KernelError(f"An index is made of whole numbers; got {numbered.dtype}.")
     if max(numbered.numel(), n_weights) >= 1 << 31:
@@ -82,6 +86,8 @@ def spread(weight: Tensor, index: SortedIndex) -> Tensor:
     >>> spread(torch.tensor([1.0, 5.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 5.,  1.,  0., -5.])
     """
+    require_kind(weight, Tensor, "spread takes a tensor of weights", KernelError)
+    require_kind(index, SortedIndex, "spread takes an index that sorted_index made", KernelError)
     if weight.dtype == torch.bool:
         raise KernelError("Weights are numbers that have a sign; got torch.bool: say weight.float() before.")
     if weight.shape != (index.n_weights,):
@@ -99,6 +105,8 @@ def adjoint(grad: Tensor, index: SortedIndex) -> Tensor:
     >>> adjoint(torch.tensor([1.0, 2.0, 3.0, 4.0]), sorted_index(torch.tensor([2, 1, 0, -2]), 2))
     tensor([ 2., -3.])
     """
+    require_kind(grad, Tensor, "adjoint takes a tensor of gradients", KernelError)
+    require_kind(index, SortedIndex, "adjoint takes an index that sorted_index made", KernelError)
     if grad.shape != index.index.shape:
         raise KernelError(f"A gradient for {len(index.index):,} positions is flat; got shape {tuple(grad.shape)}.")
     sums: Tensor = torch.ops.commonweight.adjoint(grad, index.index, index.runs, index.positions, index.starts)

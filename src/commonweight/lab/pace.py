@@ -3,7 +3,7 @@
 FRAME_SECONDS = 1 / 32
 """From one frame to the next: some more than the 30 a second that are wanted, since some are late."""
 
-SHARE = 0.06
+SHARE = 0.07
 """Of the processor's time, at most so much is spent on frames."""
 
 

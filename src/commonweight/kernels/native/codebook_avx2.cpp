@@ -7,7 +7,22 @@
 namespace commonweight {
 namespace {
 
+struct Eight {
+  using Vec = __m256;
+  static constexpr int lanes = 8, rows = 3, samples = 4;
+
+  static Vec zero() { return _mm256_setzero_ps(); }
+  static Vec load(const float* x) { return _mm256_loadu_ps(x); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+  static float sum(Vec v) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
+};
+
 struct Avx2 {
+  using Plain = Eight;
   struct Vec {
     __m256 low, high;
   };
@@ -48,18 +63,11 @@ struct Avx2 {
     return {eight(table, words, k), eight(table, words + 8, k)};
   }
 
-  static Vec zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
-  static Vec load(const float* x) { return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)}; }
+  static Vec zero() { return {Eight::zero(), Eight::zero()}; }
+  static Vec load(const float* x) { return {Eight::load(x), Eight::load(x + 8)}; }
   static void store(float* y, Vec v) { _mm256_storeu_ps(y, v.low), _mm256_storeu_ps(y + 8, v.high); }
-  static Vec fma(Vec a, Vec b, Vec c) {
-    return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
-  }
-  static float sum(Vec v) {
-    const __m256 eight = _mm256_add_ps(v.low, v.high);
-    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
-  }
+  static Vec fma(Vec a, Vec b, Vec c) { return {Eight::fma(a.low, b.low, c.low), Eight::fma(a.high, b.high, c.high)}; }
+  static float sum(Vec v) { return Eight::sum(_mm256_add_ps(v.low, v.high)); }
 };
 
 }  // namespace

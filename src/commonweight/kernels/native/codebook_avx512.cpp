@@ -7,8 +7,18 @@
 namespace commonweight {
 namespace {
 
-struct Avx512 {
+struct Sixteen {
   using Vec = __m512;
+  static constexpr int lanes = 16, rows = 6, samples = 4;
+
+  static Vec zero() { return _mm512_setzero_ps(); }
+  static Vec load(const float* x) { return _mm512_loadu_ps(x); }
+  static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+  static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
+};
+
+struct Avx512 : Sixteen {
+  using Plain = Sixteen;
   template <int bits>
   static constexpr int rows = bits == 8 ? 1 : 4;  // a codebook of 256 values takes half of the registers
   static constexpr int samples = 5;
@@ -47,11 +57,7 @@ struct Avx512 {
     return _mm512_mask2_permutex2var_ps(values[2], _mm512_castps_si512(even), odd, values[3]);
   }
 
-  static Vec zero() { return _mm512_setzero_ps(); }
-  static Vec load(const float* x) { return _mm512_loadu_ps(x); }
   static void store(float* y, Vec v) { _mm512_storeu_ps(y, v); }
-  static Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
-  static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
 };
 
 template <>

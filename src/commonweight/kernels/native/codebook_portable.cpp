@@ -7,10 +7,31 @@
 namespace commonweight {
 namespace {
 
-struct Portable {
+struct Sixteen {
   struct Vec {
     float of[16];
   };
+  static constexpr int lanes = 16, rows = 1, samples = 4;
+
+  static Vec zero() { return {}; }
+  static Vec load(const float* x) {
+    Vec loaded;
+    std::copy(x, x + 16, loaded.of);
+    return loaded;
+  }
+  static Vec fma(Vec a, Vec b, Vec c) {
+    for (int j = 0; j < 16; ++j) c.of[j] += a.of[j] * b.of[j];
+    return c;
+  }
+  static float sum(Vec v) {
+    for (int width = 8; width > 0; width /= 2)
+      for (int j = 0; j < width; ++j) v.of[j] += v.of[j + width];
+    return v.of[0];
+  }
+};
+
+struct Portable : Sixteen {
+  using Plain = Sixteen;
   template <int bits>
   static constexpr int rows = 1;
   static constexpr int samples = 4;
@@ -29,22 +50,7 @@ struct Portable {
     return found;
   }
 
-  static Vec zero() { return {}; }
-  static Vec load(const float* x) {
-    Vec loaded;
-    std::copy(x, x + 16, loaded.of);
-    return loaded;
-  }
   static void store(float* y, Vec v) { std::copy(v.of, v.of + 16, y); }
-  static Vec fma(Vec a, Vec b, Vec c) {
-    for (int j = 0; j < 16; ++j) c.of[j] += a.of[j] * b.of[j];
-    return c;
-  }
-  static float sum(Vec v) {
-    for (int width = 8; width > 0; width /= 2)
-      for (int j = 0; j < width; ++j) v.of[j] += v.of[j + width];
-    return v.of[0];
-  }
 };
 
 }  // namespace

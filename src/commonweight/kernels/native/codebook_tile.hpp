@@ -3,7 +3,8 @@
 // `Isa` has: Vec, 16 floats; Table<bits>(values, held), a codebook made ready: one of at most 4 bits is repeated to 16
 // values, so that bits of a word beyond its own do not matter, and values that it does not hold are zeros;
 // lookup<bits>(table, words, k), the weights of the k-th codes of 16 words; load, store, zero, fma and sum;
-// rows<bits> × samples, the largest tile that its registers hold.
+// rows<bits> × samples, the largest tile that its registers hold. Isa::Plain is the same for weights that are written
+// out: Vec, some `lanes` floats; load, zero, fma and sum; rows × samples.
 #pragma once
 
 #include <algorithm>
@@ -58,40 +59,103 @@ void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sam
   }
 }
 
-// All samples from `sample` to `end` of so many rows: tiles as wide as they come, then one that is left.
+// All samples from `sample` on of so many rows: tiles as wide as they come, then those that are left.
 template <class Isa, int bits, int rows, int samples>
-void strip(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample, std::ptrdiff_t end) {
-  for (; sample + samples <= end; sample += samples) tile<Isa, bits, rows, samples>(product, row, sample);
-  if constexpr (samples > 1) strip<Isa, bits, rows, samples / 2>(product, row, sample, end);
+void strip(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample) {
+  for (; sample + samples <= product.batch; sample += samples) tile<Isa, bits, rows, samples>(product, row, sample);
+  if constexpr (samples > 1) strip<Isa, bits, rows, samples / 2>(product, row, sample);
 }
 
-// Samples in blocks that stay in the second cache while rows pass by.
+// For few samples: each weight is looked up where it is used.
 template <class Isa, int bits>
-void codebook_rows(const CodebookProduct& product, std::ptrdiff_t first, std::ptrdiff_t last) {
+void looked_up(const CodebookProduct& it, std::ptrdiff_t row, std::ptrdiff_t last) {
   constexpr int rows = Isa::template rows<bits>;
-  constexpr std::ptrdiff_t cache = 1 << 17;  // floats: 512 KiB
-  const std::ptrdiff_t width = std::max<std::ptrdiff_t>(1, product.blocks * block_words * (32 / bits));
-  const std::ptrdiff_t some = std::max<std::ptrdiff_t>(1, cache / width / Isa::samples) * Isa::samples;
-  for (std::ptrdiff_t sample = 0; sample < product.batch; sample += some) {
-    const std::ptrdiff_t end = std::min(product.batch, sample + some);
-    std::ptrdiff_t row = first;
-    if (rows > 1 && end - sample == 1)
-      for (; row + 2 * rows <= last; row += 2 * rows) tile<Isa, bits, 2 * rows, 1>(product, row, sample);
-    for (; row + rows <= last; row += rows) strip<Isa, bits, rows, Isa::samples>(product, row, sample, end);
-    for (; row < last; ++row) strip<Isa, bits, 1, Isa::samples>(product, row, sample, end);
+  if (rows > 1 && it.batch == 1)
+    for (; row + 2 * rows <= last; row += 2 * rows) tile<Isa, bits, 2 * rows, 1>(it, row, 0);
+  for (; row + rows <= last; row += rows) strip<Isa, bits, rows, Isa::samples>(it, row, 0);
+  for (; row < last; ++row) strip<Isa, bits, 1, Isa::samples>(it, row, 0);
+}
+
+// The weights of a row in the blocks first .. last - 1.
+template <class Isa, int bits>
+void write_out(const CodebookProduct& it, std::ptrdiff_t row, std::ptrdiff_t first, std::ptrdiff_t last, float* to) {
+  const auto table = table_of<Isa, bits>(it, row);
+  const std::uint32_t* words = it.codes + (row * it.blocks + first) * block_words;
+  for (std::ptrdiff_t block = first; block < last; ++block, words += block_words)
+    for (int k = 0; k < 32 / bits; ++k, to += block_words) Isa::store(to, Isa::template lookup<bits>(table, words, k));
+}
+
+// A stretch of columns whose weights are written out: adds to y what it contributes.
+struct Stretch {
+  const float* weights;  // (rows, columns)
+  const float* x;        // (samples, columns), in rows of `width`
+  float* y;              // (samples, rows), in rows of `outputs`
+  std::ptrdiff_t columns, width, outputs;
+};
+
+template <class Plain, int rows, int samples>
+void plain_tile(const Stretch& it) {
+  typename Plain::Vec sums[rows][samples];
+  for (int r = 0; r < rows; ++r)
+    for (int n = 0; n < samples; ++n) sums[r][n] = Plain::zero();
+  for (std::ptrdiff_t column = 0; column < it.columns; column += Plain::lanes) {
+    typename Plain::Vec weights[rows];
+    for (int r = 0; r < rows; ++r) weights[r] = Plain::load(it.weights + r * it.columns + column);
+    for (int n = 0; n < samples; ++n) {
+      const typename Plain::Vec inputs = Plain::load(it.x + n * it.width + column);
+      for (int r = 0; r < rows; ++r) sums[r][n] = Plain::fma(weights[r], inputs, sums[r][n]);
+    }
   }
+  for (int n = 0; n < samples; ++n)
+    for (int r = 0; r < rows; ++r) it.y[n * it.outputs + r] += Plain::sum(sums[r][n]);
+}
+
+template <class Plain, int rows, int samples>
+void plain_strip(Stretch it, std::ptrdiff_t batch) {
+  for (; batch >= samples; batch -= samples, it.x += samples * it.width, it.y += samples * it.outputs)
+    plain_tile<Plain, rows, samples>(it);
+  if constexpr (samples > 1) plain_strip<Plain, rows, samples / 2>(it, batch);
+}
+
+// For many samples: some rows of a stretch are written out into the first cache and serve a block of samples, of which
+// the same stretch stays in the second cache while all rows pass by.
+template <class Isa, int bits>
+void written_out(const CodebookProduct& it, std::ptrdiff_t first, std::ptrdiff_t last) {
+  using Plain = typename Isa::Plain;
+  constexpr std::ptrdiff_t some = 64, columns_of_block = block_words * (32 / bits), blocks = 1024 / columns_of_block;
+  constexpr int rows = Plain::rows;
+  alignas(64) float weights[rows * blocks * columns_of_block];
+  const std::ptrdiff_t width = it.blocks * columns_of_block;
+  for (std::ptrdiff_t sample = 0; sample < it.batch; sample += some) {
+    const std::ptrdiff_t batch = std::min(some, it.batch - sample);
+    const float* x = it.x + sample * width;
+    float* y = it.y + sample * it.rows;
+    for (std::ptrdiff_t n = 0; n < batch; ++n)
+      for (std::ptrdiff_t row = first; row < last; ++row) y[n * it.rows + row] = it.bias ? it.bias[row] : 0.0f;
+    for (std::ptrdiff_t block = 0; block < it.blocks; block += blocks) {
+      const std::ptrdiff_t end = std::min(it.blocks, block + blocks), columns = (end - block) * columns_of_block;
+      for (std::ptrdiff_t row = first; row < last;) {
+        const std::ptrdiff_t here = last - row < rows ? 1 : rows;
+        for (std::ptrdiff_t r = 0; r < here; ++r) write_out<Isa, bits>(it, row + r, block, end, weights + r * columns);
+        const Stretch stretch{weights, x + block * columns_of_block, y + row, columns, width, it.rows};
+        if (here == rows) plain_strip<Plain, rows, Plain::samples>(stretch, batch);
+        else plain_strip<Plain, 1, Plain::samples>(stretch, batch);
+        row += here;
+      }
+    }
+  }
+}
+
+template <class Isa, int bits>
+void codebook_rows(const CodebookProduct& it, std::ptrdiff_t first, std::ptrdiff_t last) {
+  if (it.batch <= Isa::samples) looked_up<Isa, bits>(it, first, last);
+  else written_out<Isa, bits>(it, first, last);
 }
 
 template <class Isa, int bits>
 void expand_rows(const CodebookProduct& it, float* matrix, std::ptrdiff_t first, std::ptrdiff_t last) {
-  constexpr int per = 32 / bits;
-  for (std::ptrdiff_t row = first; row < last; ++row) {
-    const auto table = table_of<Isa, bits>(it, row);
-    const std::uint32_t* words = it.codes + row * it.blocks * block_words;
-    float* to = matrix + row * it.blocks * block_words * per;
-    for (std::ptrdiff_t block = 0; block < it.blocks; ++block, words += block_words)
-      for (int k = 0; k < per; ++k, to += block_words) Isa::store(to, Isa::template lookup<bits>(table, words, k));
-  }
+  const std::ptrdiff_t width = it.blocks * block_words * (32 / bits);
+  for (std::ptrdiff_t row = first; row < last; ++row) write_out<Isa, bits>(it, row, 0, it.blocks, matrix + row * width);
 }
 
 template <class Isa>

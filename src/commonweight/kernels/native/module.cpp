@@ -40,8 +40,8 @@ CodebookKernels kernels(const std::string& instructions, int bits) {
   return commonweight::codebook_portable(bits);
 }
 
-// Pieces of rows, some for each thread, in whole tiles.
-std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 8 + 1) * 8; }
+// Pieces of rows, some for each thread, in whole tiles: those of each instruction set divide 24.
+std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 24 + 1) * 24; }
 
 void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
                       std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,

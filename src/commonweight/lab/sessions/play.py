@@ -99,8 +99,6 @@ class PlaySession:
             raise RefusalError("subject_no_upload", view="play", subject=quoted(subject))
         if subject:
             self.settings = self._possible(PlaySettings(data="own"))
-        self.step, self.epoch = 0, -1
-        self.curves = Curves(4, CHECK_STEPS)
         self.axes: Tensor | None = None
         self.confusion: Tensor | None = None
         self._load()
@@ -167,12 +165,10 @@ class PlaySession:
         """One batch."""
         epoch, batch = divmod(self.step, self.batches)
         if epoch != self.epoch:
-            order = np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train))
-            self.epoch, self.order = epoch, torch.from_numpy(order)
-        chosen = self.order[batch * self.batch :][: self.batch]
+            self._shuffle(epoch)
         self._set_mode(training=True)
         self.optimizer.zero_grad()
-        loss = F.cross_entropy(self._answers(self.train[chosen]), self.labels[chosen])
+        loss = F.cross_entropy(self._answers(self.inputs[batch]), self.targets[batch])
         torch.autograd.backward(loss + self._penalty() if self.settings.l1 or self.settings.l2 else loss)
         self.optimizer.step()
         self.loss = float(loss.detach())
@@ -230,7 +226,6 @@ class PlaySession:
         self.train, self.validation, self.test = (data.normalisation.apply(data.x[part]) for part in parts)
         self.labels, self.validation_labels, self.test_labels = (data.y[part] for part in parts)
         self.reach = float(1.12 * self.train.abs().max()) if data.in_shape == (2,) else 0.0
-        self.epoch = -1
         self.shown, self.checked = (SHOWN_IMAGES, CHECKED_IMAGES) if data.is_image else (SHOWN, CHECKED)
         if settings.net == "cnn" and not data.is_image:
             self.settings = replace(settings, net="mlp")
@@ -239,13 +234,20 @@ class PlaySession:
         """Batches of as many samples as the settings say, or of all where there are fewer."""
         self.batch = min(self.settings.batch, len(self.train))
         self.batches = len(self.train) // self.batch
+        self.epoch = -1
+
+    def _shuffle(self, epoch: int) -> None:
+        """The batches of an epoch, all at once: to pick the samples of each at its step takes longer."""
+        order = torch.from_numpy(np.random.default_rng([self.settings.seed, epoch]).permutation(len(self.train)))
+        self.epoch = epoch
+        self.inputs, self.targets = (torch.split(part[order], self.batch) for part in (self.train, self.labels))
 
     def _restart(self) -> None:
         """The first weights of the seed."""
         settings, data = self.settings, self.data
         structure = settings.structure()
         self.net = nets.build(settings.net, data.in_shape, data.n_outputs, seed=settings.seed, structure=structure)
-        self.step, self.epoch, self.curves = 0, -1, Curves(4, CHECK_IMAGE_STEPS if data.is_image else CHECK_STEPS)
+        self.step, self.curves = 0, Curves(4, CHECK_IMAGE_STEPS if data.is_image else CHECK_STEPS)
         self.two_modes = any(isinstance(layer, TWO_MODES) for layer in self.net.modules())
         self.axes = None
         self._optimise()
