@@ -34,7 +34,9 @@ def test_the_surface_is_the_loss(session, problem):
         assert structure.arrays["surface"][row, column] == pytest.approx(((answer - y) ** 2).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"batch": 1000, "momentum": 0.5}, {"problem": "chain"}, {"problem": "neuron"}])
+@pytest.mark.parametrize(
+    "change", [{"batch": 1000, "momentum": 0.5}, {"problem": "chain"}, {"problem": "neuron"}, {"rate": 0.5}]
+)
 def test_the_code_takes_the_same_steps(session, change):
     session.change(change)
     for _ in range(30):
@@ -45,6 +47,8 @@ def test_the_code_takes_the_same_steps(session, change):
     shown = re.findall(r"(\w+): a = (\S+), b = (\S+), loss (\S+)", said.getvalue())
     assert tuple(name for name, *_ in shown) == RULES
     live = session.live()
+    gone = [name for name, diverged in zip(RULES, live.values["diverged"], strict=True) if diverged]
+    assert re.findall(r"(\w+) diverged at step \d+", said.getvalue()) == gone
     assert np.allclose([[float(a), float(b)] for _, a, b, _ in shown], live.arrays["places"], atol=2e-5)
     assert np.allclose([float(loss) for *_, loss in shown], live.values["losses"], atol=2e-5)
 

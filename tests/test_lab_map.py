@@ -111,7 +111,7 @@ def test_planes_and_units_are_those_of_the_net(session):
     session.change({"data": "digits"})
     assert session.live().arrays["sheet"].shape == (20, 64)
     assert session.facts()["image"] == [8, 8]
-    assert session.facts()["features"][9] == "1, 1"
+    assert session.facts()["features"] is None  # the page names pixels in its language
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import time
@@ -68,10 +69,12 @@ def test_findings_come_with_words_in_every_language(folder):
 
 def test_the_code_reads_the_same_run(folder):
     session = open_session("run", folder, "well")
+    session.change({"beside": "wild"})
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(session.code(), "shown", "exec"), {})
-    assert f"at step {session.step}:" in said.getvalue()
+    shown = dict(re.findall(r"^(\w+): \d+ checks; at step (\d+):", said.getvalue(), re.MULTILINE))
+    assert shown == {run.name: f"{run.curves[-1, 0]:.0f}" for run in session.seen}
 
 
 def test_the_newest_run_is_shown_when_none_is_named(folder):
@@ -87,7 +90,7 @@ def test_a_folder_without_runs_says_so(tmp_path):
     assert session.live().values == {"runs": [], "shown": [], "repairing": None}
     assert session.advance() is False
     with pytest.raises(LabError, match="There is no run here whose advice could be followed"):
-        session.act("apply", {"finding": 0})
+        session.act("apply", {"run": 0, "finding": 0})
 
 
 @pytest.mark.parametrize("name", ["../runs/well", "..", "nowhere", "well/..", "/etc", "link", "\ud800", "x" * 199])
@@ -141,7 +144,7 @@ def test_data_of_a_run_that_lie_elsewhere_are_not_read(folder, source, monkeypat
     with pytest.raises(
         LabError, match=r"cannot be followed from here: (its data has no name|.* leads out of|.*neither)"
     ):
-        open_session("run", folder, "wild").act("apply", {"finding": 0})
+        open_session("run", folder, "wild").act("apply", {"run": 0, "finding": 0})
 
 
 def test_a_run_that_goes_on_is_followed(folder, monkeypatch):
@@ -163,9 +166,9 @@ def test_advice_is_followed_in_a_folder_of_its_own(folder, monkeypatch):
     monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
     session = open_session("run", folder, "wild")
     codes = [finding.advice.code for finding in session.seen[0].findings]
-    session.act("apply", {"finding": codes.index("lower_rate")})
+    session.act("apply", {"run": 0, "finding": codes.index("lower_rate")})
     with pytest.raises(LabError, match="wild-lower-rate is being trained: wait for its end"):
-        session.act("apply", {"finding": 0})
+        session.act("apply", {"run": 0, "finding": 0})
     until = time.monotonic() + 60
     while session.advance() and session.repair and time.monotonic() < until:
         time.sleep(0.05)
@@ -175,10 +178,54 @@ def test_advice_is_followed_in_a_folder_of_its_own(folder, monkeypatch):
     assert repaired.told["results"]["test"]["accuracy"] > 0.6
 
 
+def test_advice_of_the_run_beside_is_followed_too(folder):
+    session = open_session("run", folder, "well")
+    session.change({"beside": "wild"})
+    codes = [finding.advice.code for finding in session.seen[1].findings]
+    session.act("apply", {"run": 1, "finding": codes.index("lower_rate")})
+    session.repair.thread.join()
+    assert [run.name for run in session.seen] == ["wild-lower-rate", "wild"]
+
+
+def test_a_run_that_goes_away_is_told_once_and_the_newest_is_shown(folder, monkeypatch):
+    monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
+    session = open_session("run", folder, "wild")
+    shutil.rmtree(folder / "wild")
+    with pytest.raises(LabError, match="The run wild is damaged"):
+        session.advance()
+    assert session.advance() is False
+    assert [run.name for run in session.seen] == ["well"]
+    assert session.settings.run == ""
+
+
+def test_a_run_that_goes_away_while_the_folder_is_read_is_left_out(folder, monkeypatch):
+    session = open_session("run", folder, "well")
+
+    def glob(self, pattern):
+        return iter([folder / "well" / "run.json", folder / "gone" / "run.json"])
+
+    monkeypatch.setattr("pathlib.Path.glob", glob)
+    session.act("look", {})
+    assert [run["name"] for run in session.live().values["runs"]] == ["well"]
+
+
+def test_layers_are_named_where_all_checks_have_them(folder):
+    path = folder / "well" / "records.jsonl"
+    first, *rest = read_records(path)
+    path.write_text(to_lines([replace(first, layers=first.layers[:1]), *rest]))
+    live = open_session("run", folder, "well").live()
+    shown = live.values["shown"][0]
+    assert len(shown["layers"]) == live.arrays["layers0"].shape[1] == 1
+    assert shown["n_layers"] == len(first.layers)
+    assert shown["settings"]["seed"] == 0
+
+
 def test_advice_that_cannot_be_followed(folder):
     session = open_session("run", folder, "wild")
+    with pytest.raises(LabError, match=r"run is a whole number from 0 to 0; got 1"):
+        session.act("apply", {"run": 1, "finding": 0})
     with pytest.raises(LabError, match=r"finding is a whole number from 0 to \d+; got 99"):
-        session.act("apply", {"finding": 99})
+        session.act("apply", {"run": 0, "finding": 99})
     with pytest.raises(LabError, match="Here one can do look, apply; got 'dance'"):
         session.act("dance", {})
 
@@ -187,7 +234,7 @@ def test_nothing_wrong_means_nothing_to_follow(folder):
     session = open_session("run", folder, "well")
     session.seen[0].findings.clear()
     with pytest.raises(LabError, match="Nothing is wrong with well: there is no advice to follow"):
-        session.act("apply", {"finding": 0})
+        session.act("apply", {"run": 0, "finding": 0})
 
 
 def test_a_full_disk_is_told_and_the_run_stays_as_it_was(folder):
@@ -198,12 +245,12 @@ def test_a_full_disk_is_told_and_the_run_stays_as_it_was(folder):
     resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
     try:
         with pytest.raises(LabError, match=r"cannot be followed from here: Cannot write .*wild-lower-rate"):
-            session.act("apply", {"finding": codes.index("lower_rate")})
+            session.act("apply", {"run": 0, "finding": codes.index("lower_rate")})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert session.repair is None
     assert (session.settings.run, session.settings.beside) == ("wild", "")
     assert not [file for file in folder.glob("wild-lower-rate/*") if file.stat().st_size]
-    session.act("apply", {"finding": codes.index("lower_rate")})
+    session.act("apply", {"run": 0, "finding": codes.index("lower_rate")})
     assert session.repair.name.startswith("wild-lower-rate")
     session.repair.thread.join()

@@ -18,6 +18,10 @@ export async function audit(page, address, wrong) {
   await page.keyboard.press("ArrowDown");
   const said = await page.locator(".said").first().innerText();
   if (!/encoder/.test(said) || !/decoder/.test(said)) wrong.push(`audit: the tie is not told: ${said}`);
+  const pairs = Array.from({ length: 41 }, (_, k) => data.map((x) => x + k / 8));
+  const many = pairs.flatMap((values, k) => [[`a${k}`, { shape: [3, 4], data: values }], [`b${k}`, { shape: [3, 4], data: values }]]);
+  await page.locator('input[type="file"]').setInputFiles({ ...file, name: "many.safetensors", buffer: safetensors(Object.fromEntries(many)) });
+  await page.getByText("40 of 41 are drawn.").waitFor({ timeout: 30000 }).catch(() => wrong.push("audit: ties that are not drawn are not counted"));
   await page.locator('input[type="file"]').setInputFiles({ ...file, name: "a.safetensors", buffer: Buffer.from("nothing") });
   await page.locator(".note.refused").waitFor({ timeout: 30000 }).catch(() => wrong.push("audit: a damaged file is not told"));
 }

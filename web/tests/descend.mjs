@@ -29,4 +29,11 @@ export async function descend(page, address, wrong) {
   await page.getByRole("button", { name: "One step" }).click();
   await page.waitForFunction((text) => document.querySelector("td").innerText !== text, before, { timeout: 30000 })
     .catch(() => wrong.push("descend: a step moves nothing"));
+  await page.goto(`${address}#descend?problem=line&rate=0.5&batch=1000`);
+  await page.waitForSelector(".view.descend canvas");
+  for (let step = 0; step < 5; step++) await page.getByRole("button", { name: "One step" }).click();
+  await page.waitForFunction(() => /Diverged: /.test(document.querySelector(".said").textContent), null, { timeout: 30000 })
+    .catch(() => wrong.push("descend: rules that diverge are not told"));
+  if ((await page.locator("td", { hasText: "diverged" }).count()) === 0) wrong.push("descend: the standing does not say who diverged");
+  if ((await page.locator("th svg").count()) !== 5) wrong.push("descend: the standing does not show how the rules are drawn");
 }

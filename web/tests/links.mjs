@@ -22,6 +22,25 @@ export async function links(browser, address, wrong) {
     const again = await shown(browser, address, view, place, wrong);
     if (again !== first) wrong.push(`links: ${view} says something else when it is opened again: ${again.slice(0, 300)} instead of ${first.slice(0, 300)}`);
   }
+  await hostile(browser, address, wrong);
+}
+
+/** Links that choose what there is not. */
+const HOSTILE = [
+  "#descend?at.hidden=5", "#share?at.deep=7&at.siamese=%5B9%2C9%5D&at.colour=%5B%5D", "#play?at.unit=x&at.weight=3", "#play?at.unit=%5B9%2C99%5D&at.weight=%5B8%5D",
+  "#run?run=calm&at.layer=%5B1%5D", "#run?run=calm&at.layer=x", "#audit?file=model&at.tie=x", "#audit?file=model&at.tie=99",
+];
+
+/** Each of them shows its view, whole. */
+async function hostile(browser, address, wrong) {
+  for (const place of HOSTILE) {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 800 }, locale: "en-US" });
+    page.on("pageerror", (error) => wrong.push(`links: ${place}: ${error.message}`));
+    await page.goto(address + place);
+    await page.waitForSelector(".view .card .said", { timeout: 30000 }).catch(() => wrong.push(`links: ${place} shows nothing`));
+    await page.waitForTimeout(500);
+    await page.close();
+  }
 }
 
 /** What a view says under its figures, once its address is the place. */

@@ -17,4 +17,6 @@ export async function map(page, address, wrong) {
   await page.getByRole("button", { name: "One step" }).click();
   await page.waitForFunction(() => document.querySelector(".steps strong").textContent === "1", null, { timeout: 20000 })
     .catch(() => wrong.push("map: one step is not one step"));
+  await page.goto(`${address}#map?data=digits&rows=3&columns=3&feature=9`);
+  await page.getByText("pixel in row 2, column 2").waitFor({ timeout: 20000 }).catch(() => wrong.push("map: a pixel is not named by its place"));
 }

@@ -15,6 +15,10 @@ export async function run(page, address, wrong) {
   for (const title of ["Size of the gradient by layer", "Size of the update by layer", "How the weights are spread"]) {
     for (const name of ["too-fast", "calm"]) if (!both.includes(`${title}: ${name}`)) wrong.push(`run: the figure “${title}” does not show ${name}`);
   }
+  const diagnoses = await page.locator("section h3").allInnerTexts();
+  for (const name of ["too-fast", "calm"]) if (!diagnoses.includes(`Diagnosis: ${name}`)) wrong.push(`run: there is no diagnosis of ${name}: ${diagnoses}`);
+  const powers = await page.locator("figure", { hasText: "Size of the gradient by layer: calm" }).locator(".said").innerText();
+  if (!/hidden1 −?\d.*output −?\d/.test(powers)) wrong.push(`run: the size of the gradients is not told: ${powers}`);
   await page.locator("figure select").selectOption("output");
   await page.waitForFunction(() => /at\.layer=2/.test(location.hash), null, { timeout: 30000 }).catch(() => wrong.push("run: another layer is not chosen"));
   await page.locator(".findings button").first().click();

@@ -83,6 +83,12 @@ export class Lab {
     this.choices = { ...this.choices, ...choices };
   }
 
+  /** Numbers that are chosen, or the usual ones: a link may say anything. */
+  chosen(name: string, usual: readonly number[]): readonly number[] {
+    const found = this.choices[name];
+    return Array.isArray(found) && found.every(Number.isInteger) ? (found as readonly number[]) : usual;
+  }
+
   act(action: string, given: Record<string, unknown> = {}): void {
     this.ask({ type: "act", action, given });
   }

@@ -57,6 +57,11 @@ class Speech {
     return this.figures.format(value).replace("-", "−");
   }
 
+  /** Words in a row, as the language joins them. */
+  list(words: readonly string[]): string {
+    return new Intl.ListFormat(this.language).format(words);
+  }
+
   /** A number of bytes, with three figures. */
   bytes(value: number): string {
     const power = value < 1000 ? 0 : Math.min(Math.floor(Math.log10(value) / 3), 4);

@@ -14,14 +14,12 @@ from commonweight.lab.curves import Curves
 from commonweight.lab.frames import Frame
 from commonweight.lab.refusals import RefusalError, quoted
 from commonweight.lab.sessions.descend_code import program
-from commonweight.lab.sessions.descend_problems import PROBLEMS, RULES, TwoWeights, make_optimizer
+from commonweight.lab.sessions.descend_problems import FAR, PROBLEMS, RULES, TwoWeights
+from commonweight.lab.sessions.rules import make_optimizer
 from commonweight.lab.settings import changed, choice, real, whole
 from commonweight.measure.surface import surface
 
 SIDE = 81
-FAR = 100.0
-"""How often the reach of the surface a rule may be away before it counts as diverged."""
-
 RETAKEN = 100
 """Steps, at most, that are taken again when a slider moves: the paths bend under it, and it stays fast."""
 
@@ -162,7 +160,7 @@ class DescendSession:
         settings = self.settings
         self.nets = [TwoWeights(PROBLEMS[settings.problem], self._start()) for _ in RULES]
         self.optimizers = [
-            make_optimizer(rule, net, settings.rate, settings.momentum)
+            make_optimizer(net, rule, settings.rate, settings.momentum)
             for rule, net in zip(RULES, self.nets, strict=True)
         ]
         self.diverged = [False] * len(RULES)

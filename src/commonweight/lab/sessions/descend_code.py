@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from commonweight.lab.sessions.descend_problems import PROBLEMS
+from commonweight.lab.sessions.descend_problems import FAR, PROBLEMS
 
 if TYPE_CHECKING:
     from commonweight.lab.sessions.descend import DescendSettings
@@ -28,6 +28,7 @@ rules = {{
     "rmsprop": lambda theta: torch.optim.RMSprop([theta], lr={rate}),
     "adam": lambda theta: torch.optim.Adam([theta], lr={rate}, betas=({momentum}, 0.999)),
 }}
+middle, far = torch.tensor({middle}), {far:g} * torch.tensor({reach})
 batch = min({batch}, len(x))
 batches = len(x) // batch
 for name, rule in rules.items():
@@ -39,6 +40,9 @@ for name, rule in rules.items():
         optimizer.zero_grad()
         loss(theta, x[chosen], y[chosen]).backward()
         optimizer.step()
+        if not ((theta.detach() - middle).abs() < far).all():
+            print(f"{{name}} diverged at step {{step + 1}}")
+            break
     a, b = theta.tolist()
     print(f"{{name}}: a = {{a:.5f}}, b = {{b:.5f}}, loss {{loss(theta, x, y).item():.6f}}")
 """
@@ -55,6 +59,9 @@ def program(settings: "DescendSettings", start: tuple[float, float], steps: int)
         has_momentum=settings.momentum > 0,
         batch=settings.batch,
         start=list(start),
+        middle=list(problem.middle),
+        reach=list(problem.reach),
+        far=FAR,
         seed=settings.seed,
         steps=steps,
     )

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from commonweight import data
 
+FAR = 100.0
+"""How often the reach of the surface a rule may be away before it counts as diverged."""
+
 RULES = ("sgd", "momentum", "nesterov", "rmsprop", "adam")
 
 
@@ -81,15 +84,3 @@ class TwoWeights(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (B, ...) -> answers (B,)."""
         return self.answer(self.weight[0], self.weight[1], x)
-
-
-def make_optimizer(rule: str, net: nn.Module, rate: float, momentum: float) -> torch.optim.Optimizer:
-    """An update rule by name; RMSprop and SGD have no momentum, Adam's is its first β."""
-    weights = list(net.parameters())
-    if rule == "adam":
-        return torch.optim.Adam(weights, lr=rate, betas=(momentum, 0.999))
-    if rule == "rmsprop":
-        return torch.optim.RMSprop(weights, lr=rate)
-    if rule == "sgd":
-        return torch.optim.SGD(weights, lr=rate)
-    return torch.optim.SGD(weights, lr=rate, momentum=momentum, nesterov=rule == "nesterov" and momentum > 0)

@@ -92,8 +92,7 @@ class InsideSession:
 
     def code(self) -> str:
         """The program of these settings, from the start."""
-        settings = self.settings
-        return program(settings, self.step, settings.sample, settings.stage, self.chosen[1:])
+        return program(self.settings, self.step)
 
     def advance(self) -> bool:
         """One batch."""
@@ -123,7 +122,7 @@ class InsideSession:
         shown = torch.relu(found["first"])[number if stage in ("first", "pooled") else 0]
         table = self.curves.table()
         values = {
-            "chosen": [STAGES.index(stage), number, row, column],
+            "chosen": [self.settings.stage, number, row, column],
             "value": float(found[stage][number, row, column]),
             "bias": sums.bias,
             "origin": [sums.first_map, sums.top, sums.left],

@@ -51,15 +51,10 @@ _LAYERS = (1, 3, 4, 7)
 """Of the net, how many lead to each stage."""
 
 
-def program(settings: InsideSettings, steps: int, sample: int, stage: int, at: tuple[int, int, int]) -> str:
-    """Python for these settings, from the start, with so many steps, that prints one value.
-
-    Args:
-        sample: of the test part, that is shown to the net unless a digit is drawn.
-        stage, at: of the value.
-    """
+def program(settings: InsideSettings, steps: int) -> str:
+    """Python for these settings, from the start, with so many steps, that prints the value that is looked at."""
     first = out_size(SIDE, settings.kernel, settings.stride, settings.padding)
-    image = f"image = x[digits.test][{sample} : {sample + 1}]"
+    image = f"image = x[digits.test][{settings.sample} : {settings.sample + 1}]"
     if settings.drawing:
         image = f'drawing = "{settings.drawing[1:]}"\n' + (
             f"image = torch.tensor([int(level, 16) / 15 for level in drawing]).reshape(1, 1, {SIDE}, {SIDE})"
@@ -79,6 +74,6 @@ def program(settings: InsideSettings, steps: int, sample: int, stage: int, at: t
         batch=settings.batch,
         steps=steps,
         image=image,
-        layers=_LAYERS[stage],
-        at=str(at[0]) if stage == 3 else ", ".join(map(str, at)),
+        layers=_LAYERS[settings.stage],
+        at=settings.map if settings.stage == 3 else f"{settings.map}, {settings.row}, {settings.column}",
     )

@@ -94,10 +94,9 @@ class MapSession:
 
     def facts(self) -> dict[str, Any]:
         """What the data are, and how many steps there are to go."""
-        features = self.data.features or tuple(f"{k // self._width}, {k % self._width}" for k in range(self.x.shape[1]))
         return {
             "classes": list(self.data.classes),
-            "features": list(features),
+            "features": list(self.data.features) or None,
             "image": list(self.data.x.shape[2:]) if self.data.x.ndim > 2 else None,
             "samples": len(self.x),
             "test_samples": len(self.tests),
@@ -173,10 +172,6 @@ class MapSession:
         """Of the component plane."""
         chosen = self.settings.feature
         return chosen if chosen >= 0 else int(self.x.var(0).argmax())
-
-    @property
-    def _width(self) -> int:
-        return self.data.x.shape[-1]
 
     def _reached(self) -> int:
         return self.step * (1 if self.settings.learning == "batch" else ONLINE_SAMPLES)

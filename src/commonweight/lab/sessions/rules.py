@@ -33,15 +33,17 @@ class Learning:
     seed: int = whole(0, 0, 9999)
 
 
-def make_optimizer(net: nn.Module, rule: str, rate: float) -> torch.optim.Optimizer:
-    """The rule for all weights of a net."""
+def make_optimizer(net: nn.Module, rule: str, rate: float, momentum: float = 0.9) -> torch.optim.Optimizer:
+    """The rule for all weights of a net; RMSprop and plain descent have no momentum, Adam's is its first β."""
     weights = list(net.parameters())
     match rule:
         case "adam":
-            return torch.optim.Adam(weights, lr=rate)
+            return torch.optim.Adam(weights, lr=rate, betas=(momentum, 0.999))
         case "rmsprop":
             return torch.optim.RMSprop(weights, lr=rate)
-    return torch.optim.SGD(weights, lr=rate, momentum=0.0 if rule == "sgd" else 0.9, nesterov=rule == "nesterov")
+        case "sgd":
+            return torch.optim.SGD(weights, lr=rate)
+    return torch.optim.SGD(weights, lr=rate, momentum=momentum, nesterov=rule == "nesterov" and momentum > 0)
 
 
 def written(rule: str, rate: float) -> str:

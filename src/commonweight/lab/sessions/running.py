@@ -64,9 +64,9 @@ class RunSession:
             raise
 
     def act(self, action: str, given: Mapping[str, Any]) -> None:
-        """`look` again; `apply` the advice of a finding: train anew, in a folder of its own, and show both runs."""
+        """`look` again; `apply` a finding's advice: train anew, in a folder of its own, and show both runs."""
         if action == "look":
-            self._look()
+            self._look_again()
         elif action == "apply":
             self._apply(given)
         else:
@@ -77,9 +77,9 @@ class RunSession:
         return {"folder": self.folder.name}
 
     def code(self) -> str:
-        """The records and the diagnosis of the run, in Python."""
-        name = self.seen[0].name if self.seen else "RUN"
-        return _PROGRAM.format(folder=str(self.folder / name))
+        """The records and the diagnosis of the runs that are shown, in Python."""
+        names = [run.name for run in self.seen] or ["RUN"]
+        return _PROGRAM.format(folder=str(self.folder), names=names)
 
     def advance(self) -> bool:
         """Look again, once a second at most; False when nothing more will come."""
@@ -88,9 +88,8 @@ class RunSession:
             self._look()
             if repair.error is not None:
                 raise repair.error
-        now = time.monotonic()
-        if now - self.looked >= SECONDS:
-            self._look()
+        if time.monotonic() - self.looked >= SECONDS:
+            self._look_again()
         return self.repair is not None or any(run.goes_on for run in self.seen)
 
     def structure(self) -> Frame | None:
@@ -115,6 +114,15 @@ class RunSession:
         if beside and beside not in [run.name for run in self.seen]:
             self.seen.append(shown(self.folder / beside))
 
+    def _look_again(self) -> None:
+        """Read all anew; where what is shown cannot be read any more, say so once and go to the newest run."""
+        try:
+            self._look()
+        except CommonweightError:
+            self.settings = RunSettings()
+            self._look()
+            raise
+
     def _newest(self) -> list[Shown]:
         """The newest run that can be read, if there is one."""
         for run in self.runs:
@@ -123,7 +131,7 @@ class RunSession:
         return []
 
     def _apply(self, given: Mapping[str, Any]) -> None:
-        """Begin a training as a finding of the run advises.
+        """Begin a training as a finding of one of the runs that are shown advises.
 
         Raises:
             LabError: one is under way already, or no program can follow the advice.
@@ -132,15 +140,15 @@ class RunSession:
             raise RefusalError("training_goes_on", name=self.repair.name)
         if not self.seen:
             raise RefusalError("no_run_to_repair")
-        findings = self.seen[0].findings
-        if not findings:
-            raise RefusalError("nothing_wrong", name=self.seen[0].name)
-        finding = findings[index_of(given, "finding", len(findings))]
+        run = self.seen[index_of(given, "run", len(self.seen))]
+        if not run.findings:
+            raise RefusalError("nothing_wrong", name=run.name)
+        finding = run.findings[index_of(given, "finding", len(run.findings))]
         try:
-            self.repair = Repair(self.folder, self.seen[0].name, finding)
+            self.repair = Repair(self.folder, run.name, finding)
         except CommonweightError as error:
             raise RefusalError("advice_not_followed", reason=error) from error
-        self.settings = RunSettings(run=self.repair.name, beside=self.seen[0].name)
+        self.settings = RunSettings(run=self.repair.name, beside=run.name)
         self._look()
 
 
@@ -150,12 +158,13 @@ from commonweight.measure.diagnosis.words import say
 from commonweight.measure.records import read_records
 from commonweight.train.run import findings_of
 
-folder = Path({folder!r})
-records = read_records(folder / "records.jsonl")
-last = records[-1]
-print(f"{{len(records)}} checks; at step {{last.step}}: validation loss {{last.validation_loss:.4f}}")
-for finding in findings_of(folder):
-    print(say(finding, "en"))
+for name in {names}:
+    folder = Path({folder!r}) / name
+    records = read_records(folder / "records.jsonl")
+    last = records[-1]
+    print(f"{{name}}: {{len(records)}} checks; at step {{last.step}}: validation loss {{last.validation_loss:.4f}}")
+    for finding in findings_of(folder):
+        print(say(finding, "en"))
 """
 
 SESSION = RunSession

@@ -66,9 +66,17 @@ def runs_in(folder: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
         return []
     places = [path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.is_symlink()]
-    places.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    places.sort(key=_written, reverse=True)
     kept = [path.parent for path in places[:MOST_RUNS] if way_out(path.parent, folder) is None]
     return [told for place in kept if (told := _outcome(place)) is not None]
+
+
+def _written(path: Path) -> float:
+    """When a file was written last; at the beginning of time where it went a moment ago."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _outcome(folder: Path) -> dict[str, Any] | None:
@@ -110,21 +118,22 @@ def _shown(folder: Path) -> Shown:
     except TrainError:  # nothing to judge by yet, or a rule without steps
         findings = []
     settings = description["settings"]
+    curves, layers, quantiles = _arrays(records)
     told = {
         "name": folder.name,
         "net": description["net"],
         "data": description["data"]["name"],
         "task": description["data"]["task"],
-        "settings": {key: settings[key] for key in KEPT if settings.get(key) not in (None, 0.0)},
+        "settings": {key: settings[key] for key in KEPT if settings.get(key) or (key == "seed" and key in settings)},
         "results": {key: value for key, value in description["results"].items() if key != "findings"},
         "repaired": description.get("repaired", []),
         "findings": [_told(finding) for finding in findings],
-        "layers": [layer.name for layer in records[-1].layers[:MOST_LAYERS]] if records else [],
+        "layers": [layer.name for layer in records[-1].layers[: layers.shape[1]]] if records else [],
+        "n_layers": len(records[-1].layers) if records else 0,
         "fields": list(FIELDS),
         "quantiles": list(QUANTILES),
     }
-    curves, layers, quantiles = _arrays(records)
-    written = max(path.stat().st_mtime for path in folder.glob("r*.json*"))
+    written = max(_written(folder / DESCRIPTION), _written(folder / RECORDS))
     goes_on = not description["results"] and time.time() - written < QUIET_SECONDS
     told["state"] = "finished" if description["results"] else "goes on" if goes_on else "interrupted"
     return Shown(folder.name, goes_on, told, findings, curves, layers, quantiles)
