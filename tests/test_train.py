@@ -208,7 +208,8 @@ def test_the_signal_is_the_deviation_between_samples_and_0_where_they_are_all_an
         with observe(model) as seen:
             outputs = model[0](x)
             model(x)
-    first, second = seen.signals()
+    (data, first), (fed, second) = seen.signals()
+    assert data == fed == 0.0  # unknown, and really 0
     assert first == pytest.approx(float(outputs.var(0, correction=0).mean().sqrt()), rel=1e-5)
     assert second == 0.0
 
