@@ -1,7 +1,8 @@
 """The codebook product y = x Wᵀ + b with W[o, i] = values[⌊o · codebooks / O⌋, code[o, i]], as an operator of torch.
 
 W is never written out on the way forward: the kernel reads a few bits for each weight and looks the values up in a
-register, for many samples into a few rows that stay in the first cache. The gradient of a shared value is the sum over the places that use it.
+register, for many samples into a few rows that stay in the first cache. The gradient of a shared value is the sum over
+the places that use it.
 """
 
 from math import isfinite

@@ -120,8 +120,8 @@ void add(const Index& it, const Float* grad, double* own, std::int64_t first, st
       });
 }
 
-// n numbers to where they stay. A large tensor is written past the caches: otherwise its old contents would be read first,
-// and would drive out the weights that are looked up.
+// n numbers to where they stay. A large tensor is written past the caches: otherwise its old contents would be read
+// first, and would drive out the weights that are looked up.
 template <class Float>
 void write(Float* to, const Float* from, std::int64_t n, bool past_caches) {
 #if defined(__SSE2__)

@@ -2,8 +2,8 @@
 //
 // Sums are held in double precision, and made of parts that do not depend on the number of threads: the same call gives
 // the same bits. There are two ways. `scattered` reads G in a row and adds to sums that lie in the second cache; with
-// more weights than fit there, `sorted` reads the positions of one weight after the other, sorted once. Where 16 cells in
-// a row hold 16 weights in a row, one number does for all.
+// more weights than fit there, `sorted` reads the positions of one weight after the other, sorted once. Where 16 cells
+// in a row hold 16 weights in a row, one number does for all.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,6 @@
-// y = x Wᵀ + b, where row o of W takes its weights from a codebook: W[o, i] = values[o / rows_per_codebook][code[o, i]].
+// y = x Wᵀ + b, where row o of W takes its weights from a codebook:
+//
+//     W[o, i] = values[o / rows_per_codebook][code[o, i]].
 //
 // Codes of `bits` bits (1, 2, 3, 4 or 8) are packed into words of 32 bits, `per = 32 / bits` codes a word, lowest bits
 // first. 16 words make a block of 16 · per columns: word j of block b holds the codes of the columns

@@ -42,16 +42,17 @@ struct Avx512 : Sixteen {
       const __mmask16 odd = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(32));
       const __mmask16 second = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(64));
       const __mmask16 upper = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(128));
-      const Vec low = _mm512_mask_blend_ps(second, of_64(table.values, codes, odd), of_64(table.values + 4, codes, odd));
-      const Vec high = _mm512_mask_blend_ps(second, of_64(table.values + 8, codes, odd), of_64(table.values + 12, codes, odd));
+      const Vec* const values = table.values;
+      const Vec low = _mm512_mask_blend_ps(second, of_64(values, codes, odd), of_64(values + 4, codes, odd));
+      const Vec high = _mm512_mask_blend_ps(second, of_64(values + 8, codes, odd), of_64(values + 12, codes, odd));
       return _mm512_mask_blend_ps(upper, low, high);
     } else {  // the permutation reads 4 bits: a codebook of fewer is repeated, so that the rest does not matter
       return _mm512_permutexvar_ps(codes, table.values);
     }
   }
 
-  // By the lowest 6 bits of the codes: a permutation of two registers reads 5; the codes whose sixth bit is set wait for
-  // the second one.
+  // By the lowest 6 bits of the codes: a permutation of two registers reads 5; the codes whose sixth bit is set wait
+  // for the second one.
   static Vec of_64(const __m512* values, __m512i codes, __mmask16 odd) {
     const Vec even = _mm512_mask2_permutex2var_ps(values[0], codes, _knot_mask16(odd), values[1]);
     return _mm512_mask2_permutex2var_ps(values[2], _mm512_castps_si512(even), odd, values[3]);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::ptrdiff_t block_words = 16;
 constexpr std::ptrdiff_t ahead = 12288;  // words, 48 KiB: codes asked for so early are in the second cache when needed
+constexpr std::ptrdiff_t rows_ahead = 12;  // the same for stretches of rows, which do not follow each other in memory
 
 template <class Isa, int bits>
 typename Isa::template Table<bits> table_of(const CodebookProduct& it, std::ptrdiff_t row) {
@@ -81,8 +82,10 @@ template <class Isa, int bits>
 void write_out(const CodebookProduct& it, std::ptrdiff_t row, std::ptrdiff_t first, std::ptrdiff_t last, float* to) {
   const auto table = table_of<Isa, bits>(it, row);
   const std::uint32_t* words = it.codes + (row * it.blocks + first) * block_words;
-  for (std::ptrdiff_t block = first; block < last; ++block, words += block_words)
+  for (std::ptrdiff_t block = first; block < last; ++block, words += block_words) {
+    __builtin_prefetch(words + rows_ahead * it.blocks * block_words, 0, 2);
     for (int k = 0; k < 32 / bits; ++k, to += block_words) Isa::store(to, Isa::template lookup<bits>(table, words, k));
+  }
 }
 
 // A stretch of columns whose weights are written out: adds to y what it contributes.
@@ -122,7 +125,7 @@ void plain_strip(Stretch it, std::ptrdiff_t batch) {
 template <class Isa, int bits>
 void written_out(const CodebookProduct& it, std::ptrdiff_t first, std::ptrdiff_t last) {
   using Plain = typename Isa::Plain;
-  constexpr std::ptrdiff_t some = 64, columns_of_block = block_words * (32 / bits), blocks = 1024 / columns_of_block;
+  constexpr std::ptrdiff_t some = 128, columns_of_block = block_words * (32 / bits), blocks = 1024 / columns_of_block;
   constexpr int rows = Plain::rows;
   alignas(64) float weights[rows * blocks * columns_of_block];
   const std::ptrdiff_t width = it.blocks * columns_of_block;

@@ -1,5 +1,5 @@
-// e^x and tanh x to the precision of float, as plain arithmetic that compilers turn into vector instructions: included by
-// files that are compiled for an instruction set each. What is no number stays none.
+// e^x and tanh x to the precision of float, as plain arithmetic that compilers turn into vector instructions: included
+// by files that are compiled for an instruction set each. What is no number stays none.
 #pragma once
 
 #include <cmath>

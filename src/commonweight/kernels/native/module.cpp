@@ -24,7 +24,8 @@ std::string instructions() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && commonweight::codebook_avx512(4).product) return "avx512";
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && commonweight::codebook_avx2(4).product) return "avx2";
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (has_avx2 && commonweight::codebook_avx2(4).product) return "avx2";
 #endif
   return "portable";
 }
@@ -47,8 +48,10 @@ void codebook_product(const std::string& instructions, int bits, std::uintptr_t 
                       std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,
                       std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t blocks,
                       std::ptrdiff_t rows_per_codebook, int threads) {
-  const CodebookProduct it{at<float>(x), at<std::uint32_t>(codes), at<float>(values), at<float>(bias), at<float>(y),
-                           held,         batch,                    rows,              blocks,          rows_per_codebook};
+  const CodebookProduct it{at<float>(x),    at<std::uint32_t>(codes), at<float>(values),
+                           at<float>(bias), at<float>(y),             held,
+                           batch,           rows,                     blocks,
+                           rows_per_codebook};
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
   commonweight::parallel(rows, grain(rows, threads), threads,
@@ -58,8 +61,8 @@ void codebook_product(const std::string& instructions, int bits, std::uintptr_t 
 void codebook_expand(const std::string& instructions, int bits, std::uintptr_t codes, std::uintptr_t values,
                      std::ptrdiff_t held, std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
                      std::ptrdiff_t rows_per_codebook, int threads) {
-  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, held, 0, rows, blocks,
-                           rows_per_codebook};
+  const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, held, 0, rows,
+                           blocks,  rows_per_codebook};
   const auto expand = kernels(instructions, bits).expand;
   nb::gil_scoped_release release;
   commonweight::parallel(rows, grain(rows, threads), threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
@@ -80,13 +83,13 @@ template <class Float>
 void spread(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::int64_t weights, std::uintptr_t theta,
             std::uintptr_t out, int threads) {
   nb::gil_scoped_release release;
-  commonweight::spread<Float>({at<std::int32_t>(numbers), at<std::int32_t>(runs), cells, nullptr, nullptr, weights}, at<Float>(theta),
-                              at<Float>(out), threads);
+  const commonweight::Index index{at<std::int32_t>(numbers), at<std::int32_t>(runs), cells, nullptr, nullptr, weights};
+  commonweight::spread<Float>(index, at<Float>(theta), at<Float>(out), threads);
 }
 
 template <class Float>
-void adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::uintptr_t positions, std::uintptr_t starts,
-             std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
+void adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, std::uintptr_t positions,
+             std::uintptr_t starts, std::int64_t weights, std::uintptr_t grad, std::uintptr_t sums, int threads) {
   nb::gil_scoped_release release;
   const commonweight::Index index{at<std::int32_t>(numbers),   at<std::int32_t>(runs),   cells,
                                   at<std::int32_t>(positions), at<std::int64_t>(starts), weights};
@@ -139,8 +142,8 @@ commonweight::PerceptronKernels perceptrons(const std::string& instructions) {
   return commonweight::perceptron_portable();
 }
 
-// A row of the table for each layer: inputs, outputs, activation; then of the weight, and of the bias, the addresses of its values,
-// its two moments and its average.
+// A row of the table for each layer: inputs, outputs, activation; then of the weight, and of the bias, the addresses of
+// its values, its two moments and its average.
 std::vector<commonweight::Layer> layers_of(const std::int64_t* table, std::ptrdiff_t n_layers, float decay, float l2) {
   const auto parameter = [](const std::int64_t* row, float decay, float l2) {
     const auto address = [row](int entry) { return at<float>(static_cast<std::uintptr_t>(row[entry])); };
@@ -193,7 +196,8 @@ void perceptron_answers(const std::string& instructions, std::uintptr_t table, s
 
 NB_MODULE(_native, m) {
   m.def("instructions", &instructions);
-  m.def("use_team", [](std::uintptr_t address) { commonweight::use_team(reinterpret_cast<commonweight::Team>(address)); });
+  m.def("use_team",
+        [](std::uintptr_t address) { commonweight::use_team(reinterpret_cast<commonweight::Team>(address)); });
   m.def("codebook_product", &codebook_product);
   m.def("codebook_expand", &codebook_expand);
   m.def("codebook_sums", &codebook_sums);

@@ -1,5 +1,5 @@
-// The networks, in plain loops that compilers turn into vector instructions: included by the files that are compiled for
-// an instruction set each.
+// The networks, in plain loops that compilers turn into vector instructions: included by the files that are compiled
+// for an instruction set each.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,6 @@
-// A small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L,, in float32 and in one
-// thread: steps of mini-batch descent, each of which gathers its samples, goes forward and backward and moves the weights;
-// and the answers of many such nets to the same samples.
+// A small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L, in float32 and in one thread: steps of mini-batch
+// descent, each of which gathers its samples, goes forward and backward and moves the weights; and the answers of many
+// such nets to the same samples.
 #pragma once
 
 #include <cstddef>

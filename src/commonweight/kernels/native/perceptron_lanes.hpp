@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "exponential.hpp"
@@ -64,7 +65,8 @@ inline void go_back(Activation kind, const float* values, float* gradient, ptrdi
 
 // f(W x + b), the samples of x in `width` columns. The weights lie `offset` numbers after those that the layer names.
 inline void forward(const Layer& layer, ptrdiff_t offset, const float* units, ptrdiff_t width, float* sums) {
-  multiply({layer.weight.value + offset, layer.inputs, 1, units, width, sums, width, layer.inputs}, layer.outputs, width);
+  const float* weight = layer.weight.value + offset;
+  multiply({weight, layer.inputs, 1, units, width, sums, width, layer.inputs}, layer.outputs, width);
   for (ptrdiff_t o = 0; layer.bias.value && o < layer.outputs; ++o)
     each(sums + o * width, width, [b = layer.bias.value[offset + o]](float x) { return x + b; });
   activate(layer.activation, sums, layer.outputs * width);
@@ -116,14 +118,17 @@ class Descent {
     const bool last = l == it.n_layers - 1;
     float* sums = last ? outputs() : space(l + 1).units.data();
     forward(layer, 0, space(l).units.data(), width, sums);
-    if (!last) transpose(sums, layer.outputs, it.batch, width, space(l + 1).samples.data(), in_whole_lanes(layer.outputs));
+    const ptrdiff_t step = in_whole_lanes(layer.outputs);
+    if (!last) transpose(sums, layer.outputs, it.batch, width, space(l + 1).samples.data(), step);
   }
 
-  // Outputs z become the gradient (softmax(z) - target) / batch, with (1 - ε) of the target on the class and ε on all. The
-  // loss of a sample is log Σ e^(z - h) - (1 - ε) (z_class - h) - ε mean (z - h), h the highest: no number if a z is none.
+  // Outputs z become the gradient (softmax(z) - target) / batch, with (1 - ε) of the target on the class and ε on all.
+  // The loss of a sample is log Σ e^(z - h) - (1 - ε) (z_class - h) - ε mean (z - h), h the highest: no number if a z
+  // is none.
   void cross_entropy(const std::int64_t* chosen, ptrdiff_t step) {
     const ptrdiff_t n = it.layers[it.n_layers - 1].outputs;
-    float *z = outputs(), *highest = rows.data(), *winner = highest + width, *total = winner + width, *below = total + width;
+    float *z = outputs(), *highest = rows.data();
+    float *winner = highest + width, *total = winner + width, *below = total + width;
     const float off = it.smoothing / static_cast<float>(n), on = 1.0f - it.smoothing;
     const float per = 1.0f / static_cast<float>(it.batch);
     std::copy_n(z, width, highest);
@@ -158,7 +163,8 @@ class Descent {
   }
 
   // z <- e^(z - highest), added to the total, as z - highest is to `below`.
-  void lower(float* __restrict z, const float* __restrict highest, float* __restrict total, float* __restrict below) const {
+  void lower(float* __restrict z, const float* __restrict highest, float* __restrict total,
+             float* __restrict below) const {
     for (ptrdiff_t j = 0; j < width; ++j) {
       const float difference = z[j] - highest[j];
       z[j] = exponential(difference);
@@ -193,11 +199,13 @@ class Descent {
     const float* gradient = space(l).gradient.data();
     if (l > 0) {
       float* before = space(l - 1).gradient.data();
-      multiply({layer.weight.value, 1, layer.inputs, gradient, width, before, width, layer.outputs}, layer.inputs, width);
+      const float* weight = layer.weight.value;
+      multiply({weight, 1, layer.inputs, gradient, width, before, width, layer.outputs}, layer.inputs, width);
       go_back(it.layers[l - 1].activation, space(l).units.data(), before, layer.inputs * width);
     }
     const ptrdiff_t step = in_whole_lanes(layer.inputs);
-    multiply({gradient, width, 1, space(l).samples.data(), step, of_weight.data(), step, it.batch}, layer.outputs, step);
+    const float* samples = space(l).samples.data();
+    multiply({gradient, width, 1, samples, step, of_weight.data(), step, it.batch}, layer.outputs, step);
     for (ptrdiff_t o = 1; step != layer.inputs && o < layer.outputs; ++o)
       std::copy_n(of_weight.data() + o * step, layer.inputs, of_weight.data() + o * layer.inputs);
     move(layer.weight, of_weight.data(), layer.outputs * layer.inputs, share);
@@ -231,7 +239,8 @@ class Descent {
     for (ptrdiff_t j = 0; j < n; ++j) average[j] = w[j] - (1.0f - share) * (w[j] - average[j]);
   }
 
-  void by_adam(float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v, ptrdiff_t n) const {
+  void by_adam(float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v,
+               ptrdiff_t n) const {
     const float beta2 = static_cast<float>(it.rule.beta2), epsilon = it.rule.epsilon;
     const float of_first = static_cast<float>(1.0 - it.rule.beta1), of_second = static_cast<float>(1.0 - it.rule.beta2);
     for (ptrdiff_t j = 0; j < n; ++j) {
@@ -268,7 +277,8 @@ void perceptron_answers(const PerceptronPopulation& it) {
   const ptrdiff_t block = std::min<ptrdiff_t>(256, it.samples), most = in_whole_lanes(block);
   ptrdiff_t widest = 1;
   for (ptrdiff_t l = 0; l < it.n_layers; ++l) widest = std::max(widest, it.layers[l].outputs);
-  std::vector<float> given(static_cast<std::size_t>(n_in * most)), one(static_cast<std::size_t>(widest * most)), other(one);
+  std::vector<float> given(static_cast<std::size_t>(n_in * most));
+  std::vector<float> one(static_cast<std::size_t>(widest * most)), other(one);
   for (ptrdiff_t first = 0; first < it.samples; first += block) {
     const ptrdiff_t n = std::min(block, it.samples - first), width = in_whole_lanes(n);
     transpose(it.x + first * n_in, n, n_in, n_in, given.data(), width);

@@ -26,8 +26,8 @@ using Lanes = float;
 
 inline std::ptrdiff_t in_whole_lanes(std::ptrdiff_t n) { return (n + lanes - 1) / lanes * lanes; }
 
-// A is read at row · row_step + column · column_step, so that it may stand transposed; rows of B and C follow each other
-// after b_step and c_step numbers.
+// A is read at row · row_step + column · column_step, so that it may stand transposed; rows of B and C follow each
+// other after b_step and c_step numbers.
 struct Product {
   const float* a;
   std::ptrdiff_t row_step, column_step;
