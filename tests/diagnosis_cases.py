@@ -27,7 +27,7 @@ def record(step, **changed):
 
 START = record(1)
 RECORDS = [record(step, loss=0.69 - 0.0005 * step) for step in range(100, 1001, 100)]
-MODEL = ModelFacts(n_weights=100, narrowest=10, signals=(1.0, 1.0))
+MODEL = ModelFacts(n_weights=100, narrowest=10, signals=((0.0, 1.0), (1.0, 1.0)))
 EVIDENCE = Evidence(DATA, MODEL, LossFacts(), "adam", 0.1, 32, 1000, START)
 GOOD = [record(step, loss=0.7 - 0.0006 * step, metric=0.99, validation_metric=0.96) for step in range(100, 1001, 100)]
 
@@ -59,7 +59,7 @@ CASES = {
     "small_batch_norm": {"model_norms": ("n",), "batch_size": 1},
     "shuffled_labels": {"data_neighbours": 0.5, "data_nearest": 0.5, "data_reference": 0.52},
     "unnormalised_input": {"data_offset": 40.0},
-    "unequal_start": {"model_signals": (1e-4, 1.0)},
+    "unequal_start": {"model_signals": ((0.0, 1e-4), (1e-4, 1.0))},
     "frozen_layer": {"model_frozen": ("a",)},
     "missing_activation": {"model_straight": ("a -> b",)},
     "not_finite": {"records": [*RECORDS[:3], record(350, loss=math.nan)], "nonfinite": "output of b"},
@@ -88,7 +88,7 @@ VARIANTS = {
     "wrong_loss.squashed": {"model_squashed": "Sigmoid"},
     "unnormalised_input.spread": {"data_spread": 1e4},
     "unnormalised_input.size": {"data_size": 100.0},
-    "unequal_start.small": {"model_signals": (1.0, 1e-4)},
+    "unequal_start.small": {"model_signals": ((0.0, 1.0), (1.0, 1e-4))},
     "vanishing_gradient.cut": {**CASES["vanishing_gradient"], "model_cut": ("b.0",)},
     "not_finite": {**CASES["not_finite"], "nonfinite": ""},
     "rate_too_high.growth": {"records": with_layers(RECORDS, weight_std=6.0)},

@@ -188,13 +188,25 @@ def test_what_was_so_before_the_first_step_was_so_from_the_start():
     assert "from the start" in say(named("dead_units", dead))
 
 
+def test_what_is_lost_between_layers_is_not_blamed_on_their_weights():
+    """Such as by the mean over a series whose parts cancel: the next layer hands on all that it is fed."""
+    assert "unequal_start" in [found.code for found in findings(model_signals=((0.0, 1.0), (1.0, 1e-4)))]
+    assert "unequal_start" not in [found.code for found in findings(model_signals=((0.0, 1.0), (1e-4, 1e-4)))]
+
+
+def test_a_normalisation_may_change_the_size_of_a_signal():
+    signals = ((0.0, 0.03), (0.03, 1.0))
+    assert "unequal_start" in [found.code for found in findings(model_signals=signals)]
+    assert "unequal_start" not in [found.code for found in findings(model_signals=signals, model_norms=("b",))]
+
+
 def test_an_unknown_language_is_refused():
     with pytest.raises(TrainError, match="The diagnosis speaks en, zh-Hans, zh-Hant; got 'tlh'"):
         say(Finding("underfit", "", 0.0, 0.0, 0, Advice("longer", {"factor": 3.0})), "tlh")
 
 
 def test_evidence_survives_json():
-    model = replace(EVIDENCE.model, signals=(0.5, math.inf))
+    model = replace(EVIDENCE.model, signals=((0.0, 0.5), (0.5, math.inf)))
     evidence = replace(EVIDENCE, recalls=(0.5, 1.0), nonfinite="w", model=model)
     again = Evidence.from_json(json.loads(json.dumps(evidence.to_json(), allow_nan=False)))
     assert again == evidence
@@ -214,7 +226,8 @@ DATA_JSON = EVIDENCE.to_json()["data"]
         {"data": {**DATA_JSON, "n_train": 0}},
         {"data": {**DATA_JSON, "n_validation": -5}},
         {"data": {**DATA_JSON, "counts": [500, 400]}},
-        {"model": {"signals": [1.0]}},
+        {"model": {"signals": [[0.0, 1.0]]}},
+        {"model": {"signals": [[1.0], [1.0]]}},
         {"model": {"frozen": "conv"}},
         {"model": {"n_weights": 1.5}},
         {"loss": {"linear": 1}},

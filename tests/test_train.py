@@ -31,6 +31,7 @@ from commonweight.train.optimise import WARM_UP_EPOCHS, make_optimizer, rate_at
 from commonweight.train.order import Order
 from commonweight.train.run import CHECKPOINT, RECORDS, WEIGHTS, Run
 from commonweight.train.settings import OPTIMIZERS, choose_settings
+from commonweight.train.start import start_run
 
 GIVEN = {"epochs": None, "goal": None, "optimizer": "auto", "lr": None, "batch_size": None}
 GIVEN |= {"precision": "auto", "device": "cpu", "seed": 0}
@@ -208,7 +209,8 @@ def test_the_signal_is_the_deviation_between_samples_and_0_where_they_are_all_an
         with observe(model) as seen:
             outputs = model[0](x)
             model(x)
-    first, second = seen.signals()
+    (data, first), (fed, second) = seen.signals()
+    assert data == fed == 0.0  # unknown, and really 0
     assert first == pytest.approx(float(outputs.var(0, correction=0).mean().sqrt()), rel=1e-5)
     assert second == 0.0
 
@@ -321,6 +323,15 @@ def test_a_damaged_description_is_one_sentence(tmp_path, content, says):
 def test_no_run_is_one_sentence(tmp_path):
     with pytest.raises(FileError, match=r"There is no run in .*start one with `commonweight train`"):
         Run.load(tmp_path / "none")
+
+
+def test_a_run_that_is_misnamed_or_taken_for_data_is_one_sentence(iris, tmp_path):
+    folder = tmp_path / "iris-mlp-1"
+    fit(dropout_net(), iris, epochs=1, out=folder, progress=False)
+    with pytest.raises(FileError, match=r"run\.json is missing; did you mean .*iris-mlp-1\?"):
+        Run.load(tmp_path / "iris-mlp")
+    with pytest.raises(TrainError, match=r"iris-mlp-1 is a run, not data: go on with it by `commonweight train --resu"):
+        start_run(str(folder), net=None, target=None, task=None, seed=0)
 
 
 def test_a_run_in_bfloat16_ends_with_its_scores():

@@ -64,12 +64,16 @@ class StepStatistics:
         with np.errstate(all="ignore"):  # a net that diverges is to be seen, not warned of
             return tuple(self._layer(*one) for one in self.modules)
 
-    def signals(self) -> tuple[float, ...]:
-        """For each of `layers()`, the deviation of its outputs from sample to sample: √ of the mean variance of a unit.
+    def signals(self) -> tuple[tuple[float, float], ...]:
+        """For each of `layers()`, the deviation from sample to sample of what it is fed, and of its outputs.
 
-        Unlike the deviation of all outputs, it has no part in it from biases, which are the same for all samples.
+        That is √ of the mean variance of a unit; 0 where unknown, such as of the data, which the first layer is fed.
+        Unlike the deviation of all values, it has no part in it from biases, which are the same for all samples.
         """
-        return tuple(_signal(self.outputs[name]) if name in self.outputs else 0.0 for name, *_ in self.modules)
+        return tuple((self._signal(self.fed, name), self._signal(self.outputs, name)) for name, *_ in self.modules)
+
+    def _signal(self, of: dict[str, Tensor], name: str) -> float:
+        return _signal(of[name]) if name in of else 0.0
 
     def _hook(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -313,7 +314,10 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise FileError(f"There is no run in {folder}: {DESCRIPTION} is missing; start one with `commonweight train`.")
+        beside = [other.parent.name for other in folder.parent.glob(f"*/{DESCRIPTION}")]
+        near = [str(folder.parent / name) for name in get_close_matches(folder.name, beside, 2)]
+        hint = f"did you mean {' or '.join(near)}?" if near else "start one with `commonweight train`."
+        raise FileError(f"There is no run in {folder}: {DESCRIPTION} is missing; {hint}")
     try:
         description = json.loads(read_text(path))
         found = description["format"]

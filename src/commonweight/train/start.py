@@ -1,5 +1,6 @@
 """From names to a run: what `commonweight train` starts, or takes up again."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from commonweight.nets.architecture import Architecture
 from commonweight.train.choice import memory_bytes
 from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
-from commonweight.train.run import BY_RULE, Run, build_net, read_description
+from commonweight.train.run import BY_RULE, DESCRIPTION, Run, build_net, read_description
 
 WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
 BYTES_A_WEIGHT = 16  # float32: itself, its gradient, and two means of an update rule
@@ -40,9 +41,12 @@ def start_run(
         settings: those of `fit`.
 
     Raises:
-        TrainError: a setting that the net has no use for, because it learns by a rule of its own.
+        TrainError: a run instead of data, or a setting that the net has no use for, because it learns by a rule of its
+            own.
         NetError: a structure that the net does not have, or with more weights than the memory can train.
     """
+    if os.path.isfile(Path(name) / DESCRIPTION):  # unlike `Path.is_file`, no error for a name too long
+        raise TrainError(f"{name} is a run, not data: go on with it by `commonweight train --resume {name}`.")
     loaded = data.load(name, target=target, task=task, seed=seed, prepare=prepare)
     net = net or DEFAULT_NET[loaded.is_image]
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)

@@ -77,7 +77,8 @@ class ModelFacts:
         zero, alike: modules whose weights are all 0; whose units all have the same weights.
         norms: its batch normalisations.
         broken_ties: declared ties that do not hold, as equations.
-        signals: for each layer of the first record, the deviation of its outputs from sample to sample.
+        signals: for each layer of the first record, the deviation from sample to sample of what it is fed, 0 where
+            unknown, and of its outputs.
         straight: pairs "a -> b" of linear layers without an activation between.
         cut: modules that hand on a signal, but no gradient.
         squashed: the activation that the outputs went through, such as "Sigmoid"; empty if none, or a (log) softmax.
@@ -90,7 +91,7 @@ class ModelFacts:
     alike: tuple[str, ...] = ()
     norms: tuple[str, ...] = ()
     broken_ties: tuple[str, ...] = ()
-    signals: tuple[float, ...] = ()
+    signals: tuple[tuple[float, ...], ...] = ()
     straight: tuple[str, ...] = ()
     cut: tuple[str, ...] = ()
     squashed: str = ""
@@ -191,3 +192,5 @@ def _require_sound(evidence: Evidence) -> None:
         raise ValueError(f"{sum(data.counts)} samples of classes, but {data.n_train} of training")
     if model and start and len(model.signals) != len(start.layers):
         raise ValueError(f"{len(model.signals)} signals, but {len(start.layers)} layers")
+    if model and any(len(pair) != 2 for pair in model.signals):
+        raise ValueError("a signal is two numbers, before and after a layer")

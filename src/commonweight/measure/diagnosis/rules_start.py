@@ -29,7 +29,11 @@ def _begun(case: Case, code: str, layers: tuple[str, ...]) -> list[Finding]:
 
 
 def unequal_start(case: Case) -> list[Finding]:
-    """Before the first step, the signal of the samples becomes far larger or smaller in one layer."""
+    """Before the first step, the signal of the samples becomes far larger or smaller in one layer.
+
+    What is lost between layers, as where a series is averaged, is none of its doing, and a normalisation is there to
+    change it.
+    """
     start, model, data = case.evidence.start, case.evidence.model, case.evidence.data
     if start is None or model is None or case.excels or model.zero or model.alike or model.frozen:
         return []
@@ -37,9 +41,10 @@ def unequal_start(case: Case) -> list[Finding]:
         return []  # behind dead units nothing differs
     before = data.size if data and data.size > 0 else 1.0
     gains = []
-    for layer, signal in zip(start.layers, model.signals, strict=True):
+    for layer, (fed, signal) in zip(start.layers, model.signals, strict=True):
         if signal > 0:
-            gains.append((signal / before, layer.name))
+            if layer.name not in model.norms:
+                gains.append((signal / (fed or before), layer.name))
             before = signal
     if not gains:
         return []
