@@ -191,7 +191,7 @@ def test_a_run_that_goes_away_is_told_once_and_the_newest_is_shown(folder, monke
     monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
     session = open_session("run", folder, "wild")
     shutil.rmtree(folder / "wild")
-    with pytest.raises(LabError, match="The run wild is damaged"):
+    with pytest.raises(LabError, match="There is no run 'wild' in the folder"):
         session.advance()
     assert session.advance() is False
     assert [run.name for run in session.seen] == ["well"]
