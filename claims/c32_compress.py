@@ -146,16 +146,21 @@ def imitate(net: nn.Module, texts: Sequence[str], targets: Tensor) -> None:
     """
     values = [weight.values for weight in compress.shared_weights(net).values()]
     first = [value.detach().clone() for value in values]
-    held_out = torch.arange(len(texts)) % HELD_OUT == 0
-    (kept_back,), (others,) = held_out.nonzero(as_tuple=True), (~held_out).nonzero(as_tuple=True)
+    numbers = torch.arange(len(texts))
+    kept_back, others = numbers[numbers % HELD_OUT == 0], numbers[numbers % HELD_OUT != 0]
 
     @torch.no_grad()
     def judged() -> float:
         return likeness(net, texts, targets, kept_back).item()
 
+    @torch.no_grad()
+    def set_to(given: Sequence[Tensor]) -> None:
+        for value, found in zip(values, given, strict=True):
+            value.copy_(found)
+
     best, kept = judged(), first
     for lr in RATES:
-        torch._foreach_copy_([value.data for value in values], first)
+        set_to(first)
         optimizer = torch.optim.Adam(values, lr=lr)
         order = torch.Generator().manual_seed(0)
         for epoch in range(EPOCHS):
@@ -168,7 +173,7 @@ def imitate(net: nn.Module, texts: Sequence[str], targets: Tensor) -> None:
             found = judged()
             if found > best:
                 best, kept = found, [value.detach().clone() for value in values]
-    torch._foreach_copy_([value.data for value in values], kept)
+    set_to(kept)
 
 
 def likeness(net: nn.Module, texts: Sequence[str], targets: Tensor, chosen: Tensor) -> Tensor:

@@ -4,25 +4,39 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 import commonweight as cw
 from commonweight import compress, nets, patterns
+from commonweight.checkpoints import open_checkpoint
 from commonweight.codebook import learn
 from commonweight.errors import CommonweightError
 from commonweight.export import to_onnx
 from commonweight.lower import explain, lower
 from commonweight.measure import watch
+from commonweight.measure.start import check_start
 from commonweight.nets.equivariant import p4_conv2d, plain, reversal_conv1d
 from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
+from commonweight.train.initialise import initialise
+from commonweight.train.loop import resume
+from commonweight.train.run import Run, findings_of
 
+IRIS = cw.data.load("iris")
 TAKING = {
     "recognise takes a tie map": recognise,
     "lower takes a pattern": [lower, explain],
     "learn takes a weight": partial(learn, k=2),
     "fit trains a torch.nn.Module": partial(cw.fit, data=None),
     "fit trains on data as commonweight.data.load gives them": partial(cw.fit, nn.Linear(1, 1)),
+    "resume goes on with a torch.nn.Module": partial(resume, "runs/none", data=None),
+    "resume trains on data as commonweight.data.load gives them": partial(resume, "runs/none", nn.Linear(1, 1)),
+    "check_start takes a torch.nn.Module": partial(check_start, batch=torch.zeros(2, 1)),
+    r"check_start takes a batch of inputs, or \(inputs, targets\)": partial(check_start, nn.Linear(1, 1)),
+    "initialise takes a torch.nn.Module": partial(initialise, rule="he", inputs=torch.zeros(2, 1)),
+    "initialise takes normalised samples": partial(initialise, nn.Linear(1, 1), "he"),
+    "share takes a model": partial(compress.share, k=2),
     "watch takes a model": partial(watch, optimizer=None),
     "watch takes an optimizer": partial(watch, nn.Linear(1, 1)),
     "lower takes a pattern, such as": cw.Tied,
@@ -49,6 +63,11 @@ TAKING = {
         nets.build, "mlp", n_outputs=2
     ),
     "save writes to a path": lambda given: cw.save(nn.Linear(1, 1), None if given == "x" else given),
+    "first weights is a whole number": lambda given: nets.build("mlp", (4,), 3, seed=None if given == 3 else given),
+    "A net's structure is a dict": lambda given: nets.build("mlp", (4,), 3, structure=given or 3),
+    "The shape of a sample is a tuple|The sizes of a net's samples|got samples of": partial(
+        nets.estimator, "svm", task="classification", seed=0
+    ),
     "number of outputs are whole numbers|at least 1 input and 1 output": partial(nets.build, "mlp", (4,)),
 }
 NAMED = {
@@ -60,6 +79,12 @@ NAMED = {
         partial(nets.estimator, in_shape=(4,), task="classification", seed=0),
     ],
     "A net of your own is written file.py:factory": load_factory,
+    "open_checkpoint takes the path|x": open_checkpoint,
+    "A run is given by the path of its folder|There is no run in x": [
+        Run.load,
+        findings_of,
+        partial(resume, model=nn.Linear(1, 1), data=IRIS),
+    ],
 }
 CASES = [
     (says, call, given)
@@ -77,6 +102,29 @@ def test_the_wrong_kind_is_one_sentence(says, call, given):
     with pytest.raises(CommonweightError, match=says) as told:
         call(given)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "given", "says"),
+    [
+        ("goal", 3, "A goal is a text, such as 'loss<=0.1'; got int: 3."),
+        ("out", 3, "A run is stored in a folder, given by its path; got int: 3."),
+        ("augment", 3, "Images are augmented by a list of words; got int: 3."),
+        ("seed", None, "seed is a whole number from 0; got NoneType: None."),
+        ("lr", "a", "lr is a number above 0; got 'a'."),
+        ("patience", [], "patience is a number of epochs above 0; got []."),
+        ("l2", None, "l2 is a number, and 0 for none of it; got NoneType: None."),
+        ("sparsity", "a", "sparsity is a number, and 0 for none of it; got str: 'a'."),
+        ("max_norm", "a", "max_norm is a number above 0; got 'a'."),
+        ("label_smoothing", "a", "label_smoothing is a number from 0 to below 1; got 'a'."),
+    ],
+)
+def test_a_setting_of_the_wrong_kind_is_one_sentence(setting, given, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CommonweightError) as told:
+        cw.fit(nn.Linear(4, 3), IRIS, progress=False, **{setting: given})
+    assert str(told.value) == says
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_file_of_networks_is_on_a_page():

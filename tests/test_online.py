@@ -171,8 +171,10 @@ def test_an_interruption_keeps_what_was_learned(monkeypatch, tmp_path):
     ],
 )
 def test_a_row_that_does_not_fit_is_one_sentence_with_its_line_and_ends_what_is_learned(extra, says, tmp_path):
+    said = []
     with pytest.raises(DataError, match=says):
-        learn(table(600) + extra, tmp_path / "run")
+        learn_stream(io.StringIO(table(600) + extra), net="mlp", out=tmp_path / "run", say=said.append)
+    assert said[-1] == "stopped by an error after 96 rows; what was learned is kept"
     before, _ = learn("".join(table(600).splitlines(keepends=True)[:596]))
     kept = Run.load(tmp_path / "run")
     assert kept.results["stream"] == {**before.results["stream"], "rows": 96}

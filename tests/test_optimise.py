@@ -1,5 +1,6 @@
 """Rules that take all samples at each step: against what they must find, with ties, through `fit`, and refused."""
 
+import math
 from copy import deepcopy
 from dataclasses import replace
 
@@ -17,11 +18,11 @@ from torch.nn.functional import cross_entropy, mse_loss
 from training_runs import cut_run
 
 from commonweight import data, nets
-from commonweight.errors import TrainError
+from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.report.page import OPTIONS
 from commonweight.train import choice, levenberg_marquardt
 from commonweight.train import curvature as curvatures
-from commonweight.train.choice import WHOLE_BATCH, choose_optimizer
+from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer
 from commonweight.train.curvature import Dual, Primal, solve
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.jacobian import Jacobian
@@ -56,7 +57,7 @@ def problem(model, kind, n=12, n_in=6, seed=0):
 
 
 def run_rule(name, model, objective, steps):
-    rule = RULES[name](model.parameters(), lr=1.0)
+    rule = RULES[name](model.parameters())
     values = [objective.value(objective.net.read())]
     for _ in range(steps):
         rule.step(objective)
@@ -446,6 +447,7 @@ class Undecided(nn.Linear):
         ("newton", nn.Linear(4, 3), {"precision": "bfloat16"}, "newton compares losses that differ by less"),
         ("lm", nn.Linear(4, 3), {"l2": 0.1}, "lm makes the loss of all samples small and nothing else: leave --l2 out"),
         ("lm", nn.Linear(4, 3), {"lr": 0.1}, "lm finds by itself how far to go: leave --lr out"),
+        ("lm-bayes", nn.Linear(4, 3), {"lr": 1.0}, "lm-bayes finds by itself how far to go: leave --lr out"),
         ("genetic", nn.Linear(4, 3), {"lr": 0.1}, "genetic finds by itself how far to go: leave --lr out"),
         (
             "descent",
@@ -465,9 +467,17 @@ def test_a_rule_that_does_not_fit_is_one_sentence(iris, tmp_path, name, model, o
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("name", WITHOUT_RATE)
+def test_a_loss_that_is_no_number_asks_a_rule_without_a_rate_for_no_lower_one(iris, name):
+    net = nn.Linear(4, 3)
+    nn.init.constant_(net.weight, math.nan)
+    with pytest.raises(DivergedError, match="not finite is weight: begin with other weights, by --init, or choose"):
+        fit(net, iris, optimizer=name, out=None, progress=False)
+
+
 @pytest.mark.parametrize("name", WHOLE_BATCH)
 def test_the_settings_of_a_run_begin_it_again(iris, name):
-    """Its page says them all, so that it can be repeated, and of a rule without a rate that it is 1."""
+    """Its page says them all, so that it can be repeated; a rule without a rate has none to say."""
     first = fit(nn.Linear(4, 3), iris, optimizer=name, epochs=1, out=None, progress=False)
     told = {key: first.description["settings"][key] for key in OPTIONS}
     again = fit(nn.Linear(4, 3), iris, **told, out=None, progress=False)

@@ -31,12 +31,12 @@ from commonweight.measure.report import write_report
 from commonweight.measure.report.charts import Line, Scale, histogram, line_chart
 from commonweight.measure.report.ladder import ladder
 from commonweight.measure.report.markup import tag
-from commonweight.measure.report.numerals import number, percent
 from commonweight.measure.report.observe import ask, observing, stages, weights
 from commonweight.measure.report.page import OPTIONS, RESTRAINTS, STYLE, _flat, command
 from commonweight.measure.report.pictures import NEGATIVE, POSITIVE, photo, signed
 from commonweight.measure.report.plane import SIDE
 from commonweight.nets.comparators import Fitted
+from commonweight.numerals import number, percent
 from commonweight.train.settings import Settings
 
 EVIL = "<script>alert('1')</script>&\ud800\x00"

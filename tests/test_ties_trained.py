@@ -68,7 +68,7 @@ class Summed(Objective):
 
 def moved(name, model, objective, gradients):
     """The weights after a few steps of a rule, by gradients where it takes batches; draws are the same each time."""
-    rule = RULES[name](model.parameters(), lr=1.0 if name in WHOLE_BATCH else 0.01)
+    rule = RULES[name](model.parameters(), **({} if name in WHOLE_BATCH else {"lr": 0.01}))
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for _ in range(STEPS):

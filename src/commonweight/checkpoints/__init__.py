@@ -15,6 +15,7 @@ from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.checkpoints.pytorch import read_pytorch
 from commonweight.checkpoints.safetensors_header import read_safetensors
 from commonweight.checkpoints.stored import Checkpoint, Stored
+from commonweight.errors import FileError, require_kind
 
 if TYPE_CHECKING:
     from commonweight.checkpoints.content import Content, content_of, contents
@@ -42,6 +43,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         FileError: missing, unreadable, damaged, or of no format that is known.
     """
+    require_kind(path, str | os.PathLike, "open_checkpoint takes the path of a file or folder", FileError)
     path = Path(path)
     if os.path.isdir(path):  # unlike `Path.is_dir`, no error for a name too long
         tensors, metadata = _weights(weights_of(path))

@@ -75,6 +75,7 @@ def share(
         >>> net[0].shared
         SharedWeight((8, 64), 1 codebooks of 16)
     """
+    require_kind(model, nn.Module, "share takes a model, a torch.nn.Module", CompressError)
     _refuse_impossible(k, per, keep)
     state, ties = layout(model)
     aliases = {tie.alias for tie in ties}

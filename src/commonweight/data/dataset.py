@@ -15,6 +15,7 @@ from commonweight.data.normalise import Normalisation
 from commonweight.data.split import three_parts
 from commonweight.data.targets import Task
 from commonweight.errors import DataError
+from commonweight.numerals import counted
 
 MIN_SAMPLES = 10
 """Fewer cannot be split 70/15/15 into parts that say anything."""
@@ -101,11 +102,11 @@ class Data:
 
     def __repr__(self) -> str:
         shape = "x".join(str(size) for size in self.in_shape)
-        features = _counted(self.in_shape[-1], "feature")
+        features = counted(self.in_shape[-1], "feature")
         kind = {3: f"images of {shape}", 2: f"series of {shape}", 1: f"rows of {features}"}[len(self.in_shape)]
         samples = f"{len(self):,} {kind}"
         classification = self.task == "classification"
-        outputs = f"{len(self.classes)} classes" if classification else _counted(self.n_outputs, "target")
+        outputs = f"{len(self.classes)} classes" if classification else counted(self.n_outputs, "target")
         parts = " / ".join(f"{len(part):,}" for part in (self.train, self.validation, self.test))
         return f"{self.name}: {self.task}, {samples}, {outputs}; split {parts}"
 
@@ -160,7 +161,7 @@ def _require_learnable(samples: Samples) -> None:
     """Refuse what cannot be split into three parts that show every class; an official test part may lack some."""
     if len(samples.x) < MIN_SAMPLES:
         raise DataError(
-            f"{samples.name} has {_counted(len(samples.x), 'sample')}, a split into three parts needs at least"
+            f"{samples.name} has {counted(len(samples.x), 'sample')}, a split into three parts needs at least"
             f" {MIN_SAMPLES}; add samples"
         )
     if samples.task == "regression":
@@ -179,7 +180,3 @@ def _require_learnable(samples: Samples) -> None:
             f"every class in {where}{samples.name} needs at least {needed} samples, one for each part, but {listed};"
             " add samples, merge classes, or say task='regression' (--task regression) if the target is a quantity"
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -71,7 +71,7 @@ def spectra(model: nn.Module) -> list[Spectrum]:
     >>> layer = nn.Linear(3, 2, bias=False)
     >>> _ = nn.init.eye_(layer.weight)
     >>> (only,) = spectra(layer)
-    >>> only.singular.tolist(), only.stable_rank, only.variance.tolist()
+    >>> only.singular.tolist(), only.stable_rank, only.variance.round().tolist()
     ([1.0, 1.0], 2.0, [1.0, 0.0])
     """
     return [_spectrum(name, weight) for name, weight in matrices(model).items()]

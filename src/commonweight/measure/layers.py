@@ -59,6 +59,8 @@ class StepStatistics:
 
     def layers(self) -> tuple[LayerStatistics, ...]:
         """One entry for each module that has trainable weights of its own, in the order of the model."""
+        if not self.modules:
+            return ()
         with np.errstate(all="ignore"):  # a net that diverges is to be seen, not warned of
             return tuple(self._layer(*one) for one in self.modules)
 
@@ -91,12 +93,12 @@ class StepStatistics:
             name=name,
             weight_mean=mean,
             weight_std=std,
-            weight_max=float(max(weights.max(), -weights.min())),
+            weight_max=float(np.maximum.reduce(np.abs(weights))),
             gradient_norm=_norm(_row(gradients)) if gradients else 0.0,
             update_ratio=_norm(weights - before) / max(_norm(before), TINY),
             activation_mean=given_mean,
             activation_std=given_std,
-            zero_fraction=_share(given == 0) if name in self.outputs else 0.0,
+            zero_fraction=(given.size - np.count_nonzero(given)) / given.size if name in self.outputs else 0.0,
             weight_quantiles=_quantiles(weights),
             dead_fraction=dead,
             saturated_fraction=saturated,
@@ -142,8 +144,9 @@ def _norm(row: Values) -> float:
 
 
 def _mean_and_deviation(values: Values) -> tuple[float, float]:
-    mean = values.mean()
-    return float(mean), _norm((values - mean).ravel()) / sqrt(values.size)
+    row = values.ravel()
+    mean = np.add.reduce(row) / row.size  # what `mean` does, without its Python
+    return float(mean), _norm(row - mean) / sqrt(row.size)
 
 
 def _share(mask: NDArray[np.bool_]) -> float:
@@ -172,5 +175,9 @@ def _signal(outputs: Tensor) -> float:
 def _quantiles(weights: Values) -> tuple[float, ...]:
     """The weights below which the shares `QUANTILES` lie, with linear interpolation."""
     sample = np.sort(weights[:: -(-len(weights) // QUANTILE_SAMPLE)])
-    places = np.arange(len(sample)) / max(1, len(sample) - 1)
-    return tuple(np.interp(QUANTILES, places, sample).tolist())
+    last, found = len(sample) - 1, []
+    for share in QUANTILES:
+        low = int(share * last)
+        below, above = float(sample[low]), float(sample[min(low + 1, last)])
+        found.append(below + (share * last - low) * (above - below))
+    return tuple(found)

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from commonweight.errors import TrainError, require_kind
+
 NEAR = 0.05
 """A unit is saturated within this share of the range of its activation from one of its ends."""
 RANGES = {"aten::sigmoid": (0.0, 1.0), "aten::tanh": (-1.0, 1.0)}
@@ -123,6 +125,8 @@ def check_start(
         >>> start.findings[0].split(";")[0]
         'At the start most units are at an end of their range, where the slope is nearly zero: 1'
     """
+    require_kind(model, nn.Module, "check_start takes a torch.nn.Module", TrainError)
+    require_kind(batch, Tensor | tuple, "check_start takes a batch of inputs, or (inputs, targets)", TrainError)
     inputs, targets = (batch, None) if isinstance(batch, Tensor) else batch
     copy = deepcopy(model)
     copy.zero_grad()

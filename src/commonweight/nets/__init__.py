@@ -31,6 +31,7 @@ _SHAPES = {
 }
 _ALWAYS = ("in_shape", "n_outputs")
 CALLED = "A net is called by a name, such as 'mlp', or by file.py:factory"
+SIZES = "The sizes of a net's samples and its number of outputs are whole numbers"
 _AXES = {"image": 3, "series": 2, "table": 1}
 
 
@@ -83,12 +84,10 @@ def build(
         torch.Size([2, 10])
     """
     require_kind(name, str, CALLED, NetError)
-    require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
-    in_shape = tuple(in_shape)
-    for size in (*in_shape, n_outputs):
-        require_kind(
-            size, Integral, "The sizes of a net's samples and its number of outputs are whole numbers", NetError
-        )
+    require_kind(seed, Integral, "The seed of a net's first weights is a whole number", NetError)
+    require_kind(structure, Mapping | None, "A net's structure is a dict of its arguments, or None", NetError)
+    in_shape = _shape(in_shape)
+    require_kind(n_outputs, Integral, SIZES, NetError)
     if min((*in_shape, n_outputs)) < 1:
         raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
     own = is_own(name)
@@ -110,6 +109,14 @@ def build(
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
     net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net
+
+
+def _shape(in_shape: Shape) -> Shape:
+    """The shape of a sample, checked."""
+    require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
+    for size in in_shape:
+        require_kind(size, Integral, SIZES, NetError)
+    return tuple(in_shape)
 
 
 def _check_arguments(name: str, factory: Any, given: Mapping[str, Any]) -> None:
@@ -141,13 +148,14 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     True
     """
     require_kind(name, str, CALLED, NetError)
+    in_shape = _shape(in_shape)
     if is_own(name):
         return None
-    path = _entry_for(name, tuple(in_shape), task).estimators.get(task)
+    path = _entry_for(name, in_shape, task).estimators.get(task)
     if path is None:
         return None
     make = _found(path)
-    shape = {"in_shape": tuple(in_shape)} if "in_shape" in signature(make).parameters else {}
+    shape = {"in_shape": in_shape} if "in_shape" in signature(make).parameters else {}
     return make(random_state=seed, **shape)
 
 

@@ -147,7 +147,6 @@ def load_net(path: str | Path, *, net: str | None = None) -> nn.Module:
         >>> load_net("mlp.safetensors")(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
     """
-    path = Path(path)
     metadata = open_checkpoint(path).metadata
     if ARCHITECTURE not in metadata:
         raise FileError(

@@ -18,6 +18,8 @@ from commonweight.train.together import Team
 
 WHOLE_BATCH = {"descent": 1000, "lbfgs": 200, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
 """Rules that take all samples at each step, and how many epochs (which are then steps) are good for most."""
+WITHOUT_RATE = ("lm", "lm-bayes", "genetic")
+"""Those of them that find by themselves how far to go."""
 SMALL_NET, JACOBIAN_WORK = 1000, 2e9
 """Weights, and products for each Jacobian, up to which Levenberg-Marquardt is the rule for values to predict."""
 LITTLE_DATA = 500
@@ -85,9 +87,9 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
         raise TrainError(f"{optimizer} runs in one process; several can share the batches of muon, adam or sgd.")
     if any(isinstance(module, DROPOUT) and module.p for module in model.modules()):
         raise TrainError(f"{optimizer} needs a loss that is the same each time, and dropout draws: use adam or muon.")
-    if optimizer in ("descent", "lbfgs", "newton"):
+    if optimizer not in WITHOUT_RATE:
         return
-    if given["lr"] not in (None, 1.0):  # which run.json and the command that repeats a run say of a rule without one
+    if given["lr"] is not None:
         raise TrainError(f"{optimizer} finds by itself how far to go: leave --lr out.")
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         raise TrainError(f"{optimizer} takes samples one by one, and batch normalisation mixes them: use lbfgs.")

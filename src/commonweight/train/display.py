@@ -1,5 +1,6 @@
 """Training on the terminal: a live bar for a person, plain lines for a file. Always on standard error."""
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +27,7 @@ class Display:
 
         self.console = Console(stderr=True)
         self.metric, self.batch_size, self.steps = metric, batch_size, steps
-        self.next_refresh, self.tenths = 0.0, -1
+        self.next_refresh, self.tenths = 0.0 if self.console.is_terminal else math.inf, -1
         self.told: set[str] = set()
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -55,7 +56,7 @@ class Display:
     def advance(self, step: int, loss: float, metric: float) -> None:
         """Move the bar, ten times a second at the most."""
         now = time.perf_counter()
-        if self.console.is_terminal and now >= self.next_refresh:
+        if now >= self.next_refresh:
             (before, done), self.last = self.last, (now, step)
             speed = (step - done) * self.batch_size / (now - before)
             state = f"loss {loss:.4f}  {self.metric} {metric:.4g}  {speed:,.0f} samples/s"

@@ -38,7 +38,7 @@ def gather(
         seen,
         data=data_facts(data),
         optimizer=settings.optimizer,
-        rate=0.0 if settings.optimizer in WHOLE_BATCH else settings.lr,
+        rate=0.0 if settings.lr is None or settings.optimizer in WHOLE_BATCH else settings.lr,
         batch_size=settings.batch_size,
         steps=steps,
     )

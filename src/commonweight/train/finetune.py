@@ -16,7 +16,7 @@ from commonweight.atomic import own_tensors
 from commonweight.compress import shared_weights
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
-from commonweight.train.objective import Part, evaluate, loss_function
+from commonweight.train.objective import evaluate, loss_function, part_of
 from commonweight.train.order import Order
 from commonweight.train.settings import choose_settings
 
@@ -175,14 +175,6 @@ def score(model: nn.Module, data: Data, index: Tensor | None = None) -> dict[str
     full: Callable[[], AbstractContextManager[object]] = nullcontext
     part = part_of(data, data.test if index is None else index)
     return evaluate(model, part, loss_function(model, data, 0.0), data, full)
-
-
-def part_of(data: Data, index: Tensor) -> Part:
-    """Samples of the data by their indices, normalised, on the CPU and, if images, channels last."""
-    inputs = data.normalisation.apply(data.x[index])
-    if inputs.ndim == 4:
-        inputs = inputs.to(memory_format=torch.channels_last)
-    return Part(inputs, data.normalisation.apply_target(data.y[index]))
 
 
 def _optimizer(model: nn.Module, lr: float) -> torch.optim.Optimizer:

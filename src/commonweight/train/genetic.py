@@ -101,15 +101,14 @@ def first_population(first: Tensor, sizes: Iterable[int], size: int, generator: 
 class Genetic(torch.optim.Optimizer):
     """The genetic algorithm as an update rule: each step is a generation, and the net gets the best of its members.
 
-    The population begins as `first_population`. No gradient is used. The learning rate plays no part.
+    The population begins as `first_population`. No gradient is used.
 
     Args:
         params: weights, as for any torch optimiser.
-        lr: of no effect.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = 1.0) -> None:
-        super().__init__(params, {"lr": lr})
+    def __init__(self, params: Iterable[Any]) -> None:
+        super().__init__(params, {})
 
     @torch.no_grad()
     def step(self, objective: Objective) -> None:  # type: ignore[override]  # more than a closure

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 
 SCORES = {"classification": ("accuracy", "loss"), "regression": ("rmse", "r2", "loss")}
 RISING = ("accuracy", "r2")
@@ -36,6 +36,7 @@ class Goal:
             TrainError: another form, a score that the task does not have, a direction that is reached by getting
                 worse, or a number that the score never has.
         """
+        require_kind(text, str, "A goal is a text, such as 'loss<=0.1'", TrainError)
         match = re.fullmatch(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*", text)
         scores = SCORES[task]
         example = f"{scores[0]}{'>=' if scores[0] in RISING else '<='}0.9"

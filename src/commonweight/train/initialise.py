@@ -26,7 +26,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from commonweight.census import count
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.patterns import Dense
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.genetic import evolve
@@ -141,6 +141,8 @@ def initialise(
         >>> round(layer.weight.std().item(), 2)  # 1 / √400, though the parameter has the shape (400,)
         0.05
     """
+    require_kind(model, nn.Module, "initialise takes a torch.nn.Module", TrainError)
+    require_kind(inputs, Tensor, "initialise takes normalised samples as a tensor", TrainError)
     if rule not in INITS:
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {rule!r}.")
     if rule == "auto":

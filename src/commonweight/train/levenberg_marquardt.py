@@ -40,12 +40,11 @@ class LevenbergMarquardt(torch.optim.Optimizer):
 
     Args:
         params: weights, as for any torch optimiser.
-        lr: of no effect.
         bayesian: whether to regularise.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float = 1.0, *, bayesian: bool = False) -> None:
-        super().__init__(params, {"lr": lr})
+    def __init__(self, params: Iterable[Any], *, bayesian: bool = False) -> None:
+        super().__init__(params, {})
         self.bayesian = bayesian
         self.jacobian: Jacobian | None = None
 

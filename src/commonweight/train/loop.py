@@ -19,7 +19,7 @@ from commonweight.census import count
 from commonweight.compress import open_shared
 from commonweight.compress import save as save_shared
 from commonweight.data.dataset import Data
-from commonweight.errors import DivergedError, TrainError
+from commonweight.errors import DivergedError, TrainError, require_kind
 from commonweight.files import load, save
 from commonweight.measure.diagnosis import Evidence, diagnose
 from commonweight.measure.diagnosis.model_facts import first_nonfinite
@@ -34,7 +34,7 @@ from commonweight.train.facts import gather, recalls
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import initialise
-from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric
+from commonweight.train.objective import Part, error_sum, evaluate, loss_function, loss_kind, metric, part_of
 from commonweight.train.optimise import averaging_at, make_optimizer, rate_at
 from commonweight.train.order import Order
 from commonweight.train.regularise import Regulariser, weights_of
@@ -45,6 +45,7 @@ from commonweight.train.run import (
     SHARED,
     WEIGHTS,
     Run,
+    as_folder,
     begin_folder,
     describe,
     interruptible,
@@ -169,7 +170,9 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         TrainError: other data, or the same prepared otherwise.
         FileError: no run there, or one of another net.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
+    require_kind(model, nn.Module, "resume goes on with a torch.nn.Module, such as nets.build makes", TrainError)
+    require_kind(data, Data, "resume trains on data as commonweight.data.load gives them", TrainError)
     description = read_description(folder)
     settings = Settings(**description["settings"])
     about = description["data"]
@@ -333,7 +336,7 @@ class Trainer:
         with self._precision(), self.team.whole_batch():
             outputs = self.model(inputs)
         loss = self.loss(outputs, targets)
-        errors, share = error_sum(outputs, targets, self.data), len(chosen) / self.settings.batch_size
+        errors, share = error_sum(outputs, targets, self.data), chosen.shape[0] / self.settings.batch_size
         sums = self.team.backward(self.model, loss, errors, share)
         self.regulariser.pull()
         self.optimizer.step()
@@ -395,10 +398,13 @@ class Trainer:
             tensor = first_nonfinite(self.model, self.train.inputs[: self.settings.batch_size])
         self._write_check(record, is_best=False)
         self._keep(nonfinite=tensor, ended=True)
+        rate = self.settings.lr
+        remedy = "begin with other weights, by --init, or choose another --optimizer"
+        if rate is not None:
+            remedy = f"lower the learning rate, which was at most {rate:g}, with --lr"
         raise DivergedError(
             f"The training loss became {record.loss} before step {record.step} (epoch {record.epoch:.2f}), and the "
-            f"first tensor that is not finite is {tensor}: lower the learning rate, which was at most "
-            f"{self.settings.lr:g}, with --lr.",
+            f"first tensor that is not finite is {tensor}: {remedy}.",
             self.run,
         )
 
@@ -477,13 +483,9 @@ class Trainer:
         self.run.description[SHARED] = {"codebook": k, "per": "tensor", "ties": []}
 
     def _part(self, index: Tensor) -> Part:
-        """A part of the data as the net takes it: normalised, on its device, channels last, in its number format."""
-        inputs = self.data.normalisation.apply(self.data.x[index])
-        if inputs.ndim == 4:
-            inputs = inputs.to(memory_format=torch.channels_last)
+        """A part of the data as the net takes it."""
         dtype = torch.bfloat16 if self.settings.precision == "bfloat16" else torch.float32
-        targets = self.data.normalisation.apply_target(self.data.y[index])
-        return Part(inputs.to(self.settings.device, dtype), targets.to(self.settings.device))
+        return part_of(self.data, index, self.settings.device, dtype)
 
     def _precision(self) -> AbstractContextManager[object]:
         if self.settings.precision == "bfloat16":

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(weight)
         mean = state["momentum"].lerp_(gradient, 1 - momentum)
-        ahead = gradient.lerp(mean, momentum).reshape(len(weight) if weight.ndim else 1, -1)
+        ahead = gradient.lerp(mean, momentum).reshape(weight.shape[0] if weight.ndim else 1, -1)
         rows, columns = ahead.shape
         update = orthogonalise(ahead) if min(rows, columns) > 1 else ahead / (ahead.norm() + 1e-7)
         speed = max(1.0, rows / columns) ** 0.5 if weight.ndim > 1 else 1.0

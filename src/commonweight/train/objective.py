@@ -25,6 +25,14 @@ class Part:
         return len(self.inputs)
 
 
+def part_of(data: Data, index: Tensor, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Part:
+    """Samples of the data by their indices, normalised and, if images, channels last."""
+    inputs = data.normalisation.apply(data.x[index])
+    if inputs.ndim == 4:
+        inputs = inputs.to(memory_format=torch.channels_last)
+    return Part(inputs.to(device, dtype), data.normalisation.apply_target(data.y[index]).to(device))
+
+
 def loss_function(model: nn.Module, data: Data, label_smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
     """The loss that a net prescribes by a method `loss(outputs, targets)`; otherwise the usual one of the task.
 
@@ -86,7 +94,8 @@ def evaluate(
             outputs = model(inputs)
         total_loss += float(loss(outputs, targets)) * len(inputs)
         total_error += float(error_sum(outputs, targets, data))
-    model.train(was_training)
+    if was_training:
+        model.train()
     total_loss, total_error = team.total(total_loss, total_error)
     mean_loss = total_loss / len(part)
     score = metric(total_error, len(part), data)

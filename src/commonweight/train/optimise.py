@@ -75,6 +75,8 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
             f"None of the {sum(1 for _ in model.parameters())} parameters of the net learns: let some, by "
             f"requires_grad_(True)."
         )
+    if settings.lr is None:
+        return RULES[settings.optimizer](weights)
     if settings.optimizer not in DECAYING:
         return RULES[settings.optimizer](weights, lr=settings.lr)
     groups: list[dict[str, Any]] = [
@@ -87,8 +89,10 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
 def rate_at(step: int, settings: Settings, steps_per_epoch: int) -> float:
     """The learning rate of a step: up from 0 in the first quarter of an epoch, then straight down to 0 at the end.
 
-    Rules that take all samples at each step have one rate throughout.
+    Rules that take all samples at each step have one rate throughout, and it is 1 where they find their own way.
     """
+    if settings.lr is None:
+        return 1.0
     if settings.optimizer in WHOLE_BATCH:
         return settings.lr
     steps = settings.epochs * steps_per_epoch

@@ -30,7 +30,7 @@ class Order:
         while first < stop:
             epoch, begin = divmod(first, self.per_epoch)
             parts.append(self._of(epoch)[begin : begin + stop - first])
-            first += len(parts[-1])
+            first += parts[-1].shape[0]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _of(self, epoch: int) -> Tensor:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.data.whiten import WAYS, Whitening
 from commonweight.equations import tie
-from commonweight.errors import FileError, TieError, TrainError
+from commonweight.errors import FileError, TieError, TrainError, require_kind
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record, read_records
 
@@ -143,7 +144,7 @@ class Run:
         Raises:
             FileError: no run there, a damaged file, or a network that was not made by name.
         """
-        folder = Path(folder)
+        folder = as_folder(folder)
         description = read_description(folder)
         model = build_net(folder, description, net)
         _tie_as_shared(folder, model, description)
@@ -262,12 +263,23 @@ def describe(
     }
 
 
+def as_folder(folder: str | Path) -> Path:
+    """Where a run is.
+
+    Raises:
+        FileError: no path.
+    """
+    require_kind(folder, str | PathLike, "A run is given by the path of its folder", FileError)
+    return Path(folder)
+
+
 def new_folder(out: str | Path, name: str) -> Path:
     """The folder for a new run: `out` itself, or for "auto" the first free one of runs/NAME-1, runs/NAME-2, ...
 
     Raises:
         FileError: `out` is empty, or holds a run already.
     """
+    require_kind(out, str | PathLike, "A run is stored in a folder, given by its path", FileError)
     if out == "":
         raise FileError("The run folder has no name: give a path, or . for the current folder.")
     if out == "auto":
@@ -323,7 +335,7 @@ def findings_of(folder: str | Path) -> list[Finding]:
         FileError: no run there, or a damaged one.
         TrainError: nothing is stored to judge by.
     """
-    folder = Path(folder)
+    folder = as_folder(folder)
     description = read_description(folder)
     records = read_records(folder / RECORDS) if description.get("evidence") else []
     return _findings(str(folder), description, records)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError, require_kind
 from commonweight.train.augment import KINDS
-from commonweight.train.choice import WHOLE_BATCH, choose_optimizer, expected, require_fitting
+from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
 from commonweight.train.initialise import INITS
 from commonweight.train.objective import loss_kind
@@ -25,10 +26,10 @@ DEFAULT_RATE = {
     "rmsprop": 1e-3,
     "adam": 3e-3,
     "adamw": 3e-3,
-    **dict.fromkeys(WHOLE_BATCH, 1.0),
+    **dict.fromkeys(("descent", "lbfgs", "newton"), 1.0),
 }
 MOST_EPOCHS = 10**9
-OPTIMIZERS = tuple(DEFAULT_RATE)
+OPTIMIZERS = (*DEFAULT_RATE, *WITHOUT_RATE)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Settings:
         goal: stop when the validation part reaches it, such as "accuracy>=0.99"; None to go to the end.
         optimizer: one of `OPTIMIZERS`.
         lr: the largest learning rate; it rises linearly from 0 and falls linearly back to 0. Rules that take all
-            samples at each step try it first, or have none.
+            samples at each step try it first; None for those that find by themselves how far to go.
         batch_size: samples for each step.
         precision: float32, or bfloat16 for the multiplications (weights stay float32).
         device: cpu or cuda.
@@ -62,7 +63,7 @@ class Settings:
     epochs: int
     goal: str | None
     optimizer: str
-    lr: float
+    lr: float | None
     batch_size: int
     precision: str
     device: str
@@ -120,6 +121,7 @@ def choose_settings(
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
     require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    require_kind(seed, int, "seed is a whole number from 0", TrainError)
     require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
     require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
     _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
@@ -153,7 +155,7 @@ def choose_settings(
         epochs=epochs,
         goal=goal,
         optimizer=chosen,
-        lr=lr or DEFAULT_RATE[chosen],
+        lr=lr or DEFAULT_RATE.get(chosen),
         batch_size=batch,
         precision=("float32" if whole else _precision(model, data)) if precision == "auto" else precision,
         device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
@@ -236,6 +238,8 @@ def _label_smoothing(model: nn.Module, data: Data, given: float | None) -> float
 
 
 def _require_restraint(strengths: Mapping[str, float], max_norm: float | None, sparsity: float) -> None:
+    for name, strength in {**strengths, "sparsity": sparsity}.items():
+        require_kind(strength, Real, f"{name} is a number, and 0 for none of it", TrainError)
     for name, strength in strengths.items():
         require(name, strength, lambda value: 0 <= value < float("inf"), "a number from 0")
     require("max_norm", max_norm, lambda value: 0 < value < float("inf"), "a number above 0")
@@ -264,6 +268,7 @@ def _require_images(data: Data, kinds: Sequence[str]) -> None:
     Raises:
         TrainError: as said.
     """
+    require_kind(kinds, Sequence, "Images are augmented by a list of words", TrainError)
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise TrainError(f"Images are augmented by {', '.join(KINDS)}; got {unknown[0]!r}.")
@@ -285,6 +290,6 @@ def require_epochs(epochs: Any) -> None:
 
 
 def require(name: str, value: Any, holds: Any, expected: str) -> None:
-    """Refuse a value that was given and does not hold, in one sentence."""
-    if value is not None and not holds(value):
+    """Refuse a value that was given and is no number, or does not hold, in one sentence."""
+    if value is not None and not (isinstance(value, Real) and holds(value)):
         raise TrainError(f"{name} is {expected}; got {value!r}.")

@@ -28,8 +28,8 @@ from commonweight.compress import Report, SharedWeight, share, shared_weights
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.manifest import find
-from commonweight.train.finetune import finetune, part_of
-from commonweight.train.objective import loss_function
+from commonweight.train.finetune import finetune
+from commonweight.train.objective import loss_function, part_of
 from commonweight.train.order import Order
 from commonweight.train.settings import choose_settings
 

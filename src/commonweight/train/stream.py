@@ -20,7 +20,7 @@ from commonweight.errors import CommonweightError, DataError, TrainError
 from commonweight.files import save
 from commonweight.measure.records import Record, to_lines
 from commonweight.train.loop import fit
-from commonweight.train.objective import Part, evaluate
+from commonweight.train.objective import evaluate, part_of
 from commonweight.train.online import RATE, OnlineLearner, Sums
 from commonweight.train.run import RECORDS, WEIGHTS, Run, write_description
 from commonweight.train.settings import require
@@ -79,10 +79,11 @@ def learn_stream(
     learner, total = OnlineLearner(model, data, lr or RATE), Sums()
     try:
         _learn(run, learner, _batches(source, head[0], data, len(head)), total, say)
-    except (KeyboardInterrupt, CommonweightError) as ended:
+    except KeyboardInterrupt:
         say(f"interrupted after {total.n:,} rows; what was learned is kept")
-        if isinstance(ended, CommonweightError):
-            raise
+    except CommonweightError:
+        say(f"stopped by an error after {total.n:,} rows; what was learned is kept")
+        raise
     finally:
         _keep(run, learner, total)
     return run
@@ -123,9 +124,7 @@ def _learn(
 def _record(run: Run, learner: OnlineLearner, recent: Sums, seconds: float) -> Record:
     """Score the part held back of the first rows, and write a record."""
     data = learner.data
-    held = data.normalisation.apply(data.x[data.validation])
-    part = Part(held, data.normalisation.apply_target(data.y[data.validation]))
-    scores = evaluate(learner.model, part, learner.loss, data, nullcontext)
+    scores = evaluate(learner.model, part_of(data, data.validation), learner.loss, data, nullcontext)
     last = run.records[-1]
     record = Record(
         step=last.step + recent.n // BATCH,

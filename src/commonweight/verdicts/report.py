@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from commonweight.numerals import counted, size
+
 if TYPE_CHECKING:
     from commonweight.verdicts.suggestion import Suggestion
 
@@ -168,7 +170,7 @@ class Audit:
     def __str__(self) -> str:
         count = len(self.problems)
         found = "no problem" if not count else "1 problem" if count == 1 else f"{count} problems"
-        parts = [f"{self.subject}: {self.tensors:,} tensor{'s' * (self.tensors != 1)}, {size(self.bytes)}: {found}."]
+        parts = [f"{self.subject}: {counted(self.tensors, 'tensor')}, {size(self.bytes)}: {found}."]
         parts += [_numbered(number, problem) for number, problem in enumerate(self.problems, 1)]
         parts.append(_table(self.groups) if self.groups else "No tie is declared, and nothing that was read is equal.")
         if self.savings:
@@ -178,18 +180,6 @@ class Audit:
             parts.append(_suggested(self.suggestions))
         parts += [f"Note: {note}" for note in self.notes]
         return "\n".join(map(_printable, "\n\n".join(parts).split("\n")))
-
-
-def size(count: int) -> str:
-    """A number of bytes for people.
-
-    >>> size(999), size(1234567)
-    ('999 bytes', '1.2 MB')
-    """
-    if count < 1000:
-        return f"{count} byte{'' if count == 1 else 's'}"
-    power = min(int(math.log10(count)) // 3, 4)
-    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
 
 
 def _finite(number: float | None) -> float | None:

@@ -12,7 +12,7 @@ from commonweight.data.dataset import Data
 from commonweight.measure.features import Strongest, favourites, strongest
 from commonweight.measure.figures.sheet import SOFT, bare, sheet, tiled
 from commonweight.measure.report.charts import thinned
-from commonweight.measure.report.numerals import layer_name
+from commonweight.measure.report.naming import layer_name
 from commonweight.measure.report.observe import Stage, kernels, observing, stages
 from commonweight.measure.report.pictures import photo, signed
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.figures.sheet import COLOURS, RULE, SOFT, quiet, sheet
 from commonweight.measure.report.charts import thinned
-from commonweight.measure.report.numerals import feature_names, layer_name
+from commonweight.measure.report.naming import feature_names, layer_name
 from commonweight.measure.space import Bent, plane, regions
 
 MOST, POINTS = 5, 400

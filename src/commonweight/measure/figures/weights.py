@@ -11,8 +11,9 @@ from torch import nn
 from commonweight.measure.components import Kept, Spectrum
 from commonweight.measure.figures.sheet import BLUE, COLOURS, ORANGE, SOFT, quiet, sheet
 from commonweight.measure.records import QUANTILES, Record
-from commonweight.measure.report.numerals import layer_name, number
+from commonweight.measure.report.naming import layer_name
 from commonweight.measure.report.observe import weights
+from commonweight.numerals import number
 
 MOST = 12
 """Layers that are drawn; of more, the first ones."""

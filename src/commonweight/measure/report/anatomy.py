@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import histogram, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag, together
-from commonweight.measure.report.numerals import counted, layer_name, number, short
+from commonweight.measure.report.naming import layer_name, short
 from commonweight.measure.report.observe import Answers, Kernels, Stage, kernels, stages, weights
 from commonweight.measure.report.pictures import image, sample_picture, shrunk, signed
+from commonweight.numerals import counted, number
 
 FIRST_KERNELS, LATER_KERNELS, KERNEL_LAYERS = 64, 32, 4
 """Kernels shown of the first layer, of a later one, and layers shown."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from commonweight.measure.report.markup import Markup, tag, together
-from commonweight.measure.report.numerals import number, percent
+from commonweight.numerals import number, percent
 
 MAX_POINTS = 600
 """Points drawn of a line or a cloud; more are thinned evenly."""

@@ -7,7 +7,8 @@ from commonweight import patterns
 from commonweight.census.result import Census, Layer
 from commonweight.measure.report.charts import svg
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, table, tag
-from commonweight.measure.report.numerals import compact, counted, layer_name, short, times
+from commonweight.measure.report.naming import layer_name, short
+from commonweight.numerals import compact, counted, times
 
 MAX_LAYERS = 40
 """Layers that are listed; `commonweight count` lists all."""

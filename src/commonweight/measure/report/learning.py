@@ -7,7 +7,8 @@ from commonweight.data.dataset import Data
 from commonweight.measure.records import Record
 from commonweight.measure.report.charts import Line, line_chart, share
 from commonweight.measure.report.markup import Markup, figure, paragraph, section
-from commonweight.measure.report.numerals import layer_name, number, percent
+from commonweight.measure.report.naming import layer_name
+from commonweight.numerals import number, percent
 
 _LOG_FROM = 30
 """A loss that changes by more than this factor is drawn by logarithm."""

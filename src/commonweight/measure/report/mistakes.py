@@ -7,9 +7,10 @@ import torch
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.measure.report.markup import Markup, paragraph, section, table, tag, together
-from commonweight.measure.report.numerals import counted, feature_names, number, short
+from commonweight.measure.report.naming import feature_names, short
 from commonweight.measure.report.observe import Answers
 from commonweight.measure.report.pictures import image, sample_picture
+from commonweight.numerals import counted, number
 
 SHOWN = 12
 """Mistakes that are shown."""

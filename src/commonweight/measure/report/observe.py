@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.measure.report.numerals import number, percent
+from commonweight.numerals import number, percent
 
 _BATCH = 128
 

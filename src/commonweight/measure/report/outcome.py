@@ -8,9 +8,10 @@ from torch import Tensor
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import scatter
 from commonweight.measure.report.markup import Markup, figure, paragraph, scrolling, section, tag
-from commonweight.measure.report.numerals import counted, number, percent, short
+from commonweight.measure.report.naming import short
 from commonweight.measure.report.observe import Answers
 from commonweight.measure.report.pictures import image, signed
+from commonweight.numerals import counted, number, percent
 
 MAX_TABLE, MAX_PICTURE = 26, 512
 """Classes up to which the confusion matrix is a table with numbers, and up to which it is a picture."""

@@ -17,12 +17,13 @@ from commonweight.measure.report.ladder import ladder
 from commonweight.measure.report.learning import learning
 from commonweight.measure.report.markup import Markup, paragraph, section, tag
 from commonweight.measure.report.mistakes import mistakes
-from commonweight.measure.report.numerals import counted, duration, number, percent, short, times
+from commonweight.measure.report.naming import short
 from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.report.outcome import outcome
 from commonweight.measure.report.plane import plane
 from commonweight.measure.report.views import views
 from commonweight.measure.report.wrong import wrong
+from commonweight.numerals import counted, duration, number, percent, times
 
 STYLE = Path(__file__).with_name("style.css")
 

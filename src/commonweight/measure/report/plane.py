@@ -6,9 +6,10 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.measure.report.charts import Scale, svg, thinned
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
-from commonweight.measure.report.numerals import feature_names, number, short
+from commonweight.measure.report.naming import feature_names, short
 from commonweight.measure.report.observe import Answers, respond
 from commonweight.measure.report.pictures import CLASS_COLOURS, Pixels, data_uri
+from commonweight.numerals import number
 
 SIDE = 120
 """Points of the plane asked along each side."""

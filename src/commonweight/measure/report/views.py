@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
-from commonweight.measure.report.numerals import counted
 from commonweight.measure.report.pictures import Pixels, image, shrunk, signed
+from commonweight.numerals import counted
 from commonweight.views import View
 
 MOST, SIDE, ALONE = 128, 160, 560

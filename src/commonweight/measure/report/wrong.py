@@ -7,7 +7,7 @@ from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.diagnosis.words import advised, found
 from commonweight.measure.records import Record
 from commonweight.measure.report.markup import Markup, figure, paragraph, section, tag
-from commonweight.measure.report.numerals import counted, number
+from commonweight.numerals import counted, number
 
 
 def wrong(description: Mapping[str, Any], records: Sequence[Record]) -> Markup | None:

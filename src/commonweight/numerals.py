@@ -2,8 +2,6 @@
 
 import math
 
-from commonweight.data.dataset import Data
-
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -84,24 +82,13 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def layer_name(path: str) -> str:
-    """A module as a person would call it.
+def size(count: int) -> str:
+    """A number of bytes for people.
 
-    >>> layer_name("features.conv1"), layer_name("0"), layer_name("")
-    ('features.conv1', 'layer 0', 'the net')
+    >>> size(999), size(1234567)
+    ('999 bytes', '1.2 MB')
     """
-    return short(f"layer {path}" if path.isdecimal() else path or "the net")
-
-
-def feature_names(data: Data) -> list[str]:
-    """The columns of a table as a person would call them: by their numbers, from 1, where they have no names."""
-    return list(data.features) or [f"feature {number}" for number in range(1, data.in_shape[0] + 1)]
-
-
-def short(text: str, limit: int = 40) -> str:
-    """A name from a user's file, cut where it would burst the page.
-
-    >>> short("versicolor"), short("x" * 50, 10)
-    ('versicolor', 'xxxxxxxxx…')
-    """
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if count < 1000:
+        return counted(count, "byte")
+    power = min(int(math.log10(count)) // 3, 4)
+    return f"{count / 1000**power:.1f} {('kB', 'MB', 'GB', 'TB')[power - 1]}"
