@@ -68,6 +68,14 @@ def test_the_product_equals_that_with_the_matrix(name, k, batch, columns, rows, 
     torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5 * columns**0.5)
 
 
+@pytest.mark.parametrize("k", [2, 8, 16, 256])
+def test_many_samples_and_columns_take_several_blocks(chosen, k):
+    x, codes, values, bias, matrix = example(5, 131, 2100, 31, 5, k)
+    y = codebook_product(x, pack(codes, bits_for(k)), values, bias, bits=bits_for(k))
+    expected = x.double() @ matrix.double().t() + bias.double()
+    torch.testing.assert_close(y.double(), expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("k", [2, 4, 8, 16, 256])
 @pytest.mark.parametrize("codebooks", [1, 5, 24])

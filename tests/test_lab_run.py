@@ -67,6 +67,14 @@ def test_findings_come_with_words_in_every_language(folder):
     assert set(findings[0]["found"]) == {"en", "zh-Hans", "zh-Hant"}
 
 
+def test_a_run_that_stores_nothing_to_judge_by_is_not_called_well(folder):
+    assert open_session("run", folder, "well").live().values["shown"][0]["judged"] is True
+    description = json.loads((folder / "well" / "run.json").read_text())
+    (folder / "well" / "run.json").write_text(json.dumps(description | {"evidence": None}))
+    shown = open_session("run", folder, "well").live().values["shown"][0]
+    assert (shown["judged"], shown["findings"]) == (False, [])
+
+
 def test_the_code_reads_the_same_run(folder):
     session = open_session("run", folder, "well")
     session.change({"beside": "wild"})
@@ -191,7 +199,7 @@ def test_a_run_that_goes_away_is_told_once_and_the_newest_is_shown(folder, monke
     monkeypatch.setattr("commonweight.lab.sessions.running.SECONDS", 0.0)
     session = open_session("run", folder, "wild")
     shutil.rmtree(folder / "wild")
-    with pytest.raises(LabError, match="The run wild is damaged"):
+    with pytest.raises(LabError, match="There is no run 'wild' in the folder"):
         session.advance()
     assert session.advance() is False
     assert [run.name for run in session.seen] == ["well"]

@@ -25,6 +25,10 @@ export async function descend(page, address, wrong) {
   await follows("start_a=-0\\.65", "an arrow key does not move the start");
   await race.click();
   await follows("start_a=-?0\\.0", "a click does not move the start");
+  await page.setViewportSize({ width: 1920, height: 1080 });
+  await race.click({ position: { x: 1.2 * 53, y: 1.2 * 7 } });
+  await follows("start_a=-0\\.99", "a click at the left edge does not move the start there on a projector, where drawings are larger");
+  await page.setViewportSize({ width: 1280, height: 800 });
   const before = await page.locator("td").first().innerText();
   await page.getByRole("button", { name: "One step" }).click();
   await page.waitForFunction((text) => document.querySelector("td").innerText !== text, before, { timeout: 30000 })

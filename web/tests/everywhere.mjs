@@ -1,4 +1,5 @@
 // What every view has: its Python, a table and a PNG of each figure.
+import { readFile } from "node:fs/promises";
 import { PLACES } from "./lab.mjs";
 
 const VIEWS = ["play", "share", "inside", "descend", "run", "map", "audit"];
@@ -19,7 +20,10 @@ export async function everywhere(page, address, wrong) {
     for (let figure = 0; figure < drawn; figure++) {
       const saved = page.waitForEvent("download", { timeout: 20000 });
       await saving.nth(figure).click();
-      await saved.catch(() => wrong.push(`${view}: figure ${figure + 1} is not saved as a PNG`));
+      const png = await saved.then((download) => download.path()).catch(() => wrong.push(`${view}: figure ${figure + 1} is not saved as a PNG`));
+      const canvas = page.locator("figure:has(.drawing)").nth(figure).locator("canvas").first();
+      const below = typeof png === "string" ? (await readFile(png)).readUInt32BE(20) - (await canvas.evaluate(({ height }) => height)) : 30;
+      if (below < 30) wrong.push(`${view}: the PNG of figure ${figure + 1} has no title`);
       await tables.nth(figure).click();
     }
     const rows = await page.locator("figure tbody").evaluateAll((bodies) => bodies.map((body) => body.rows.length));

@@ -91,7 +91,7 @@ async function walk(browser, address, name, settings) {
     if (PLACES[view]) await page.evaluate((place) => (location.hash = place), PLACES[view]);
     await page.waitForSelector(`.view.${view} .card`, { timeout: 120000 });
     if (name === "en-light") await learn(page, view);
-    await page.waitForTimeout(400);
+    await page.waitForTimeout(1200); // drawings that are scrolled away are drawn once a second
     await check(page, `${view} ${name}`);
     await page.screenshot({ path: `${SCREENSHOTS}${view}-${name}.png`, fullPage: true });
   }
@@ -148,12 +148,12 @@ const lab = await startLab(await makeFolder());
 lab.address = lab.address.split("#")[0];
 const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ["--no-sandbox"] });
 try {
-  const [wide, narrow] = [{ viewport: { width: 1280, height: 800 } }, { viewport: { width: 390, height: 844 } }];
+  const [wide, narrow, projector] = [[1280, 800], [390, 844], [1920, 1080]].map(([width, height]) => ({ viewport: { width, height } }));
   const looks = {
     "en-light": { ...wide, locale: "en-US", colorScheme: "light" },
     "en-dark": { ...wide, locale: "en-US", colorScheme: "dark" },
     "zh-Hans-light": { ...wide, locale: "zh-CN", colorScheme: "light" },
-    "zh-Hant-dark": { ...wide, locale: "zh-TW", colorScheme: "dark" },
+    "zh-Hant-dark": { ...projector, locale: "zh-TW", colorScheme: "dark" },
     "en-narrow": { ...narrow, locale: "en-US", reducedMotion: "reduce" },
   };
   const wanted = (part) => process.argv.length < 3 || process.argv.includes(part);

@@ -3,6 +3,7 @@
 import type { Box, Rect } from "./box";
 import { blend, css, type Palette } from "./palette";
 import { drawCross, drawMark } from "./points";
+import { short } from "./short";
 import { contours, drawGround } from "./surface";
 
 export interface Descent {
@@ -87,12 +88,12 @@ function drawAxes(ctx: CanvasRenderingContext2D, rect: Rect, descent: Descent, p
   ctx.font = "12px system-ui, sans-serif";
   const bottom = rect.y + rect.height;
   for (const share of [-1, 0, 1]) {
-    const [a, b] = [0, 1].map((k) => Number((descent.middle[k] + share * descent.reach[k]).toFixed(2)));
+    const [a, b] = [0, 1].map((k) => short(descent.middle[k] + share * descent.reach[k]));
     ctx.textAlign = share < 0 ? "left" : share > 0 ? "right" : "center";
-    ctx.fillText(`${share === 0 ? "a = " : ""}${a}`.replace("-", "−"), rect.x + ((share + 1) / 2) * rect.width, bottom + 16);
+    ctx.fillText(`${share === 0 ? "a = " : ""}${a}`, rect.x + ((share + 1) / 2) * rect.width, bottom + 16);
     ctx.textAlign = "right";
     const y = rect.y + ((1 - share) / 2) * rect.height;
-    ctx.fillText(`${share === 0 ? "b = " : ""}${b}`.replace("-", "−"), rect.x - 5, y + (share > 0 ? 10 : share < 0 ? 0 : 4));
+    ctx.fillText(`${share === 0 ? "b = " : ""}${b}`, rect.x - 5, y + (share > 0 ? 10 : share < 0 ? 0 : 4));
   }
   ctx.textAlign = "left";
 }

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { barAt } from "./bars";
 import { cellAt, fitted } from "./box";
 import { blend, DARK, grey, group, largest, LIGHT, signed } from "./palette";
+import { short } from "./short";
 
 describe("colours", () => {
   it.each([["light", LIGHT], ["dark", DARK]] as const)("%s: zero is the page, the ends are orange and blue", (_, palette) => {
@@ -44,4 +45,8 @@ it("a bar is found under a point, and none under the sum", () => {
   expect(barAt(box, 10, 0)).toBe(0);
   expect(barAt(box, 10, 99)).toBe(9);
   expect(barAt(box, 10, 120)).toBe(-1);
+});
+
+it("numbers beside drawings have two figures and a minus sign", () => {
+  expect([0.4, -1, 12.34, -0.0567, 0].map(short)).toEqual(["0.4", "−1", "12", "−0.057", "0"]);
 });

@@ -2,6 +2,7 @@
 
 import type { Box } from "./box";
 import { css, type Palette } from "./palette";
+import { short } from "./short";
 
 export interface Fan {
   readonly steps: readonly number[];
@@ -50,7 +51,7 @@ function drawAxes(
     ctx.moveTo(LEFT, y(value));
     ctx.lineTo(box.width, y(value));
     ctx.stroke();
-    ctx.fillText(String(Number(value.toPrecision(2))).replace("-", "−"), LEFT - 6, y(value) + 4);
+    ctx.fillText(short(value), LEFT - 6, y(value) + 4);
   }
   ctx.fillText(String(last), box.width - 2, box.height - 4);
   ctx.textAlign = "left";

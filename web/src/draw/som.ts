@@ -4,6 +4,7 @@ import type { Rect } from "./box";
 import { css, type Palette } from "./palette";
 import { drawPicture } from "./picture";
 import { drawMark } from "./points";
+import { short } from "./short";
 
 type Colour = readonly [number, number, number];
 
@@ -21,6 +22,8 @@ export interface Cells {
 }
 
 const HEIGHT = Math.sqrt(3) / 2;
+/** Of the ends of a scale, below a drawing. */
+const SCALE = 18;
 
 /** Where the units of a grid are in a rectangle, as large as they fit. */
 export function cellsIn(rect: Rect, units: Units): Cells {
@@ -202,14 +205,14 @@ export function drawSheet(ctx: CanvasRenderingContext2D, rect: Rect, sheet: Shee
   if (sheet.sample.length === 2) drawStar(ctx, ...to(sheet.sample[0], sheet.sample[1]), 8, palette);
 }
 
-/** Two rows of numbers side by side, feature by feature: a disc for the one, a ring for the other. */
+/** Two rows of numbers side by side, feature by feature on one scale: a disc for the one, a ring for the other. */
 export function drawPair(
   ctx: CanvasRenderingContext2D, rect: Rect, names: readonly string[], one: ArrayLike<number>, other: ArrayLike<number>,
   palette: Palette,
 ): void {
   const all = [...Array.from(one), ...Array.from(other)];
   const [low, high] = [Math.min(...all, 0), Math.max(...all)];
-  const row = rect.height / Math.max(names.length, 1);
+  const row = (rect.height - SCALE) / Math.max(names.length, 1);
   const left = rect.x + rect.width * 0.42;
   const x = (value: number) => left + ((value - low) / (high - low || 1)) * (rect.width * 0.54);
   ctx.font = "12px system-ui, sans-serif";
@@ -236,4 +239,9 @@ export function drawPair(
     ctx.stroke();
   });
   ctx.textBaseline = "alphabetic";
+  ctx.fillStyle = palette.faint;
+  ctx.fillText(short(low), left, rect.y + rect.height - 4);
+  ctx.textAlign = "right";
+  ctx.fillText(short(high), left + rect.width * 0.54, rect.y + rect.height - 4);
+  ctx.textAlign = "left";
 }

@@ -149,6 +149,7 @@ export const en = {
     none: "There is no run in this folder yet. `commonweight train digits` makes one below runs/.",
     findings: "Diagnosis",
     well: "Nothing is wrong.",
+    unjudged: "It stores nothing to judge by: it has not begun yet, or was learned without steps of a gradient.",
     apply: "Train again with this advice",
     repairing: (name: string) => `${name} is being trained.`,
     lastLoss: (training: string, validation: string) => `At the last check: training ${training}, validation ${validation}.`,

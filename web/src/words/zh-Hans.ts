@@ -147,6 +147,7 @@ export const zhHans: Words = {
     none: "这个文件夹里还没有训练记录。运行 `commonweight train digits` 会在 runs/ 下生成一个。",
     findings: "诊断",
     well: "没有发现问题。",
+    unjudged: "没有可供诊断的记录：训练尚未开始，或这种学习没有梯度步。",
     apply: "按此建议重新训练",
     repairing: (name) => `正在训练 ${name}。`,
     lastLoss: (training, validation) => `最后一次检查：训练 ${training}，验证 ${validation}。`,

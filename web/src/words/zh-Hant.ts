@@ -147,6 +147,7 @@ export const zhHant: Words = {
     none: "這個資料夾裡還沒有訓練記錄。執行 `commonweight train digits` 會在 runs/ 下產生一個。",
     findings: "診斷",
     well: "沒有發現問題。",
+    unjudged: "沒有可供診斷的記錄：訓練尚未開始，或這種學習沒有梯度步。",
     apply: "按此建議重新訓練",
     repairing: (name) => `正在訓練 ${name}。`,
     lastLoss: (training, validation) => `最後一次檢查：訓練 ${training}，驗證 ${validation}。`,

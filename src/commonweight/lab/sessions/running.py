@@ -38,7 +38,7 @@ class RunSession:
 
     def __init__(self, folder: Path, subject: str) -> None:
         self.folder = folder
-        self.settings = RunSettings(run=require_name(folder, subject) if subject else "")
+        self.settings = RunSettings(run=subject)
         self.runs: list[dict[str, Any]] = []
         self.seen: list[Shown] = []
         self.looked = 0.0
@@ -52,11 +52,7 @@ class RunSession:
 
     def change(self, given: Mapping[str, Any]) -> None:
         """Show other runs."""
-        new = changed(self.settings, given)
-        for name in (new.run, new.beside):
-            if name:
-                require_name(self.folder, name)
-        old, self.settings = self.settings, new
+        old, self.settings = self.settings, changed(self.settings, given)
         try:
             self._look()
         except CommonweightError:
@@ -110,9 +106,9 @@ class RunSession:
         self.looked = time.monotonic()
         self.runs = runs_in(self.folder)
         run, beside = self.settings.run, self.settings.beside
-        self.seen = [shown(self.folder / run)] if run else self._newest()
+        self.seen = [self._shown(run)] if run else self._newest()
         if beside and beside not in [run.name for run in self.seen]:
-            self.seen.append(shown(self.folder / beside))
+            self.seen.append(self._shown(beside))
 
     def _look_again(self) -> None:
         """Read all anew; where what is shown cannot be read any more, say so once and go to the newest run."""
@@ -122,6 +118,9 @@ class RunSession:
             self.settings = RunSettings()
             self._look()
             raise
+
+    def _shown(self, name: str) -> Shown:
+        return shown(self.folder / require_name(self.folder, name))
 
     def _newest(self) -> list[Shown]:
         """The newest run that can be read, if there is one."""

@@ -114,9 +114,9 @@ def _shown(folder: Path) -> Shown:
     if everything and records[-1] is not everything[-1]:
         records.append(everything[-1])
     try:
-        findings = findings_of(folder)
+        findings, judged = findings_of(folder), True
     except TrainError:  # nothing to judge by yet, or a rule without steps
-        findings = []
+        findings, judged = [], False
     settings = description["settings"]
     curves, layers, quantiles = _arrays(records)
     told = {
@@ -128,6 +128,7 @@ def _shown(folder: Path) -> Shown:
         "results": {key: value for key, value in description["results"].items() if key != "findings"},
         "repaired": description.get("repaired", []),
         "findings": [_told(finding) for finding in findings],
+        "judged": judged,
         "layers": [layer.name for layer in records[-1].layers[: layers.shape[1]]] if records else [],
         "n_layers": len(records[-1].layers) if records else 0,
         "fields": list(FIELDS),
