@@ -1,8 +1,8 @@
 """Training with the lab's page open against training without it; how soon a page learns; frames; fifty viewers.
 
 What      The views Play on spirals (perceptron 8-8) and on digits (`cnn`), run as fast as they go.
-Against   The same steps in a plain loop, without a lab: same net, data, batches and update rule. It picks the samples of
-          a batch at each step, as the program does that the page shows; the lab picks those of an epoch at once.
+Against   The same steps in a plain loop, without a lab: same net, data, batches and update rule. It picks the samples
+          of a batch at each step, as the program does that the page shows; the lab picks those of an epoch at once.
 Targets   Training at 0.9 of its speed without the lab while a page watches, and while Chromium draws; 30 frames a
           second drawn by headless Chromium meanwhile, its first paint within 1 s; 50 viewers of one job, each with
           frames, at the speed with one.
