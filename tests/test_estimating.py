@@ -143,7 +143,7 @@ def test_a_task_that_a_comparator_does_not_learn_is_refused():
     ("structure", "error", "sentence"),
     [
         ({"width": 3}, NetError, "rbm has no argument 'width': it has "),
-        ([1, 2], FileError, "does not describe a net"),
+        ([1, 2], NetError, "A net's structure is a dict of its arguments, or None; got list"),
         ({"hidden": 10**12}, FileError, "describes a net of .* bytes, far more than the .* bytes of its weights"),
         ({"hidden": "many"}, NetError, "rbm cannot be built with {'hidden': 'many'}"),
     ],
