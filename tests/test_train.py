@@ -464,3 +464,8 @@ def test_a_net_that_does_not_fit_the_data_is_refused_before_a_folder_is_made(iri
     with pytest.raises(TrainError, match=says):
         fit(model, iris, out=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_one_output_is_said_as_one(tmp_path):
+    with pytest.raises(TrainError, match=r"diabetes needs 1 output for a sample, .* the net gives \(2, 2\)"):
+        fit(nn.Linear(10, 2), data.load("diabetes"), out=tmp_path / "run", progress=False)

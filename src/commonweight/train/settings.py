@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError, require_kind
+from commonweight.numerals import counted
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer, expected, require_fitting
 from commonweight.train.goal import Goal
@@ -216,7 +217,7 @@ def _require_answers(model: nn.Module, data: Data, batch_size: int | None) -> No
     given = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if loss_kind(model, data) != "own" and given != (len(x), data.n_outputs):
         raise TrainError(
-            f"{data.name} needs {data.n_outputs} outputs for a sample, which is a tensor of shape "
+            f"{data.name} needs {counted(data.n_outputs, 'output')} for a sample, which is a tensor of shape "
             f"{(len(x), data.n_outputs)} for {len(x)}, but the net gives {given}: build it with so many."
         )
 
