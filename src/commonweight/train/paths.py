@@ -79,9 +79,10 @@ def surface_of_paths(
 
 
 def _kept(run: Run, rule: str) -> dict[str, Any]:
-    """The settings of a run for another rule: rules that take all samples at each step have epochs of their own."""
+    """The first weights and settings of a run for another rule: rules that take all samples at each step have epochs of their own."""
     given = run.description["settings"]
     kept = {"seed": given["seed"], "goal": None, "lr": None, "precision": "float32", "device": "cpu", "optimizer": rule}
+    kept["init"] = given.get("init", "auto")
     names = () if rule in WHOLE_BATCH or given["optimizer"] in WHOLE_BATCH else ("epochs", "batch_size")
     return kept | {name: given[name] if name in names else None for name in ("epochs", "batch_size")}
 
