@@ -58,6 +58,13 @@ def test_surface(say, run):
     assert "adams" in err
 
 
+def test_no_path_leads_to_a_compressed_run(say, run):
+    assert say("share", run, "--codebook", 2, "--out", "small")[0] == 0
+    code, _, err = say("surface", "small", "--paths", "adam", "--side", 3)
+    assert code == 2
+    assert err == "commonweight: small was compressed: no path leads from its start to codebooks; leave --paths out.\n"
+
+
 def test_a_run_without_its_data_is_refused(say, tmp_path):
     x, y = torch.rand(60, 4), torch.arange(60) % 3
     own = data.dataset.prepare(
