@@ -86,7 +86,7 @@ class Run:
 
     def findings(self) -> list[Finding]:
         """What is wrong with the run: see `findings_of`."""
-        return _findings(self.name, self.description, self.records)
+        return diagnose(self.records, _evidence(self.name, self.description, self.records))
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
@@ -333,7 +333,16 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def findings_of(folder: str | Path) -> list[Finding]:
-    """What is wrong with a run, the likeliest cause first, from its folder alone: neither its net nor its data is read.
+    """What is wrong with a run, the likeliest cause first: `diagnose` of what `evidence_of` reads.
+
+    Raises:
+        FileError, TrainError: see `evidence_of`.
+    """
+    return diagnose(*evidence_of(folder))
+
+
+def evidence_of(folder: str | Path) -> tuple[list[Record], Evidence]:
+    """What a run is judged by, from its folder alone: neither its net nor its data is read.
 
     Raises:
         FileError: no run there, or a damaged one.
@@ -342,14 +351,20 @@ def findings_of(folder: str | Path) -> list[Finding]:
     folder = as_folder(folder)
     description = read_description(folder)
     records = read_records(folder / RECORDS) if description.get("evidence") else []
-    return _findings(str(folder), description, records)
+    return records, _evidence(str(folder), description, records)
 
 
-def _findings(name: str, description: dict[str, Any], records: list[Record]) -> list[Finding]:
+def _evidence(name: str, description: dict[str, Any], records: list[Record]) -> Evidence:
     stored = description.get("evidence")
     if not stored:
         raise TrainError(
             f"{name} stores no evidence to judge by: it is of an earlier version, has not begun yet, or was learned by "
             f"a rule of its own, without steps of a gradient."
         )
-    return diagnose(records, Evidence.from_json(stored))
+    evidence = Evidence.from_json(stored)
+    if not records:
+        raise TrainError(
+            f"{name} holds no check of its training, so that nothing can be judged yet: let it train on, or go on with "
+            f"it by `commonweight train --resume`."
+        )
+    return evidence

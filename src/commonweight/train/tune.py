@@ -79,8 +79,8 @@ def tune(
         progress: show a table on standard error.
 
     Raises:
-        TrainError: no trial that could be trained, a net that learns by a rule of its own, a storage that cannot be
-            used or holds a study of something else, or interrupted.
+        TrainError: no trial that could be trained, a net that learns by a rule of its own, or a storage that cannot be
+            used or holds a study of something else.
         DataError: such as an unknown target column.
     """
     require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
@@ -101,7 +101,7 @@ def tune(
         try:
             search(study, space, most, minutes, display, partial(chooser, seed))
         except KeyboardInterrupt:
-            raise TrainError("Interrupted; the study goes on with the same command and the same --out.") from None
+            raise KeyboardInterrupt(f"the study goes on with the same command and --out {folder}") from None
         finally:
             if display:
                 display.close()
