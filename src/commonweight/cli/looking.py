@@ -73,7 +73,8 @@ def weights(
     whole = kept[-1].score
     rows = []
     for one in found:
-        enough = next(k for k in kept if k.layer == one.name and k.score >= whole - 0.01)
+        own = [k for k in kept if k.layer == one.name]
+        enough = next((k for k in own if k.score >= whole - 0.01), own[-1])
         shares = [f"{one.components_for(share)}" for share in (0.5, 0.9, 0.99)]
         size = f"{one.shape[0]} x {one.shape[1]}"
         rows.append(

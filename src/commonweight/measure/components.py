@@ -36,8 +36,9 @@ class Spectrum:
         return float((self.singular**2).sum() / self.singular[0] ** 2) if float(self.singular[0]) else 0.0
 
     def components_for(self, share: float) -> int:
-        """How many principal components hold at least this share of the variance."""
-        return int((self.variance.cumsum(0) < share - 1e-9).sum()) + 1
+        """How many principal components hold at least this share of the variance; 0 where there is none."""
+        below = int((self.variance.cumsum(0) < share - 1e-9).sum())
+        return below + 1 if below < len(self.variance) else 0
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,14 @@ def truncated(weight: Tensor, components: int) -> Tensor:
 
 def score(model: nn.Module, data: Data) -> float:
     """Accuracy, or R² pooled over the targets, on the test part."""
+    from sklearn.metrics import r2_score
+
     require_data(data)
     with observing(model):
         answers = ask(model, data)
     if data.task == "classification":
         return float(answers.right.float().mean())
-    spread = ((answers.target - answers.target.mean(0)) ** 2).sum()
-    return float(1 - (answers.error**2).sum() / spread)
+    return float(r2_score(answers.target, answers.predicted, multioutput="variance_weighted"))
 
 
 def cost_of_dropping(model: nn.Module, data: Data) -> Iterator[Kept]:
