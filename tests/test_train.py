@@ -258,10 +258,25 @@ def test_the_weights_kept_are_those_of_the_best_check(iris, tmp_path):
 
 
 def test_a_goal_stops_training_at_the_check_that_reaches_it(iris):
-    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.5", out=None, progress=False)
+    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.23", out=None, progress=False, label_smoothing=0.0)
     assert run.results["stopped"] == "goal"
-    assert run.records[-1].validation_loss <= 0.5 < min(r.validation_loss for r in run.records[:-1])
+    assert run.records[-1].validation_loss <= 0.23 < min(r.validation_loss for r in run.records[:-1])
     assert run.results["goal_seconds"] == run.records[-1].seconds
+
+
+def test_the_loss_of_the_test_part_and_of_a_goal_takes_labels_as_they_are(iris):
+    """With a tenth of each label given to all of three classes, no answer has a smoothed loss below 0.29."""
+    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.28", out=None, progress=False)
+    assert run.results["stopped"] == "goal"
+    assert run.records[-1].validation_loss > 0.29
+    with torch.no_grad():
+        answers = {part: run.outputs(iris.x[getattr(iris, part)]) for part in ("validation", "test")}
+    plain = nn.functional.cross_entropy(answers["test"], iris.y[iris.test])
+    assert run.results["test"]["loss"] == pytest.approx(float(plain), rel=1e-5)
+    assert list(run.results["test"]) == ["loss", "accuracy"]
+    smoothed = nn.functional.cross_entropy(answers["validation"], iris.y[iris.validation], label_smoothing=0.1)
+    best = max(run.records, key=lambda r: (r.validation_metric, -r.validation_loss))
+    assert best.validation_loss == pytest.approx(float(smoothed), rel=1e-5)
 
 
 def test_patience_stops_training_that_gets_no_better(iris, monkeypatch):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.errors import DataError
 from commonweight.measure.report.observe import ask, observing
+from commonweight.measure.subject import require_data, require_net
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,7 @@ class Kept:
 
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that make a matrix: two axes or more, and more than one row and column. Each once."""
+    require_net(model)
     return {
         name: weight
         for name, weight in model.named_parameters()
@@ -100,6 +102,7 @@ def score(model: nn.Module, data: Data) -> float:
     """Accuracy, or R² pooled over the targets, on the test part."""
     from sklearn.metrics import r2_score
 
+    require_data(data)
     with observing(model):
         answers = ask(model, data)
     if data.task == "classification":
@@ -114,7 +117,8 @@ def cost_of_dropping(model: nn.Module, data: Data) -> Iterator[Kept]:
     hold 50, 70, 80, 90, 95, 99 and 100 % of its variance.
 
     Raises:
-        DataError: the data is not of the shape that the net takes.
+        NetError: no net.
+        DataError: no data, or not of the shape that the net takes.
     """
     net = deepcopy(model)
     whole = {name: weight.detach().clone() for name, weight in matrices(net).items()}

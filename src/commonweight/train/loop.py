@@ -226,6 +226,7 @@ class Trainer:
         self.folder = run.folder if self.team.leads else None
         self.model = model.to(settings.device).train()
         self.loss = loss_function(model, data, settings.label_smoothing)
+        self.plain = loss_function(model, data, label_smoothing=0.0)
         self.train, self.validation = self._part(data.train), self._part(data.validation)
         if run.folder is None or not (run.folder / CHECKPOINT).is_file():
             self._initialise()
@@ -293,7 +294,7 @@ class Trainer:
         self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
-        scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
+        scores = evaluate(self.average, self.validation, self.plain, self.data, self._precision, self.team, self.loss)
         loss, deviation = mean_and_deviation(losses)
         record = Record(
             step=stop,
@@ -302,7 +303,7 @@ class Trainer:
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
             loss=loss,
             metric=metric(sum(errors), (stop - first) * self.settings.batch_size, self.data),
-            validation_loss=scores["loss"],
+            validation_loss=scores.pop("objective"),
             validation_metric=scores[self.metric],
             layers=seen.layers(),
             loss_deviation=deviation,
@@ -366,7 +367,7 @@ class Trainer:
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
         """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
-        score = [sign * scores[self.metric], -scores["loss"]]
+        score = [sign * scores[self.metric], -record.validation_loss]
         is_settled = self.regulariser.is_settled
         is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
@@ -446,7 +447,7 @@ class Trainer:
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
         if self.settings.soft_sharing is not None:
             self._share(self.settings.soft_sharing, display)
-        test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
+        test = evaluate(self.model, self._part(self.data.test), self.plain, self.data, self._precision, self.team)
         self.run.census = census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
             "epochs": self.progress.step / self.steps_per_epoch,
