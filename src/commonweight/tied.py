@@ -68,8 +68,9 @@ class Tied(nn.Module):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Draws weights and bias anew."""
         bound = 1 / sqrt(self.pattern.n_connections / self.pattern.n_out)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator)
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                nn.init.uniform_(parameter, -bound, bound, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""

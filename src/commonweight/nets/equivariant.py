@@ -186,9 +186,9 @@ def _plane_conv(
 ) -> GroupConv:
     """`plane_conv` of numbers that are known to be whole; kept, because a net has several layers of one pattern."""
     *maps, n_rows, n_columns = in_shape
-    windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "padding_mode": padding_mode}
-    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * group.order, **windows)
-    notation = f"{group.name}_conv2d({in_shape}, {out_channels}, {_written(**windows)})"
+    channels = out_channels * group.order
+    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), channels, kernel, stride, padding, padding_mode=padding_mode)
+    notation = f"{group.name}_conv2d({in_shape}, {out_channels}, {conv.options})"
     return GroupConv(notation, conv, in_shape, _plane_ties(group, len(maps) == 2, kernel))
 
 
@@ -251,8 +251,7 @@ def reversal_conv1d(
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
     cells = torch.arange(len(partner) * conv.kernel[0], device="cpu").reshape(len(partner), -1)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
-    windows = {"kernel": conv.kernel[0], "stride": conv.stride[0], "padding": conv.padding[0]}
-    options = _written(**windows, complement=complement)
+    options = conv.options if complement is None else f"{conv.options}, complement={complement}"
     notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
     return GroupConv(notation, conv, in_shape, Orbits(moves, [[0, 1], [1, 0]]))
 
@@ -261,12 +260,6 @@ def _where_each_went(numbers: Tensor) -> Index:
     """The new place of each number, from the numbers in their new places."""
     places: Index = numbers.flatten().argsort().numpy()
     return places
-
-
-def _written(**options: object) -> str:
-    """The options that are not left at their defaults."""
-    defaults = {"stride": 1, "padding": 0, "padding_mode": "zeros", "complement": None}
-    return ", ".join(f"{key}={value!r}" for key, value in options.items() if key == "kernel" or value != defaults[key])
 
 
 class GroupPool(nn.Module):
