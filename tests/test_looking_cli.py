@@ -58,8 +58,13 @@ def test_surface(say, run):
     assert "adams" in err
 
 
-def test_no_path_leads_to_a_compressed_run(say, run):
+def test_no_path_leads_to_a_compressed_run_and_none_goes_on_from_it(say, run, tmp_path):
     assert say("share", run, "--codebook", 2, "--out", "small")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()}
+    code, _, err = say("train", "--resume", "small")
+    assert code == 2
+    assert err == "commonweight: small was compressed, which no training goes on from: begin a new run.\n"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()} == before
     code, _, err = say("surface", "small", "--paths", "adam", "--side", 3)
     assert code == 2
     assert err == "commonweight: small was compressed: no path leads from its start to codebooks; leave --paths out.\n"

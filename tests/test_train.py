@@ -315,7 +315,7 @@ def test_automatic_folders_are_numbered(iris, tmp_path, monkeypatch):
 
 def test_a_net_without_a_name_cannot_be_loaded(iris, tmp_path):
     fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
-    with pytest.raises(FileError, match="was not made by name"):
+    with pytest.raises(FileError, match="was not made by name, or was changed by a repair: name one like it, as --net"):
         Run.load(tmp_path / "run")
 
 
@@ -399,6 +399,26 @@ def test_other_data_and_another_net_are_refused(iris, tmp_path):
         resume(tmp_path / "cut", dropout_net(), data.load("iris", seed=1), progress=False)
     with pytest.raises(FileError, match="belongs to another net"):
         resume(tmp_path / "cut", nn.Linear(4, 3), iris, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda told: told["settings"].pop("epochs"), r"run\.json does not hold the settings of a run \('epochs'\)"),
+        (lambda told: told["settings"].update(more=1), "does not hold the settings of a run .*'more'"),
+        (lambda told: told["settings"].update(batch_size=-3), "batch_size is a whole number from 1 to 106.*got -3"),
+        (lambda told: told["settings"].update(lr="fast"), "lr is a number above 0; got 'fast'"),
+        (lambda told: told["data"].pop("fingerprint"), r"run\.json is not .*: it has no fingerprint of its data\."),
+    ],
+)
+def test_damaged_settings_are_one_sentence(iris, tmp_path, damage, says):
+    cut_run(tmp_path / "run", iris, epochs=12, progress=False)
+    path = tmp_path / "run" / "run.json"
+    told = json.loads(path.read_text())
+    damage(told)
+    path.write_text(json.dumps(told))
+    with pytest.raises((FileError, TrainError), match=says):
+        resume(tmp_path / "run", dropout_net(), iris, progress=False)
 
 
 def test_a_damaged_checkpoint_is_one_sentence(iris, tmp_path):

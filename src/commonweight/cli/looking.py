@@ -43,7 +43,7 @@ def _opened(folder: Path, source: str | None, net: str | None) -> "tuple[Run, Da
     about = run.description["data"]
     if not (source or about["source"]):
         raise TrainError(f"{folder} was begun with data made in Python: look at it there, by commonweight.measure.")
-    data = load_data(source or about["source"], about, run.description["seed"])
+    data = load_data(source or about["source"], run.description)
     if data.fingerprint() != about["fingerprint"]:
         raise TrainError(f"{source or about['source']} is not the data that {folder} was begun with.")
     return run, data

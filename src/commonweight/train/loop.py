@@ -40,6 +40,7 @@ from commonweight.train.order import Order
 from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
+    DESCRIPTION,
     RECORDS,
     REPORT,
     SHARED,
@@ -52,7 +53,7 @@ from commonweight.train.run import (
     read_description,
     write_description,
 )
-from commonweight.train.settings import Settings, choose_settings
+from commonweight.train.settings import Settings, choose_settings, stored_settings
 from commonweight.train.soft_sharing import is_shared, soft_share
 from commonweight.train.together import Team
 
@@ -167,25 +168,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data, or the same prepared otherwise.
-        FileError: no run there, or one of another net.
+        TrainError: other data, or the same prepared otherwise; a run that was compressed.
+        FileError: no run there, a damaged one, or one of another net.
     """
     folder = as_folder(folder)
     require_kind(model, nn.Module, "resume goes on with a torch.nn.Module, such as nets.build makes", TrainError)
     require_kind(data, Data, "resume trains on data as commonweight.data.load gives them", TrainError)
     description = read_description(folder)
-    settings = Settings(**description["settings"])
+    if SHARED in description and not (folder / CHECKPOINT).is_file():
+        raise TrainError(f"{folder} was compressed, which no training goes on from: begin a new run.")
     about = description["data"]
     prepared = about.get("prepare", "standard")
     if data.prepare != prepared:
-        raise TrainError(
-            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
-        )
+        raise TrainError(f"{folder} was begun on data prepared by {prepared}, not by {data.prepare}: give the same.")
     if data.fingerprint() != about["fingerprint"]:
         raise TrainError(
             f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
+    settings = stored_settings(folder / DESCRIPTION, description["settings"], model, data)
     run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
     return _train(model, data, settings, run, progress)
 
