@@ -92,6 +92,7 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         ('convolution', 'torch.nn.functional.conv2d', 86400)
     """
     require_kind(pattern, Pattern, "lower takes a pattern, such as patterns.dense(2, 3)", PatternError)
+    require_kind(bias, str, "bias is 'none', 'unit' (one an output) or 'channel' (one a channel)", PatternError)
     operator = _living.get((pattern, bias))
     if operator is None:
         operator = _living[pattern, bias] = _planned(pattern, bias)

@@ -13,7 +13,7 @@ from torch import nn
 
 from commonweight import data as sources
 from commonweight import nets
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.train.loop import Trainer, fit
 from commonweight.train.run import DESCRIPTION, Run, new_folder
 from commonweight.train.settings import Settings, choose_settings, require
@@ -79,10 +79,11 @@ def tune(
         progress: show a table on standard error.
 
     Raises:
-        TrainError: no trial that could be trained, a net that learns by a rule of its own, a storage that cannot be
-            used or holds a study of something else, or interrupted.
+        TrainError: no trial that could be trained, a net that learns by a rule of its own, or a storage that cannot be
+            used or holds a study of something else.
         DataError: such as an unknown target column.
     """
+    require_kind(storage, str | None, "storage is the URL of a database", TrainError)
     require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
     require("minutes", minutes, lambda value: 0 < value < float("inf"), "a number above 0")
     data = sources.load(name, target=target, task=task, seed=seed, prepare=prepare)
@@ -101,7 +102,7 @@ def tune(
         try:
             search(study, space, most, minutes, display, partial(chooser, seed))
         except KeyboardInterrupt:
-            raise TrainError("Interrupted; the study goes on with the same command and the same --out.") from None
+            raise KeyboardInterrupt(f"the study goes on with the same command and --out {folder}") from None
         finally:
             if display:
                 display.close()
