@@ -73,8 +73,9 @@ class Tied(nn.Module):
         """
         require_kind(generator, torch.Generator | None, "Weights are drawn by a torch.Generator", PatternError)
         bound = 1 / sqrt(self.pattern.n_connections / self.pattern.n_out)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator)
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                nn.init.uniform_(parameter, -bound, bound, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""
