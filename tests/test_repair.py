@@ -394,6 +394,15 @@ def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
     assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
 
 
+def test_of_equal_runs_the_later_one_is_kept(monkeypatch):
+    first = attempt(start(optimizer="adam", epochs=1), None, False)
+    finding = Finding("plateau", "", 0.0, 0.02, 0, Advice("lower_rate", {"factor": 0.1}))
+    monkeypatch.setattr(type(first.run), "findings", lambda self: [finding])
+    later = []
+    monkeypatch.setattr(repair, "attempt", lambda begun, *_: later.append(Attempt(begun, first.run, None)) or later[-1])
+    assert put_right(first) is later[-1]
+
+
 def test_a_restart_whose_loss_is_no_number_takes_no_place(monkeypatch):
     """Not even where the finding says that the score before was wrong."""
     first = attempt(start(optimizer="adam", epochs=1), None, False)

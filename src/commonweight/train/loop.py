@@ -458,8 +458,7 @@ class Trainer:
             "connections": census.connections,
         }
         with self._precision():
-            found = recalls(self.model, self.validation, self.data)
-        self._keep(recalls=found, ended=True)
+            self._keep(recalls=recalls(self.model, self.validation, self.data), ended=True)
         if display:
             display.tell(diagnose(self.run.records, self.evidence))
         if self.folder is not None:
