@@ -182,7 +182,7 @@ def test_a_last_row_alone_is_learned_by_a_net_with_batch_normalisation():
 
 @pytest.mark.parametrize("before", [100, 600])
 def test_a_quote_that_does_not_close_is_one_sentence(before):
-    with pytest.raises(DataError, match=r"'standard input' is not a readable CSV file .*check its quotes"):
+    with pytest.raises(DataError, match=rf"not a readable CSV file .* in line {before + 2}\); check its quotes"):
         learn(table(before) + '"1,2,3,yes\n')
 
 
