@@ -78,9 +78,9 @@ def answers_on_plane(chain: Chain, centre: Tensor, directions: Tensor, points: T
 
     Args:
         chain: of one of them, see `chain_of`.
-        centre: shape (n,), float32: weights in the order of `parameters`.
-        directions: shape (2, n), float32: along and up.
-        points: shape (P, 2), float32: a and b of each.
+        centre: shape (n,): weights in the order of `parameters`.
+        directions: shape (2, n): along and up.
+        points: shape (P, 2): a and b of each.
         x: shape (B, ...), float32.
 
     Returns:
@@ -88,10 +88,11 @@ def answers_on_plane(chain: Chain, centre: Tensor, directions: Tensor, points: T
     """
     layer, activation = chain[0]
     n_weights, n_first = layer.weight.numel(), sum(weight.numel() for weight in layer.parameters())
-    rows, points = torch.cat([centre[None], directions]), points.contiguous()
+    rows, points = torch.cat([centre[None], directions]).float(), points.float().contiguous()
     padded = F.pad(x.flatten(1), (0, 0, 0, -len(x) % LANES))
     sums = (rows[:, :n_weights].reshape(-1, layer.in_features) @ padded.T).reshape(3, -1, len(padded))
-    sums += rows[:, n_weights:n_first, None] if n_first > n_weights else 0
+    if layer.bias is not None:
+        sums += rows[:, n_weights:n_first, None]
     rest, later = rows[:, n_first:].contiguous(), chain[1:]
     table, y = _table(later, rest), torch.empty(len(points), chain[-1][0].out_features, len(padded))
     if y.numel():
