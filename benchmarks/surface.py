@@ -1,6 +1,6 @@
 """What evaluating many points of a loss surface as one batch of nets saves, and what cannot be saved.
 
-What      The loss of a batch of samples at 21 × 21 points of weight space, by `measure.surface.evaluate`: many nets at
+What      The loss of a batch of samples at 31 × 31 points of weight space, by `measure.surface.evaluate`: many nets at
           once by the compiled perceptrons or by vmap, or one by one where a single net keeps the processor busy.
 Against   A Python loop that sets the weights of the net for each point and evaluates it. Equal losses are asserted.
 Target    10 times as fast.
@@ -29,7 +29,7 @@ from commonweight import data, nets
 from commonweight.kernels.chains import answers, chain_of
 from commonweight.measure import surface
 
-SIDE, TARGET = 21, 10
+SIDE, TARGET = 31, 10  # the side that `commonweight surface` takes by default
 CASES = [
     ("xor", "mlp", {"hidden": [4]}, 4),
     ("iris", "mlp", {"hidden": [10]}, 10),
@@ -113,7 +113,7 @@ def main() -> None:
         "# Loss surfaces",
         "",
         f"Written by `python benchmarks/surface.py --repeats {repeats}` on {setting()}.",
-        "Time for a point of 21 × 21; equal losses are asserted. What many nets at once save is the",
+        "Time for a point of 31 × 31; equal losses are asserted. What many nets at once save is the",
         "cost of calling operators, 50 µs and more for a net; what a net computes, each has to. *Later layers alone*:",
         "what those after the first take by the fastest means here, their weights at hand. They are computed at each",
         "point in any case, so loop / later layers bounds the ratio.",
