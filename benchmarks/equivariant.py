@@ -7,13 +7,15 @@ Against   nn.Conv2d with the same output shape; e2cnn 0.2.3 (Weiler & Cesa, "Gen
 Targets   at most 1.2 times the step of the plain convolution; at least 2 times as fast a step as e2cnn and at least 50
           times as fast a building.
 Exact     e2cnn's bank of kernels lies in our tied space and gives our outputs (asserted). The equivariance error is the
-          largest |layer(a x) - a layer(x)| over the group, relative to the largest output; target 1e-6 in float32.
+          largest |layer(a x) - a layer(x)| over the group, relative to the largest output; target 1e-6 in float32;
+          the largest of ten draws.
 How       One process, two threads, contenders in turns after calls that do not count; median over rounds of the ratio.
-          All have made a layer of this group before: imports are warm, and so is what each keeps, e2cnn its bases of
-          kernels and we the ties of a group. Besides, we keep the last 64 patterns, and the index tables of a layer for
-          others of its pattern, as long as it lives. So there are two times: of a layer of a size that was not there
-          before ("new"), which is judged, and of one more layer like one that is there ("again"). The processor's
-          caches hold what ran just before a call; "in a row" is the median of new layers with nothing between them.
+          The order is new in each round: a call pays for what the one before left in the processor's caches, and who
+          always follows e2cnn pays most. All have made a layer of this group before: imports are warm, and so is what
+          each keeps, e2cnn its bases of kernels and we the ties of a group. Besides, we keep the last 64 patterns, and
+          the index tables of a layer for others of its pattern, as long as it lives. So there are two times: of a layer
+          of a size that was not there before ("new"), which is judged, and of one more layer like one that is there
+          ("again"); "in a row" is the median of new layers with nothing between them.
           e2cnn's building is measured as its users get it, initialised, and without that.
 Result    benchmarks/results/equivariant.md, with versions, hardware, date and n, written by this script:
 
@@ -27,6 +29,7 @@ import time
 import warnings
 from collections.abc import Callable
 from itertools import count
+from random import Random
 from statistics import median, quantiles
 from typing import Any
 
@@ -50,6 +53,7 @@ except ImportError:
 # group, fields, side, batch
 CASES = [(P4, 4, 8, 16), (P4, 8, 28, 32), (P4, 32, 14, 32), (P4M, 4, 8, 16), (P4M, 8, 28, 32), (P4M, 32, 14, 16)]
 THREADS = 2
+DRAWS = 10
 BUILT = (
     "| group | layer | weights, ours / e2cnn | new | in a row | again | plain | e2cnn | new: times as fast | in a row "
     "| again | at most | not initialised | errors |"
@@ -57,14 +61,16 @@ BUILT = (
 
 
 def turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of a call of each, round by round."""
+    """Milliseconds of a call of each, round by round, in a new order each time."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for call in list(calls.values()) * 2:
         call()
+    order, random = list(calls), Random(0)
     for _ in range(rounds):
-        for name, call in calls.items():
+        random.shuffle(order)
+        for name in order:
             started = time.perf_counter()
-            call()
+            calls[name]()
             times[name].append(1000 * (time.perf_counter() - started))
     return times
 
@@ -114,22 +120,30 @@ def error(
         return float(max(map(size, apart)) / size(y))
 
 
-def errors(kernel: int) -> str:
-    """A row: the equivariance error of a layer of p4m in float32 and float64, and the rounding of its convolution."""
-    x = torch.randn((16, 8, P4M.order, 14, 14), generator=torch.Generator().manual_seed(0))
+def drawn_errors(kernel: int, seed: int) -> list[float]:
+    """Of a p4m layer: error, rounding of its convolution, norm of the error, float64 error; e2cnn's error and norm."""
+    torch.manual_seed(seed)
+    x = torch.randn(16, 8, P4M.order, 14, 14)
     layer = Tied(plane_conv(P4M, x.shape[1:], 8, kernel, padding=kernel // 2), bias="none")
-    single, twin = error(layer, P4M, x), plain(layer)
-    whole, theirs = error(layer, P4M, x, torch.linalg.vector_norm), "-"
-    if peer:
-        maps = their_maps(their_layer(P4M, 8, kernel), x.shape)
-        theirs = f"{error(maps, P4M, x):.1e}, {error(maps, P4M, x, torch.linalg.vector_norm):.1e}"
+    twin, norm = plain(layer), torch.linalg.vector_norm
     with torch.no_grad():
         y = twin(x.flatten(1, 2))
         exact = twin.double()(x.flatten(1, 2).double())
     rounding = float((y - exact).abs().max() / exact.abs().max())
-    double = error(layer.double(), P4M, x.double())
+    found = [error(layer, P4M, x), rounding, error(layer, P4M, x, norm), error(layer.double(), P4M, x.double())]
+    if peer:
+        maps = their_maps(their_layer(P4M, 8, kernel), x.shape)
+        found += [error(maps, P4M, x), error(maps, P4M, x, norm)]
+    return found
+
+
+def errors(kernel: int) -> str:
+    """A row: the largest of each error over the draws."""
+    each = (drawn_errors(kernel, seed) for seed in range(DRAWS))
+    single, rounding, whole, double, *theirs = (max(column) for column in zip(*each, strict=True))
     judged = f"{single:.1e} {verdict(single <= 1e-6)}"
-    return f"| {kernel}×{kernel} | {judged} | {rounding:.1e} | {whole:.1e} | {theirs} | {double:.0e} |"
+    beside = ", ".join(f"{number:.1e}" for number in theirs) or "-"
+    return f"| {kernel}×{kernel} | {judged} | {rounding:.1e} | {whole:.1e} | {beside} | {double:.0e} |"
 
 
 def compare_outputs(ours: Tied, theirs: Any, x: Tensor) -> None:
@@ -220,6 +234,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=21, help="rounds of each comparison")
     rounds = parser.parse_args().rounds
     torch.set_num_threads(THREADS)
+    torch.manual_seed(0)
     warnings.simplefilter("ignore")
     rows, built, busy = [], [], os.getloadavg()[0]
     for case in CASES:
@@ -244,8 +259,8 @@ no layer that runs as that convolution can be faster than e2cnn by more.
 
 Building the layer. Target: at least 50 times as fast as e2cnn, with a layer of a size that was not there before
 ("new"), made from nothing but the ties of its group. "In a row" are such layers too, one after another as a net makes
-them, with nothing between: before each "new" one the others are built, and our code and tables have left the caches of
-the processor. "Again" is one more layer like one that is there: it shares the pattern and the index tables. "Plain"
+them, with nothing between: before a "new" one any of the others is built, and our code and tables have left the caches
+of the processor. "Again" is one more layer like one that is there: it shares the pattern and the index tables. "Plain"
 builds nn.Conv2d, "at most" is e2cnn's time over that: a new layer that is no less than a module with its weights drawn
 is hardly made sooner. e2cnn's kernels lie in our tied space and give our outputs (asserted); it has fewer weights where
 its band limit leaves kernels out. The last columns are e2cnn's time without the drawing of its weights, and the
@@ -259,6 +274,7 @@ The equivariance error of 8 fields of p4m, 14², batch 16: the largest differenc
 is judged. Beside it, how far torch's convolution with the same bank is from itself in double precision: both sides of
 the error are rounded so, in orders of summing that differ, and nothing that calls this convolution in float32 has less.
 Then the norm of the difference relative to the norm of the output, e2cnn's two errors, and ours in double precision.
+Each is the largest of {DRAWS} draws of weights and inputs.
 
 | kernel | largest | rounding of the convolution | norm | e2cnn: largest, norm | largest, float64 |
 | --- | --- | --- | --- | --- | --- |

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from training_runs import cut_run
 
 from commonweight import atomic, data, nets
 from commonweight.measure.records import Record
@@ -307,11 +308,35 @@ def test_an_interrupted_run_says_how_it_goes_on(say, monkeypatch):
 
     monkeypatch.setattr(loop.Trainer, "_step", interrupted)
     code, _, err = say("train", "iris", "--out", "mine")
-    assert code == 2
+    assert code == 130
     assert "Interrupted; the run goes on with `commonweight train --resume mine`." in err
     assert "`commonweight train --resume mine`." in say("train", "--resume", "mine")[2]
     monkeypatch.setattr("commonweight.data.load", interrupted)
     assert "Interrupted; no run was begun." in say("train", "iris", "--out", "other")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "left"),
+    [
+        ("data iris", "data.load", "no file was left half written"),
+        ("count mlp", "census.count", "no file was left half written"),
+        ("diagnose mine", "train.run.evidence_of", "no file was left half written"),
+        ("tune iris --out mine", "train.tune.search", "the study goes on with the same command and --out mine"),
+        (
+            "train iris --net svm",
+            "nets.comparators.SVC.fit",
+            "svm learns in one piece, so nothing was written: train it anew",
+        ),
+    ],
+)
+def test_ctrl_c_ends_each_command_with_a_sentence_and_130(say, monkeypatch, words, place, left):
+    def interrupted(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"commonweight.{place}", interrupted)
+    code, out, err = say(*words.split())
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1].startswith(f"commonweight: Interrupted; {left}")
 
 
 def test_a_goal_that_is_not_reached_is_told_and_the_run_is_kept(say, tmp_path):
@@ -388,6 +413,29 @@ def test_diagnose_of_a_good_run_and_of_none(say, tmp_path):
     code, _, err = say("diagnose", str(tmp_path))
     assert code == 2
     assert "There is no run in" in err
+
+
+def test_diagnose_of_a_run_that_goes_on_says_how_much_it_judged_by(say, tmp_path):
+    folder = tmp_path / "run"
+    cut_run(folder, data.load("iris"), nets.build("mlp", (4,), 3), epochs=30, progress=False)
+    code, out, _ = say("diagnose", folder)
+    assert code == 0
+    assert out == (
+        "Too little was recorded to judge by: nothing is wrong up to step 2 of 30, but most rules speak only from "
+        "half of them on.\n"
+    )
+    assert "到第 2 步（共 30 步）" in say("diagnose", folder, "--language", "zh-Hans")[1]
+    assert "到第 2 步（共 30 步）" in say("diagnose", folder, "--language", "zh-Hant")[1]
+    told = json.loads(say("diagnose", folder, "--json")[1])
+    assert told == {"run": str(folder), "step": 2, "steps": 30, "ended": False, "findings": []}
+    about = json.loads((folder / "run.json").read_text())
+    about["evidence"]["steps"] = 3
+    (folder / "run.json").write_text(json.dumps(about))
+    assert say("diagnose", folder)[1] == "Nothing is wrong so far, up to step 2 of 3.\n"
+    (folder / "records.jsonl").write_text("")
+    code, _, err = say("diagnose", folder)
+    assert code == 2
+    assert "holds no check of its training, so that nothing can be judged yet" in err
 
 
 def test_train_repairs_a_run(say, tmp_path):

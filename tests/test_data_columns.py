@@ -43,6 +43,40 @@ def test_features_are_those_of_scikit_learn(path):
     assert torch.allclose(people.x[:, :2], torch.tensor(imputer.transform(age), dtype=torch.float32))
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        (
+            "nr",
+            range(1, 61),
+            "column 'nr' looks like an identifier, with another whole number in each row (1, 2, 3, ...)",
+        ),
+        (
+            "year",
+            range(1960, 2020),
+            "(1960, 1961, 1962, ...), and is learned from as a quantity; take it out of the table",
+        ),
+        *(
+            (name, range(900, 300, -10), f"column '{name}' looks like")
+            for name in ("ID", "Index", "user_id", "PassengerId")
+        ),
+        ("humid", range(900, 300, -10), None),
+        ("id", [n // 2 for n in range(60)], None),
+        ("id", [n + 0.5 for n in range(60)], None),
+        ("nr", ["", *range(1, 60)], None),
+        ("nr", [*range(59), 60], None),
+    ],
+)
+def test_a_column_that_looks_like_an_identifier_is_learned_from_and_said_to_be(tmp_path, name, values, told):
+    path = tmp_path / "table.csv"
+    rows = [f"{value},{n % 7},{'ab'[n % 2]}" for n, value in enumerate(values)]
+    path.write_text("\n".join([f"{name},days,target", *rows]))
+    loaded = data.load(path)
+    assert loaded.features[0] == name
+    assert len(loaded.notes) == (told is not None)
+    assert (told or "") in "".join(loaded.notes)
+
+
 @pytest.mark.parametrize("way", ["standard", "mean", "none", "zca"])
 def test_rows_to_come_are_read_as_those_of_the_training(path, way):
     people = data.load(path, prepare=way)

@@ -202,7 +202,7 @@ def test_predict_report_share_and_resume_go_on_working(tmp_path):
 def test_a_run_goes_on_only_with_data_prepared_alike(tmp_path, whitened):
     mlp = nets.build("mlp", whitened.in_shape, whitened.n_outputs)
     fit(mlp, whitened, epochs=1, out=tmp_path / "run", progress=False)
-    with pytest.raises(TrainError, match="begun with data prepared by zca, these are prepared by standard"):
+    with pytest.raises(TrainError, match="was begun on data prepared by zca, not by standard"):
         resume(tmp_path / "run", mlp, data.load("wine"))
 
 

@@ -29,6 +29,7 @@ from commonweight.nets.equivariant import (
     p4_conv2d,
     p4m_conv2d,
     plain,
+    plane_conv,
     reversal_conv1d,
 )
 from commonweight.nets.group_cnn import GroupCNN
@@ -424,6 +425,7 @@ def test_notation_of_a_reversal_layer():
     pattern = reversal_conv1d((2, 7), 3, kernel=(3,), stride=2, complement=[1, 0])
     assert str(pattern) == "reversal_conv1d((2, 7), 3, kernel=3, stride=2, complement=(1, 0))"
     assert pattern == reversal_conv1d((2, 7), 3, 3, 2, complement=np.array([1, 0]))
+    assert pattern == reversal_conv1d((np.int64(2), np.int64(7)), np.int64(3), 3, 2, complement=(1, 0))
 
 
 # The nets
@@ -474,10 +476,30 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
         (
             lambda: p4m_conv2d((1, 8, 8), 3, kernel=(3, 5)),
             PatternError,
-            r"p4m_conv2d: out_channels, kernel, stride and padding are one whole number each; a window is as high as it"
-            r" is wide; got .*\(3, 5\)",
+            r"p4m_conv2d: out_channels, kernel and stride are one whole number of at least 1 each, padding one of at"
+            r" least 0; a window is as high as it is wide; got .*\(3, 5\)",
         ),
-        (lambda: p4_conv2d((1, 8, 8), 3.0, kernel=3), PatternError, r"out_channels, kernel, .*; got .*3\.0"),
+        (lambda: p4_conv2d((1, 8, 8), 3.0, kernel=3), PatternError, r"out_channels, kernel .*; got .*3\.0"),
+        (lambda: p4_conv2d((1, 8, 8), 0, kernel=3), PatternError, r"out_channels, kernel .*; got .*'out_channels': 0"),
+        (lambda: p4_conv2d((1, 8, 8), 3, 3, padding=-1), PatternError, r"padding one of at least 0; .*'padding': -1"),
+        (
+            lambda: p4_conv2d((1, 8, 8), 3, 3, padding_mode=["zeros"]),
+            PatternError,
+            r"p4_conv2d: padding_mode is 'zeros' or 'circular'; got list: \['zeros'\]",
+        ),
+        (
+            lambda: plane_conv("p4", (1, 8, 8), 3, 3),
+            PatternError,
+            r"plane_conv takes a group: P1, P4 or P4M; got str: 'p4'",
+        ),
+        (lambda: P4.act(4, torch.zeros(5, 5)), PatternError, r"p4 has the elements 0 to 3; got 4"),
+        (lambda: P4M.product(0, 1.0), PatternError, r"p4m has the elements 0 to 7; got 1\.0"),
+        (lambda: P4.act(1, torch.zeros(5)), PatternError, r"p4 turns images of shape \(\.\.\., H, W\); got \(5,\)"),
+        (
+            lambda: P4.act(1, torch.zeros(8, 5, 5), field=True),
+            PatternError,
+            r"p4 turns fields of shape \(\.\.\., 4, H, W\); got \(8, 5, 5\)",
+        ),
         (lambda: p4_conv2d((1.0, 8, 8), 3, kernel=3), PatternError, CONV + r"; got \(1\.0, 8, 8\)"),
         (
             lambda: p4m_conv2d((1, 8, 8), 3, kernel=3, stride=2, padding=1),
@@ -496,6 +518,19 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
             PatternError,
             r"takes sequences of shape \(channels, time\) or fields of shape \(channels, 2, time\); got \(2, 3, 9\)",
         ),
+        (lambda: reversal_conv1d(("4", 9), 3, kernel=3), PatternError, r"takes sequences of shape .*; got \('4', 9\)"),
+        (
+            lambda: reversal_conv1d((4, 9), 1.5, kernel=3),
+            PatternError,
+            r"reversal_conv1d: out_channels takes whole numbers of at least 1; got 1\.5",
+        ),
+        (
+            lambda: reversal_conv1d((4, 9), 3, kernel=3, complement="TGCA"),
+            PatternError,
+            r"complement pairs the channels of a sequence, as \(3, 2, 1, 0\) does for A, C, G, T; got <U4",
+        ),
+        (lambda: reversal_conv1d((4, 9), 3, 3, complement=(3.7, 2, 1, 0)), PatternError, r"complement .*; got float64"),
+        (lambda: reversal_conv1d((4, 9), 3, 3, complement=(None, 2, 1, 0)), PatternError, r"complement .*; got object"),
         (
             lambda: reversal_conv1d((3, 9), 3, kernel=3, complement=(1, 2, 0)),
             PatternError,
@@ -506,7 +541,14 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
         (lambda: GroupPool("sum"), PatternError, r"A field is pooled by its 'max' or its 'mean'; got 'sum'"),
         (lambda: plain(Tied(P.dense(2, 2))), PatternError, r"Tied\(dense\(2, 2\), .*\) is no group convolution with"),
         (lambda: plain(Tied(p4_conv2d((1, 5, 5), 1, 3), "unit")), PatternError, r"is no group convolution with a bias"),
-        (lambda: DeepSets(0, 3), NetError, r"at least 1 feature; got 0 in and 3 out"),
+        (lambda: DeepSets(0, 3), NetError, r"whole numbers of features, at least 1; got 0 in and 3 out"),
+        (lambda: DeepSets(3, 1.5), NetError, r"whole numbers of features, at least 1; got 3 in and 1\.5 out"),
+        (
+            lambda: DeepSets(3, 2)(torch.zeros(7, 4)),
+            NetError,
+            r"This layer of Deep Sets takes sets of shape \(\.\.\., n, 3\); got \(7, 4\)",
+        ),
+        (lambda: DeepSets(3, 2)(torch.zeros(3)), NetError, r"takes sets of shape \(\.\.\., n, 3\); got \(3,\)"),
         (lambda: GroupCNN(P4, (30,), 3), NetError, r"p4_cnn takes images .* have shape \(30,\): use mlp"),
         (lambda: GroupCNN(P4M, (1, 7, 9), 3), NetError, r"p4m_cnn needs images of at least 8×8 .*; got 7×9 and 8"),
         (lambda: GroupCNN(P4, (1, 8, 8), 3, width=0), NetError, r"width of at least 1; got 8×8 and 0"),

@@ -14,16 +14,22 @@ from commonweight.codebook import learn
 from commonweight.errors import CommonweightError
 from commonweight.export import to_onnx
 from commonweight.lower import explain, lower
-from commonweight.measure import watch
+from commonweight.measure import components, features, selectivity, space, surface, watch
 from commonweight.measure.start import check_start
+from commonweight.measure.weights import values, write_values
 from commonweight.nets.equivariant import p4_conv2d, plain, reversal_conv1d
 from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
+from commonweight.train import finetune
 from commonweight.train.initialise import initialise
 from commonweight.train.loop import resume
 from commonweight.train.run import Run, findings_of
+from commonweight.train.tune import tune
 
 IRIS = cw.data.load("iris")
+NET = nets.build("mlp", (4,), 3)
+LAYER = features.layers(NET, IRIS)[1]
+X, AXIS = torch.zeros(2, 4), torch.zeros(3)
 TAKING = {
     "recognise takes a tie map": recognise,
     "lower takes a pattern": [lower, explain],
@@ -40,6 +46,7 @@ TAKING = {
     "watch takes a model": partial(watch, optimizer=None),
     "watch takes an optimizer": partial(watch, nn.Linear(1, 1)),
     "lower takes a pattern, such as": cw.Tied,
+    "bias is 'none', 'unit'": partial(cw.Tied, patterns.dense(2, 2)),
     "count takes a torch.nn.Module": cw.count,
     "Ties are those of a model": [
         cw.ties,
@@ -68,6 +75,55 @@ TAKING = {
     "The shape of a sample is a tuple|The sizes of a net's samples|got samples of": partial(
         nets.estimator, "svm", task="classification", seed=0
     ),
+    "What is looked at is a torch.nn.Module": [
+        partial(features.layers, data=IRIS),
+        partial(features.answers, layer=LAYER, x=X),
+        partial(features.handed, layer=LAYER, x=X),
+        partial(features.strongest, data=IRIS, layer=LAYER),
+        partial(features.favourites, data=IRIS, layer=LAYER, units=[0]),
+        partial(features.receptive_field, layer=LAYER, in_shape=(4,), place=0),
+        partial(selectivity.class_selectivity, data=IRIS, layer=LAYER),
+        partial(space.bent, data=IRIS, layer=LAYER),
+        partial(space.regions, data=IRIS),
+        surface.random_directions,
+        partial(surface.surface, loss=len, x=X, y=X, directions=X, along=AXIS, up=AXIS),
+        components.spectra,
+        lambda given: next(components.cost_of_dropping(given, IRIS)),
+        values,
+        partial(write_values, path="a.npz"),
+        partial(finetune.importance, data=IRIS),
+        partial(finetune.score, data=IRIS),
+    ],
+    "A net is looked at on data": [
+        partial(features.layers, NET),
+        partial(features.strongest, NET, layer=LAYER),
+        partial(features.favourites, NET, layer=LAYER, units=[0]),
+        partial(selectivity.class_selectivity, NET, layer=LAYER),
+        partial(space.bent, NET, layer=LAYER),
+        partial(space.regions, NET),
+        space.plane,
+        lambda given: next(components.cost_of_dropping(NET, given)),
+        partial(finetune.importance, NET),
+        partial(finetune.score, NET),
+    ],
+    "The net has no layer .*; it has .*hidden1": [
+        partial(features.answers, NET, x=X),
+        partial(features.handed, NET, x=X),
+        partial(features.strongest, NET, IRIS),
+        partial(space.bent, NET, IRIS),
+    ],
+    "samples of a net are a tensor": [partial(features.answers, NET, LAYER), partial(features.handed, NET, LAYER)],
+    "shape of one sample is a tuple": lambda given: features.receptive_field(NET, LAYER, given, 0),
+    "Units are a list of numbers": lambda given: features.favourites(NET, IRIS, LAYER, given if given != [] else 0.5),
+    "surface takes a tensor as directions": lambda given: surface.surface(NET, len, X, X, given, AXIS, AXIS),
+    "A loss is a function": lambda given: surface.surface(NET, given, X, X, X, AXIS, AXIS),
+    "finetune trains for a whole number of epochs|epochs is a whole number": lambda given: finetune.finetune(
+        NET, IRIS, epochs=given if given != 3 else 3.0
+    ),
+    "finetune takes a number above 0": lambda given: finetune.finetune(
+        NET, IRIS, epochs=1, lr=given if given != 3 else "3"
+    ),
+    "storage is the URL|The storage 'x' cannot be used": lambda given: tune("iris", storage=given or []),
     "number of outputs are whole numbers|at least 1 input and 1 output": partial(nets.build, "mlp", (4,)),
 }
 NAMED = {
@@ -102,6 +158,12 @@ def test_the_wrong_kind_is_one_sentence(says, call, given):
     with pytest.raises(CommonweightError, match=says) as told:
         call(given)
     assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("given", [3, "x", [], {}])
+def test_what_draws_weights_is_a_generator(given):
+    with pytest.raises(CommonweightError, match=r"Weights are drawn by a torch\.Generator; got"):
+        cw.Tied(patterns.dense(2, 2), generator=given)
 
 
 @pytest.mark.parametrize(

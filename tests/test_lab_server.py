@@ -308,7 +308,8 @@ from commonweight.lab import server
 server.STATIC = Path({str(tmp_path)!r})
 server.serve(Path("."), port=0, browser=False, say=lambda line: print(line, flush=True))
 """
-    lab = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    lab = subprocess.Popen([sys.executable, "-c", code], **out, text=True, cwd=tmp_path)
     watchdog = threading.Timer(60, lab.kill)
     watchdog.start()
     try:
@@ -317,9 +318,10 @@ server.serve(Path("."), port=0, browser=False, say=lambda line: print(line, flus
             assert b"real" in answer.read()
     finally:
         lab.send_signal(signal.SIGINT)
-        assert lab.wait(30) in (0, -signal.SIGINT)
+        told = lab.communicate(timeout=30)[1]
         watchdog.cancel()
-        lab.stdout.close()
+    assert lab.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt: the lab has ended" in told
 
 
 def _hub(client):

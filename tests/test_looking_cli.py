@@ -27,6 +27,17 @@ def test_weights(say, run, tmp_path):
     assert np.load(run / "values.npz")["hidden1.weight"].shape == (6, 4)
 
 
+def test_weights_of_a_net_that_is_always_right(say, tmp_path):
+    """Where all targets are the same, rounding decides between right and wrong."""
+    rows = "".join(f"{k},{k * k % 7},2.5\n" for k in range(60))
+    (tmp_path / "same.csv").write_text(f"a,b,y\n{rows}")
+    given = ("--optimizer", "lm-bayes", "--structure", "hidden=[3]", "--out", "same")
+    assert say("train", "same.csv", *given)[0] == 0
+    code, out, err = say("weights", "same")
+    assert (code, err) == (0, "")
+    assert "leave the test R² of 1 within 0.01" in out
+
+
 def test_features(say, run):
     code, out, _ = say("features", run)
     assert code == 0
@@ -45,6 +56,18 @@ def test_surface(say, run):
     code, _, err = say("surface", run, "--paths", "adams")
     assert code == 2
     assert "adams" in err
+
+
+def test_no_path_leads_to_a_compressed_run_and_none_goes_on_from_it(say, run, tmp_path):
+    assert say("share", run, "--codebook", 2, "--out", "small")[0] == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()}
+    code, _, err = say("train", "--resume", "small")
+    assert code == 2
+    assert err == "commonweight: small was compressed, which no training goes on from: begin a new run.\n"
+    assert {path.name: path.read_bytes() for path in (tmp_path / "small").iterdir()} == before
+    code, _, err = say("surface", "small", "--paths", "adam", "--side", 3)
+    assert code == 2
+    assert err == "commonweight: small was compressed: no path leads from its start to codebooks; leave --paths out.\n"
 
 
 def test_a_run_without_its_data_is_refused(say, tmp_path):

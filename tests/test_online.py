@@ -80,6 +80,21 @@ def test_ties_hold():
     assert torch.equal(model[2].weight, model[0].weight.T)
 
 
+def test_a_sample_alone_is_normalised_by_running_statistics():
+    iris = data.load("iris")
+    model = nets.build("mlp", (4,), 3, structure={"batch_norm": True})
+    learner = OnlineLearner(model, iris)
+    learner.partial_fit(iris.x[:20], iris.y[:20])
+    norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm1d))
+    mean = norm.running_mean.clone()
+    model.eval()
+    expected = cross_entropy(model(iris.normalisation.apply(iris.x[40:41])), iris.y[40:41]).item()
+    assert learner.partial_fit(iris.x[40:41], iris.y[40:41]).loss == pytest.approx(expected)
+    assert torch.equal(norm.running_mean, mean)
+    learner.partial_fit(iris.x[:20], iris.y[:20])
+    assert not torch.equal(norm.running_mean, mean)
+
+
 def test_what_cannot_be_learned_online_is_one_sentence():
     iris = data.load("iris")
     with pytest.raises(TrainError, match="lr is a number above 0; got 0"):
@@ -141,6 +156,38 @@ def test_a_short_stream_is_a_run_on_its_first_rows():
     run, said = learn(table(60))
     assert run.results["stream"] == {"rows": 0}
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("opening", ["\n", "\ufeff", " \n\n"])
+def test_a_stream_may_open_with_a_mark_or_blank_lines(opening):
+    run, _ = learn(opening + table(600))
+    assert run.description["data"]["features"] == ["a", "b", "c"]
+    assert run.results["stream"]["rows"] == 601 + opening.count("\n") - stream.FIRST_ROWS
+
+
+def test_a_last_row_alone_is_learned_by_a_net_with_batch_normalisation():
+    run, _ = learn(table(500), structure={"batch_norm": True})
+    assert run.results["stream"]["rows"] == 1
+
+
+@pytest.mark.parametrize("before", [100, 600])
+def test_a_quote_that_does_not_close_is_one_sentence(before):
+    with pytest.raises(DataError, match=r"'standard input' is not a readable CSV file .*check its quotes"):
+        learn(table(before) + '"1,2,3,yes\n')
+
+
+def test_a_seed_that_is_none_is_refused_before_the_first_rows_are_read():
+    with pytest.raises(DataError, match="seed -1 is out of range"):
+        learn(table(60), seed=-1)
+
+
+def test_an_interruption_among_the_first_rows_says_that_they_cannot_come_again(monkeypatch, tmp_path):
+    def interrupted(*args, **settings):
+        raise KeyboardInterrupt("the run goes on with `commonweight train --resume run`")
+
+    monkeypatch.setattr(stream, "fit", interrupted)
+    with pytest.raises(TrainError, match="Interrupted among the first rows of a stream, which cannot come again"):
+        learn(table(60), tmp_path / "run")
 
 
 def test_an_interruption_keeps_what_was_learned(monkeypatch, tmp_path):

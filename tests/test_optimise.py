@@ -342,6 +342,18 @@ def test_at_a_minimum_it_stays_and_can_go_on():
     assert np.isfinite(rule.state[model.weight]["damping"])
 
 
+def test_a_fall_that_is_rounding_alone_breaks_nothing(monkeypatch):
+    """Where rounding spoils the equations, the step is 0, and so is the fall that the model foresees."""
+    model = nn.Linear(6, 1).double()
+    objective = problem(model, "squares")
+    rule, before = RULES["lm"](model.parameters()), model.weight.detach().clone()
+    monkeypatch.setattr(curvatures, "solve", lambda matrix, damping, right: torch.zeros_like(right))
+    monkeypatch.setattr(objective, "value", lambda theta: Objective.value(objective, theta) - 1e-9)
+    rule.step(objective)
+    assert torch.equal(model.weight, before)
+    assert rule.state[model.weight]["damping"] > 0
+
+
 def test_bayesian_regularisation_of_a_linear_net_is_bayesian_ridge():
     model = nn.Linear(6, 1, bias=False).double()
     x = torch.randn(40, 6, generator=seeded(), dtype=torch.float64)

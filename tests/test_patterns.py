@@ -438,7 +438,7 @@ PERMUTATIONS = r"orbits: in_perms is a list of permutations of 0..n-1; got "
         (lambda: P.table([0, 1], 2), r"table: row 0 lists inputs 0 to 1, each at most once; got 0"),
         (lambda: P.table([[0]], "2"), r"table takes whole numbers of at least 1; got '2'"),
         (lambda: P.table([[], []], 2), r"table\(\[\[\], \[\]\], 2\) leads .* by weights \(0,\)"),
-        (lambda: P.orbits([[0, 1], [1, 0]], [[0]]), r"got 2 for the inputs, 1 for the outputs; give as many of each"),
+        (lambda: P.orbits([[0, 1], [1, 0]], [[0]]), r"got 2 input and 1 output permutations; give as many of each"),
         (lambda: P.orbits([[0, 0]], [[0]]), PERMUTATIONS + "rows that leave numbers out or repeat them"),
         (lambda: P.orbits([[1, 2]], [[0]]), PERMUTATIONS + "rows that leave numbers out"),
         (lambda: P.orbits([], [[0]]), PERMUTATIONS + r"float64 \(0,\)"),

@@ -352,6 +352,32 @@ def test_a_run_is_repaired_in_folders_of_its_own(tmp_path):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["repaired"] == []
 
 
+def test_a_repaired_run_has_its_data_and_its_net_again(say, tmp_path):
+    """Data that were changed are changed again; a net that was changed is named by who has one like it."""
+    drawn = torch.rand(150, 2, generator=torch.Generator().manual_seed(0)).tolist()
+    rows = [f"{a},{b},{a > b}\n" for a, b in drawn]
+    (tmp_path / "twice.csv").write_text("".join(["a,b,y\n", *rows, *rows[:60]]))
+    (tmp_path / "own.py").write_text(
+        "from torch import nn\n"
+        "def probable(shape, n): return nn.Sequential(nn.Linear(shape[0], n), nn.Softmax(1))\n"
+        "def plain(shape, n): return nn.Sequential(nn.Linear(shape[0], n))\n"
+    )
+    given = ("--net", "own.py:probable", "--epochs", 5, "--batch-size", 16, "--repair", "--out", "run")
+    assert say("train", "twice.csv", *given)[0] == 0
+    repaired = json.loads((tmp_path / "run-repaired-2" / "run.json").read_text())
+    assert set(repaired["repaired"]) >= {"drop_duplicates", "remove_softmax"}
+    assert (
+        repaired["data"]["fingerprint"]
+        != json.loads((tmp_path / "run" / "run.json").read_text())["data"]["fingerprint"]
+    )
+    code, _, err = say("weights", "run-repaired-2")
+    assert code == 2
+    assert "run-repaired-2 was not made by name, or was changed by a repair: name one like it, as --net file.py" in err
+    code, out, _ = say("weights", "run-repaired-2", "--net", "own.py:plain")
+    assert code == 0
+    assert "written: run-repaired-2/values.npz" in out
+
+
 def test_a_run_that_ended_in_no_number_is_repaired():
     run = fit_repaired(mlp(), IRIS, epochs=30, optimizer="momentum", lr=1e30, out=None, progress=False)
     assert run.description["repaired"] == ["lower_rate"]

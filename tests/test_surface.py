@@ -123,6 +123,14 @@ def test_surfaces_of_a_run(tmp_path):
     assert (tmp_path / "surface.png").stat().st_size > 1000
 
 
+def test_paths_begin_where_the_run_began(tmp_path):
+    settings = {"epochs": 5, "optimizer": "adam", "init": "orthogonal"}
+    run = start_run("iris", net="mlp", target=None, task=None, seed=0, out=tmp_path / "run", **settings)
+    found = surface_of_paths(run, data.load("iris"), ["adam"], side=5, samples=10)
+    first, *_, last = found.paths["adam"].norm(dim=1)
+    assert last < 0.2 * first  # the run itself, but for the average over its last weights
+
+
 def test_nets_with_a_rule_of_their_own_have_no_path(tmp_path):
     run = start_run("iris", net="rbf", target=None, task=None, seed=0, out=tmp_path / "run")
     with pytest.raises(TrainError, match="iris-rbf was learned in one piece by a rule of its own"):

@@ -258,10 +258,25 @@ def test_the_weights_kept_are_those_of_the_best_check(iris, tmp_path):
 
 
 def test_a_goal_stops_training_at_the_check_that_reaches_it(iris):
-    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.5", out=None, progress=False)
+    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.23", out=None, progress=False, label_smoothing=0.0)
     assert run.results["stopped"] == "goal"
-    assert run.records[-1].validation_loss <= 0.5 < min(r.validation_loss for r in run.records[:-1])
+    assert run.records[-1].validation_loss <= 0.23 < min(r.validation_loss for r in run.records[:-1])
     assert run.results["goal_seconds"] == run.records[-1].seconds
+
+
+def test_the_loss_of_the_test_part_and_of_a_goal_takes_labels_as_they_are(iris):
+    """With a tenth of each label given to all of three classes, no answer has a smoothed loss below 0.29."""
+    run = fit(dropout_net(), iris, epochs=200, goal="loss<=0.28", out=None, progress=False)
+    assert run.results["stopped"] == "goal"
+    assert run.records[-1].validation_loss > 0.29
+    with torch.no_grad():
+        answers = {part: run.outputs(iris.x[getattr(iris, part)]) for part in ("validation", "test")}
+    plain = nn.functional.cross_entropy(answers["test"], iris.y[iris.test])
+    assert run.results["test"]["loss"] == pytest.approx(float(plain), rel=1e-5)
+    assert list(run.results["test"]) == ["loss", "accuracy"]
+    smoothed = nn.functional.cross_entropy(answers["validation"], iris.y[iris.validation], label_smoothing=0.1)
+    best = max(run.records, key=lambda r: (r.validation_metric, -r.validation_loss))
+    assert best.validation_loss == pytest.approx(float(smoothed), rel=1e-5)
 
 
 def test_patience_stops_training_that_gets_no_better(iris, monkeypatch):
@@ -300,7 +315,7 @@ def test_automatic_folders_are_numbered(iris, tmp_path, monkeypatch):
 
 def test_a_net_without_a_name_cannot_be_loaded(iris, tmp_path):
     fit(dropout_net(), iris, epochs=1, out=tmp_path / "run", progress=False)
-    with pytest.raises(FileError, match="was not made by name"):
+    with pytest.raises(FileError, match="was not made by name, or was changed by a repair: name one like it, as --net"):
         Run.load(tmp_path / "run")
 
 
@@ -384,6 +399,26 @@ def test_other_data_and_another_net_are_refused(iris, tmp_path):
         resume(tmp_path / "cut", dropout_net(), data.load("iris", seed=1), progress=False)
     with pytest.raises(FileError, match="belongs to another net"):
         resume(tmp_path / "cut", nn.Linear(4, 3), iris, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda told: told["settings"].pop("epochs"), r"run\.json does not hold the settings of a run \('epochs'\)"),
+        (lambda told: told["settings"].update(more=1), "does not hold the settings of a run .*'more'"),
+        (lambda told: told["settings"].update(batch_size=-3), "batch_size is a whole number from 1 to 106.*got -3"),
+        (lambda told: told["settings"].update(lr="fast"), "lr is a number above 0; got 'fast'"),
+        (lambda told: told["data"].pop("fingerprint"), r"run\.json is not .*: it has no fingerprint of its data\."),
+    ],
+)
+def test_damaged_settings_are_one_sentence(iris, tmp_path, damage, says):
+    cut_run(tmp_path / "run", iris, epochs=12, progress=False)
+    path = tmp_path / "run" / "run.json"
+    told = json.loads(path.read_text())
+    damage(told)
+    path.write_text(json.dumps(told))
+    with pytest.raises((FileError, TrainError), match=says):
+        resume(tmp_path / "run", dropout_net(), iris, progress=False)
 
 
 def test_a_damaged_checkpoint_is_one_sentence(iris, tmp_path):

@@ -106,7 +106,7 @@ def test_weights_of_zero_have_no_rank():
     layer = nn.Linear(3, 3, bias=False)
     nn.init.zeros_(layer.weight)
     (only,) = spectra(layer)
-    assert (only.stable_rank, only.variance.tolist()) == (0.0, [0.0, 0.0, 0.0])
+    assert (only.stable_rank, only.variance.tolist(), only.components_for(0.5)) == (0.0, [0.0, 0.0, 0.0], 0)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +136,16 @@ def test_the_score_of_regression_is_r2():
     diabetes = data.load("diabetes")
     run = fit(nets.build("mlp", (10,), 1, task="regression"), diabetes, epochs=3, out=None, progress=False)
     assert score(run.model, diabetes) == pytest.approx(run.results["test"]["r2"], abs=1e-5)
+
+
+def test_the_score_of_targets_that_are_all_the_same_is_that_of_the_run():
+    """As scikit-learn has it: 1 where every answer is right, else 0."""
+    samples = data.dataset.Samples(name="same", task="regression", x=torch.rand(60, 2), y=torch.full((60, 1), 2.5))
+    same, net = data.dataset.prepare(samples, 0), nets.build("mlp", (2,), 1, task="regression")
+    assert score(net, same) == 0
+    for weight in net.parameters():
+        nn.init.zeros_(weight)
+    assert score(net, same) == 1
 
 
 def test_other_data_is_refused():

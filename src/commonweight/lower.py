@@ -5,7 +5,7 @@ Deleting this file may change speed, never an answer: every operator is tested a
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakValueDictionary
 
@@ -92,6 +92,7 @@ def lower(pattern: Pattern, bias: str = "none") -> Operator:
         ('convolution', 'torch.nn.functional.conv2d', 86400)
     """
     require_kind(pattern, Pattern, "lower takes a pattern, such as patterns.dense(2, 3)", PatternError)
+    require_kind(bias, str, "bias is 'none', 'unit' (one an output) or 'channel' (one a channel)", PatternError)
     operator = _living.get((pattern, bias))
     if operator is None:
         operator = _living[pattern, bias] = _planned(pattern, bias)
@@ -155,7 +156,9 @@ def simplify(pattern: Pattern) -> Pattern:
         return simplify(pattern.parts[0]) if len(pattern.parts) == 1 else Block(*map(simplify, pattern.parts))
     if isinstance(pattern, Compose):  # compose(a, weights_of=dense) -> a
         a = simplify(pattern.a)
-        return a if isinstance(pattern.b, Dense) else Compose(a, weights_of=pattern.b)
+        if isinstance(pattern.b, Dense):
+            return a
+        return pattern if a is pattern.a else Compose(a, weights_of=pattern.b)
     if isinstance(pattern, Kron):
         a, b = simplify(pattern.a), simplify(pattern.b)
         if a.n_full == 1 or b.n_full == 1:  # kron(1×1, b) -> b, kron(a, 1×1) -> a
@@ -283,7 +286,7 @@ def _composed(it: _Subject) -> Plan | None:
     name, plan = _choose(a)
     if name in ("linear", "matrix", "gather"):  # one gather does for both
         return None
-    return replace(fit(plan, a), spread=Spread(a.weight_shape, numbers(b)))
+    return fit(plan, a)._replace(spread=Spread(a.weight_shape, numbers(b)))
 
 
 def _swapped(it: _Subject) -> Plan | None:

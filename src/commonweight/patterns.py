@@ -198,9 +198,7 @@ class Orbits(Pattern):
         self.in_perms, self.out_perms = permutations("in_perms", in_perms), permutations("out_perms", out_perms)
         (count, n_in), (out_count, n_out) = self.in_perms.shape, self.out_perms.shape
         if count != out_count:
-            raise PatternError(
-                f"orbits: got {count} for the inputs, {out_count} for the outputs; give as many of each."
-            )
+            raise PatternError(f"orbits: got {count} input and {out_count} output permutations; give as many of each.")
         refuse_too_many("orbits", count * n_out * n_in, "cells to move")
         cell = np.arange(n_out * n_in).reshape(n_out, n_in)
         moved = [cell[np.ix_(o, i)].ravel() for i, o in zip(self.in_perms, self.out_perms, strict=True)]
@@ -224,6 +222,7 @@ class Conv(Pattern):
 
     `weight_shape` is (out_channels, in_channels / groups, slots of each axis). A slot is a kernel position of a residue
     modulo the period, residue by residue; a kernel position that only ever meets padding is no weight and has none.
+    `options` is how kernel, stride and the others are written, those at their defaults left out.
     """
 
     def __init__(
@@ -256,13 +255,13 @@ class Conv(Pattern):
         along = zip(self.size, places, *sizes.values(), strict=True)
         met = [meetings(*axis, circular=padding_mode == "circular") for axis in along]
         channels = (out_channels, self.in_channels // groups)
-        options: dict[str, Any] = sizes | {"period": self.period, "groups": (groups,), "padding_mode": (padding_mode,)}
-        short = {key: n[0] if len(set(n)) == 1 else n for key, n in options.items()}
-        defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "zeros"}
-        defaults["period"] = short["period"] if period is None else 1
-        words = [f"{key}={value!r}" for key, value in short.items() if value != defaults.get(key)]
+        options: dict[str, Any] = sizes | {"period": (1,) if period is None else self.period}
+        options |= {"groups": (groups,), "padding_mode": (padding_mode,)}
+        defaults = {"stride": 1, "padding": 0, "dilation": 1, "period": 1, "groups": 1, "padding_mode": "zeros"}
+        words = ((key, n[0] if len(set(n)) == 1 else n) for key, n in options.items())
+        self.options = ", ".join(f"{key}={value!r}" for key, value in words if value != defaults.get(key))
         in_shape = (self.in_channels, *self.size)
-        notation = f"{name}({in_shape}, {out_channels}, {', '.join(words)})"
+        notation = f"{name}({in_shape}, {out_channels}, {self.options})"
         slots = (sum(min(n, period) for n in taps) for taps, period in zip(met, self.period, strict=True))
         weight_shape, connections = (*channels, *slots), prod(channels) * prod(map(sum, met))
         super().__init__(notation, in_shape, (out_channels, *places), weight_shape, connections)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight import patterns
-from commonweight.errors import PatternError
+from commonweight.errors import PatternError, require_kind
 from commonweight.lower import lower
 from commonweight.patterns import Pattern
 
@@ -30,8 +30,8 @@ class Tied(nn.Module):
     neither a parameter nor a buffer: `state_dict` holds the weights and nothing else.
 
     Raises:
-        PatternError: no pattern, no such kind of bias, or an input of another shape than the pattern's, or of a type
-            that does not go with that of the weights.
+        PatternError: no pattern, no such kind of bias, no generator, or an input of another shape than the pattern's,
+            or of a type that does not go with that of the weights.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -66,10 +66,16 @@ class Tied(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Draws weights and bias anew."""
+        """Draws weights and bias anew.
+
+        Raises:
+            PatternError: no generator.
+        """
+        require_kind(generator, torch.Generator | None, "Weights are drawn by a torch.Generator", PatternError)
         bound = 1 / sqrt(self.pattern.n_connections / self.pattern.n_out)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -bound, bound, generator)
+        for parameter in (self.weight, self.bias):
+            if parameter is not None:
+                nn.init.uniform_(parameter, -bound, bound, generator)
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""

@@ -1,12 +1,29 @@
 """The application that commands register with, and what several of them share."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class Interruptible(TyperGroup):
+    """The commands. Ctrl-C ends one with a sentence and exit code 130; typer itself would say nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed; a `KeyboardInterrupt` may bring its own words of what it left."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            left = str(interrupt) or "no file was left half written"
+            print(f"commonweight: Interrupted; {left}.", file=sys.stderr)
+            raise typer.Exit(130) from None
+
 
 app = typer.Typer(
+    cls=Interruptible,
     help="Neural networks with shared weights: which connections use the same weight, made visible.",
     no_args_is_help=True,
     add_completion=False,

@@ -25,15 +25,19 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Say what is wrong with a run and what to do about it, the likeliest cause first: exit code 1 if anything is."""
-    from commonweight.measure.diagnosis.words import NOTHING, say
-    from commonweight.train.run import findings_of
+    from commonweight.measure.diagnosis import diagnose as judge
+    from commonweight.measure.diagnosis.case import Case
+    from commonweight.measure.diagnosis.words import say, well
+    from commonweight.train.run import evidence_of
 
-    findings = findings_of(run)
+    records, evidence = evidence_of(run)
+    findings = judge(records, evidence)
     said = [say(finding, language.value) for finding in findings]
     if as_json:
         plain = [{**finding.to_json(), "text": text} for finding, text in zip(findings, said, strict=True)]
-        print(json.dumps({"run": str(run), "findings": plain}, ensure_ascii=False))
+        seen = {"step": records[-1].step, "steps": evidence.steps, "ended": evidence.ended}
+        print(json.dumps({"run": str(run), **seen, "findings": plain}, ensure_ascii=False))
     else:
-        print("\n".join(said) or NOTHING[language.value])
+        print("\n".join(said) or well(Case(tuple(records), evidence), language.value))
     if findings:
         raise typer.Exit(1)

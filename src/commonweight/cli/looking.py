@@ -43,7 +43,7 @@ def _opened(folder: Path, source: str | None, net: str | None) -> "tuple[Run, Da
     about = run.description["data"]
     if not (source or about["source"]):
         raise TrainError(f"{folder} was begun with data made in Python: look at it there, by commonweight.measure.")
-    data = load_data(source or about["source"], about, run.description["seed"])
+    data = load_data(source or about["source"], run.description)
     if data.fingerprint() != about["fingerprint"]:
         raise TrainError(f"{source or about['source']} is not the data that {folder} was begun with.")
     return run, data
@@ -73,7 +73,8 @@ def weights(
     whole = kept[-1].score
     rows = []
     for one in found:
-        enough = next(k for k in kept if k.layer == one.name and k.score >= whole - 0.01)
+        own = [k for k in kept if k.layer == one.name]
+        enough = next((k for k in own if k.score >= whole - 0.01), own[-1])
         shares = [f"{one.components_for(share)}" for share in (0.5, 0.9, 0.99)]
         size = f"{one.shape[0]} x {one.shape[1]}"
         rows.append(

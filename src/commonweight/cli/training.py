@@ -212,7 +212,7 @@ def train(
                 settings |= {"structure": _structure(structure or []), "seed": seed}
                 run = start_run(data, net=net, target=target, task=task, **settings)
         except KeyboardInterrupt as interrupt:
-            raise TrainError(f"Interrupted; {str(interrupt) or 'no run was begun'}.") from None
+            raise KeyboardInterrupt(str(interrupt) or "no run was begun") from None
     if not team.leads:
         return
     if as_json:

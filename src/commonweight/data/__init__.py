@@ -20,13 +20,11 @@ from commonweight.data.named import Entry, entries, names
 from commonweight.data.normalise import Normalisation
 from commonweight.data.picture import picture_grid
 from commonweight.data.reading import nearest, readable, require_file
+from commonweight.data.split import require_seed
 from commonweight.data.targets import require_task
 from commonweight.errors import DataError, require_kind
-from commonweight.sizes import WHOLE
 
 __all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "picture_grid", "read_inputs"]
-
-_MAX_SEED = 2**32 - 1
 
 
 def load(
@@ -61,8 +59,7 @@ def load(
     iris: classification, 150 rows of 4 features, 3 classes; split 106 / 22 / 22
     """
     require_kind(source, str | PathLike, "Data is loaded by a name, such as 'digits', or by a path", DataError)
-    if not (isinstance(seed, WHOLE) and 0 <= seed <= _MAX_SEED):
-        raise DataError(f"seed {seed!r} is out of range; give a whole number from 0 to {_MAX_SEED:,}")
+    require_seed(seed)
     require_task(task)
     with readable(source):
         return replace(dataset.prepare(_read(source, target, task, seed), seed, prepare), source=str(source))

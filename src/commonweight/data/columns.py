@@ -17,11 +17,14 @@ from commonweight.data.dataset import Samples
 from commonweight.data.finite import place, require_finite
 from commonweight.data.missing import SUFFIX, fill, marked
 from commonweight.data.tables import Table, repeated, target_values
-from commonweight.data.targets import encode
+from commonweight.data.targets import class_name, encode
 from commonweight.errors import DataError
 
 MAX_VALUES = 50
 """A column with more different texts is left out."""
+
+_IDENTIFIER = re.compile(r"(?i:id|index|key)|.*([^a-zA-Z](?i:id)|[a-z]I[dD])")
+"""The name of a column that says which row it is: id, Index, customer_id, PassengerId."""
 
 _WRITTEN_NUMBER = re.compile(r"[^\w]*\d[\d.,'’\s]*[^\w]*")
 """A number with separators of thousands, a decimal comma, a currency or a per cent sign: 1,250 or $3.20 or 7%."""
@@ -59,10 +62,11 @@ def to_samples(table: Table, name: str, target: str | None, task: str | None) ->
 
 
 def choose(table: Table, columns: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the features that the columns give, and a sentence for each column that gives none.
+    """The names of the features that the columns give, and a sentence for each column that gives none or is doubtful.
 
     A column is text if most of its cells are. It gives a feature for each of its values, of which there may be
-    `MAX_VALUES` and one for each three rows at most: names, dates and the like say nothing about rows to come.
+    `MAX_VALUES` and one for each three rows at most: names, dates and the like say nothing about rows to come. Whole
+    numbers that look like an identifier, by their name or since they count the rows, may be a quantity: they are kept.
 
     Raises:
         DataError: no column is left, or two features would have one name.
@@ -79,6 +83,7 @@ def choose(table: Table, columns: Sequence[int]) -> tuple[tuple[str, ...], tuple
                 notes.append(_left_out(name, values))
         elif not table.gaps(column).all():
             names += [name] + [name + SUFFIX] * bool(table.gaps(column).any())
+            notes += [_kept(name, table.numbers[:, column])] * _is_identifier(name, table.numbers[:, column])
         else:
             notes.append(f"column '{name}' is left out: it is empty")
     if not names:
@@ -89,6 +94,23 @@ def choose(table: Table, columns: Sequence[int]) -> tuple[tuple[str, ...], tuple
             f"'{table.source}' has a column '{twice}', as a feature made of another one is called; rename it"
         )
     return tuple(names), tuple(notes)
+
+
+def _is_identifier(name: str, numbers: NDArray[np.float64]) -> bool:
+    """Whether numbers count the rows, or are whole and all different under the name of an identifier."""
+    if not (np.isfinite(numbers) & (numbers == np.floor(numbers))).all():
+        return False
+    named = _IDENTIFIER.fullmatch(name) is not None and len(np.unique(numbers)) == len(numbers)
+    return named or bool((np.diff(numbers) == 1).all())
+
+
+def _kept(name: str, numbers: NDArray[np.float64]) -> str:
+    """That a column may be no quantity, and what to do then."""
+    first = ", ".join(map(class_name, numbers[:3].tolist()))
+    return (
+        f"column '{name}' looks like an identifier, with another whole number in each row ({first}, ...), and is"
+        " learned from as a quantity; take it out of the table if it is none"
+    )
 
 
 def _left_out(name: str, values: Sequence[str]) -> str:

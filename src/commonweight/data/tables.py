@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -133,27 +133,22 @@ def read_csv(path: Path, known: Sequence[str] = ()) -> Table:
         raise DataError(
             f"'{path}' is not text in UTF-8 ({getattr(error, 'reason', error)}); save it as CSV in UTF-8"
         ) from error
-    except csv.Error as error:
-        raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
 
 
 def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0) -> Table:
     """Read CSV text as `read_csv` says; lines are counted on from `lines_before`."""
     delimiter = _delimiter(file, path)
-    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
     cells = _Cells(decimal_comma=delimiter == ";")
     first: list[str] = []
-    for row in reader:
-        if not "".join(row).strip():
-            continue
+    for row, line in _rows(file, path, delimiter, lines_before):
         if not first:
             first = [cell.strip() for cell in row]
         if len(row) != len(first):
             raise DataError(
-                f"'{path}' has {len(row)} cells in line {lines_before + reader.line_num}, but {len(first)} in line"
-                f" {cells.lines[0]}; give every row the same number of cells"
+                f"'{path}' has {len(row)} cells in line {line}, but {len(first)} in line {cells.lines[0]}; give every"
+                " row the same number of cells"
             )
-        cells.add(row, lines_before + reader.line_num)
+        cells.add(row, line)
     numbers, text, lines = cells.numbers(len(first)), cells.text, cells.lines
     # Spreadsheets write empty columns behind the last one.
     while first and not first[-1] and len(first) - 1 not in text and np.isnan(numbers[:, len(first) - 1]).all():
@@ -169,6 +164,21 @@ def parse(file: TextIO, path: Path, known: Sequence[str], lines_before: int = 0)
     below = {column: {row - 1: cell for row, cell in rows.items() if row} for column, rows in text.items()}
     text = {column: rows for column, rows in below.items() if rows}
     return Table(str(path), tuple(first), True, numbers[1:], text, lines[1:])
+
+
+def _rows(file: TextIO, path: Path, delimiter: str, lines_before: int) -> Iterator[tuple[list[str], int]]:
+    """The rows with content, and the line that each ends on.
+
+    Raises:
+        DataError: quotes that do not close, or text behind one that does.
+    """
+    reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        for row in reader:
+            if "".join(row).strip():
+                yield row, lines_before + reader.line_num
+    except csv.Error as error:
+        raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
 
 
 class _Cells:

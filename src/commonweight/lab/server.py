@@ -203,7 +203,10 @@ def serve(
         ws="websockets-sansio",
         ws_per_message_deflate=False,  # frames go no further than this machine: packing them would only take its time
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the lab has ended") from None
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.errors import DataError
 from commonweight.measure.report.observe import ask, observing
+from commonweight.measure.subject import require_data, require_net
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +36,9 @@ class Spectrum:
         return float((self.singular**2).sum() / self.singular[0] ** 2) if float(self.singular[0]) else 0.0
 
     def components_for(self, share: float) -> int:
-        """How many principal components hold at least this share of the variance."""
-        return int((self.variance.cumsum(0) < share - 1e-9).sum()) + 1
+        """How many principal components hold at least this share of the variance; 0 where there is none."""
+        below = int((self.variance.cumsum(0) < share - 1e-9).sum())
+        return below + 1 if below < len(self.variance) else 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Kept:
 
 def matrices(model: nn.Module) -> dict[str, nn.Parameter]:
     """The weights that make a matrix: two axes or more, and more than one row and column. Each once."""
+    require_net(model)
     return {
         name: weight
         for name, weight in model.named_parameters()
@@ -97,12 +100,14 @@ def truncated(weight: Tensor, components: int) -> Tensor:
 
 def score(model: nn.Module, data: Data) -> float:
     """Accuracy, or R² pooled over the targets, on the test part."""
+    from sklearn.metrics import r2_score
+
+    require_data(data)
     with observing(model):
         answers = ask(model, data)
     if data.task == "classification":
         return float(answers.right.float().mean())
-    spread = ((answers.target - answers.target.mean(0)) ** 2).sum()
-    return float(1 - (answers.error**2).sum() / spread)
+    return float(r2_score(answers.target, answers.predicted, multioutput="variance_weighted"))
 
 
 def cost_of_dropping(model: nn.Module, data: Data) -> Iterator[Kept]:
@@ -112,7 +117,8 @@ def cost_of_dropping(model: nn.Module, data: Data) -> Iterator[Kept]:
     hold 50, 70, 80, 90, 95, 99 and 100 % of its variance.
 
     Raises:
-        DataError: the data is not of the shape that the net takes.
+        NetError: no net.
+        DataError: no data, or not of the shape that the net takes.
     """
     net = deepcopy(model)
     whole = {name: weight.detach().clone() for name, weight in matrices(net).items()}

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_kind
 from commonweight.measure.report.observe import observing
+from commonweight.measure.subject import module_of, require_data, require_net
 
 _BATCH = 250
 _PROBES = 16
@@ -39,8 +40,11 @@ def layers(model: nn.Module, data: Data) -> list[str]:
     """The layers with weights that answer a batch (B, ...) by one tensor (B, units, *places), in the order of the net.
 
     Raises:
-        DataError: the data is not of the shape that the net takes.
+        NetError: no net.
+        DataError: no data, or not of the shape that the net takes.
     """
+    require_net(model)
+    require_data(data)
     weighted = [name for name, module in model.named_modules() if _is_weighted(module)]
     try:
         with observing(model):
@@ -64,7 +68,7 @@ def answers(model: nn.Module, layer: str, x: Tensor) -> Tensor:
 def handed(model: nn.Module, layer: str, x: Tensor) -> Tensor:
     """What a layer is given by those before it, after their activation functions: (B, *in_shape) -> (B, ...)."""
     seen: list[Tensor] = []
-    handle = model.get_submodule(layer).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    handle = module_of(model, layer).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     _forward(model, x, [handle])
     return seen[-1]
 
@@ -80,13 +84,14 @@ def _answers(model: nn.Module, names: Sequence[str], x: Tensor) -> dict[str, Ten
 
         return hook
 
-    _forward(model, x, [model.get_submodule(name).register_forward_hook(keep(name)) for name in names])
+    _forward(model, x, [module_of(model, name).register_forward_hook(keep(name)) for name in names])
     return seen
 
 
 def _forward(model: nn.Module, x: Tensor, handles: Sequence[Any]) -> None:
     """A pass under hooks, which are taken away."""
     try:
+        require_kind(x, Tensor, "The samples of a net are a tensor", DataError)
         model(x.to(next(model.parameters(), x)))
     finally:
         for handle in handles:
@@ -99,6 +104,7 @@ def strongest(model: nn.Module, data: Data, layer: str, top: int = 8) -> list[St
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks" (2014), without their projection
     back: the windows are cut from the samples themselves.
     """
+    require_data(data)
     largest, at = [], []
     with observing(model):
         for part in torch.split(data.test, _BATCH):
@@ -132,6 +138,7 @@ def receptive_field(model: nn.Module, layer: str, in_shape: tuple[int, ...], pla
     >>> receptive_field(net, "2", (1, 16, 16), 1)
     (slice(0, 8, None), slice(2, 10, None))
     """
+    require_kind(in_shape, tuple, "The shape of one sample is a tuple, such as (1, 28, 28)", DataError)
     x = torch.randn(_PROBES, *in_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with observing(model), torch.enable_grad():
         seen = answers(model, layer, x)
@@ -157,6 +164,8 @@ def favourites(model: nn.Module, data: Data, layer: str, units: Sequence[int], s
     Returns:
         Normalised inputs, (len(units), *in_shape).
     """
+    require_data(data)
+    require_kind(units, list | tuple | range, "Units are a list of numbers", DataError)
     size = data.normalisation.apply(data.x[data.train[:1000]]).flatten(1).norm(dim=1).mean()
     x = size * _unit(torch.randn(len(units), *data.in_shape, generator=torch.Generator().manual_seed(seed)))
     chosen = torch.arange(len(units)), torch.tensor(units)

@@ -58,7 +58,7 @@ class Record:
         epoch: passes over the training part so far, with fractions.
         seconds: training time so far, checks not counted.
         rate: learning rate of the last step.
-        loss: mean training loss since the last record.
+        loss: mean training loss since the last record, of labels smoothed as they are learned.
         metric: training metric since the last record: accuracy, or root mean squared error in units of the target.
         validation_loss, validation_metric: the same on the whole validation part.
         layers: statistics of each layer at this step; empty at a check that takes none, see `layers.is_observed`.

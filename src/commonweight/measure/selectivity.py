@@ -9,6 +9,7 @@ from commonweight.data.dataset import Data
 from commonweight.errors import DataError
 from commonweight.measure.features import answers, middle
 from commonweight.measure.report.observe import observing
+from commonweight.measure.subject import require_data
 
 DIRECTIONS, PHASES = 12, 8
 PERIODS = (3.0, 4.0, 6.0, 8.0, 12.0)
@@ -71,6 +72,7 @@ def class_selectivity(model: nn.Module, data: Data, layer: str) -> Tensor:
     Raises:
         DataError: regression.
     """
+    require_data(data)
     if data.task != "classification":
         raise DataError(f"{data.name} has no classes that a unit could choose between; its task is {data.task}.")
     with observing(model):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.measure.features import handed
 from commonweight.measure.report.observe import observing
+from commonweight.measure.subject import require_data
 
 MOST_READ = 2000
 
@@ -47,6 +48,7 @@ class Plane:
 
 def plane(data: Data) -> Plane:
     """The two features themselves, or the first two principal components of the normalised test samples."""
+    require_data(data)
     x = data.normalisation.apply(data.x[data.test]).flatten(1)
     if x.shape[1] == 2:
         return Plane(torch.zeros(2), torch.eye(2), x, 1.0)

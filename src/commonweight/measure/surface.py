@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_kind
 from commonweight.kernels.chains import answers_on_plane, chain_of
 from commonweight.measure.report.observe import observing
+from commonweight.measure.subject import require_net
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 AT_ONCE = 1 << 20
@@ -43,6 +44,7 @@ class Surface:
 
 def weight_row(model: nn.Module) -> Tensor:
     """All weights in one row, (P,), each once."""
+    require_net(model)
     return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
@@ -59,6 +61,7 @@ def random_directions(model: nn.Module, seed: int = 0) -> Tensor:
     >>> torch.allclose(first[:6].reshape(2, 3).norm(dim=1), layer.weight.norm(dim=1)), first[6:].tolist()
     (True, [0.0, 0.0])
     """
+    require_net(model)
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for _ in range(2):
@@ -119,6 +122,10 @@ def surface(
         x, y: normalised samples and targets.
         centre: θ*, (P,); by default the weights of the model.
 
+    Raises:
+        NetError: no net.
+        DataError: a loss that is no function, or what should be a tensor and is none.
+
     Example:
         >>> net = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.zeros_(net.weight)
@@ -128,7 +135,11 @@ def surface(
                 [0.5000, 0.0000, 0.5000],
                 [1.0000, 0.5000, 1.0000]])
     """
+    require_kind(loss, Callable, "A loss is a function of outputs and targets, such as F.cross_entropy", DataError)
     centre = weight_row(model) if centre is None else centre
+    given = {"x": x, "y": y, "directions": directions, "along": along, "up": up, "centre": centre}
+    for name, tensor in given.items():
+        require_kind(tensor, Tensor, f"surface takes a tensor as {name}", DataError)
     b, a = torch.meshgrid(up, along, indexing="ij")
     points = torch.stack([a.flatten(), b.flatten()], 1)
     losses = evaluate(model, loss, x, y, centre, directions, points)

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, float64, nn
 
 from commonweight.atomic import replacing
-from commonweight.errors import FileError
+from commonweight.errors import FileError, require_kind
+from commonweight.measure.subject import require_net
 
 FORMATS = (".csv", ".npz", ".json")
 
@@ -25,6 +27,7 @@ def values(model: nn.Module) -> dict[str, Tensor]:
     >>> {name: tuple(weight.shape) for name, weight in values(Tied(patterns.circulant(8), bias="none")).items()}
     {'weight': (8,)}
     """
+    require_net(model)
     return {name: parameter.detach().cpu() for name, parameter in model.named_parameters()}
 
 
@@ -43,6 +46,7 @@ def write_values(model: nn.Module, path: str | Path) -> None:
         >>> {name: array.shape for name, array in np.load("linear.npz").items()}
         {'weight': (2, 3), 'bias': (2,)}
     """
+    require_kind(path, str | PathLike, "write_values writes to a path", FileError)
     path = Path(path)
     if path.suffix not in FORMATS:
         raise FileError(f"Weights are written as {', '.join(FORMATS)}; got {path}.")

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight.errors import NetError
+from commonweight.sizes import WHOLE
 
 
 class DeepSets(nn.Module):
@@ -25,7 +26,7 @@ class DeepSets(nn.Module):
     Shapes: x (..., n, in_features) -> (..., n, out_features). Weights start uniform in ±1/√(2 · in_features).
 
     Raises:
-        NetError: no features.
+        NetError: features that are no whole number of at least 1, or sets of another shape.
 
     Example:
         >>> layer, order = DeepSets(3, 5), torch.randperm(7)
@@ -36,8 +37,11 @@ class DeepSets(nn.Module):
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
-        if min(in_features, out_features) < 1:
-            raise NetError(f"A layer of Deep Sets has at least 1 feature; got {in_features} in and {out_features} out.")
+        if not all(isinstance(n, WHOLE) and n >= 1 for n in (in_features, out_features)):
+            raise NetError(
+                f"A layer of Deep Sets has whole numbers of features, at least 1; got {in_features!r} in and "
+                f"{out_features!r} out."
+            )
         self.own, self.shared = (nn.Parameter(torch.empty(out_features, in_features)) for _ in range(2))
         self.bias = nn.Parameter(torch.empty(out_features))
         bound = (2 * in_features) ** -0.5
@@ -45,5 +49,8 @@ class DeepSets(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The sentence above."""
+        """The formula above."""
+        if x.ndim < 2 or x.shape[-1] != self.own.shape[1]:
+            expected = f"(..., n, {self.own.shape[1]})"
+            raise NetError(f"This layer of Deep Sets takes sets of shape {expected}; got {tuple(x.shape)}.")
         return F.linear(x, self.own, self.bias) + F.linear(x.mean(-2, keepdim=True), self.shared)

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from commonweight.errors import PatternError, require_kind
 from commonweight.patterns import Compose, Conv, Dense, Kron, Orbits
-from commonweight.sizes import WHOLE, Shape
+from commonweight.sizes import WHOLE, Shape, integers, whole
 from commonweight.tied import Tied
 from commonweight.tiemap import Index
 
@@ -54,6 +54,9 @@ class PlaneGroup:
         name: p1, p4 or p4m, as crystallographers call the group together with the shifts.
         turns: 4, or 1 for none.
         mirrors: whether left and right can be exchanged.
+
+    Raises:
+        PatternError: a number that is no element; a tensor to act on that is no image, or no field of this group.
 
     >>> P4M.order, P4M.product(1, 4), P4M.product(4, 1)
     (8, 5, 7)
@@ -70,12 +73,15 @@ class PlaneGroup:
 
     def product(self, a: int, b: int) -> int:
         """The element that does b first, then a: turnʳ mirrorᵐ · turnˢ mirrorⁿ = turn^(r ± s) mirror^(m + n)."""
-        (m, r), (n, s) = divmod(a, self.turns), divmod(b, self.turns)
+        (m, r), (n, s) = self._parts(a), self._parts(b)
         return (m ^ n) * self.turns + (r - s if m else r + s) % self.turns
 
     def act(self, element: int, x: Tensor, *, field: bool = False) -> Tensor:
         """Turns x of shape (..., H, W), or a field (..., |G|, H, W), whose maps it also permutes."""
-        mirrored, turns = divmod(element, self.turns)
+        mirrored, turns = self._parts(element)
+        if x.ndim < 2 or (field and x.shape[-3:-2] != (self.order,)):
+            kind = f"fields of shape (..., {self.order}, H, W)" if field else "images of shape (..., H, W)"
+            raise PatternError(f"{self.name} turns {kind}; got {tuple(x.shape)}.")
         moved = torch.rot90(x.flip(-1) if mirrored else x, turns, (-2, -1))
         if not field:
             return moved
@@ -84,6 +90,12 @@ class PlaneGroup:
     def moves(self, element: int) -> Index:
         """Where it takes the maps g of a field: to element · g."""
         return np.array([self.product(element, g) for g in range(self.order)])
+
+    def _parts(self, element: int) -> tuple[int, int]:
+        """How many mirrors and how many turns it is."""
+        if not isinstance(element, WHOLE) or not 0 <= element < self.order:
+            raise PatternError(f"{self.name} has the elements 0 to {self.order - 1}; got {element!r}.")
+        return divmod(int(element), self.turns)
 
     @property
     def generators(self) -> tuple[int, ...]:
@@ -152,21 +164,24 @@ def plane_conv(
         padding_mode: "zeros" (the default) or "circular".
 
     Raises:
-        PatternError: another shape, two numbers for two axes, and what `GroupConv` refuses.
+        PatternError: no group, another shape, two numbers for two axes, another padding mode, and what `GroupConv`
+            refuses.
 
     Example:
         >>> pattern = plane_conv(P4M, (3, 28, 28), 16, kernel=5)
         >>> pattern.out_shape, pattern.weight_shape, pattern.n_connections
         ((16, 8, 24, 24), (16, 3, 5, 5), 5529600)
     """
+    require_kind(group, PlaneGroup, "plane_conv takes a group: P1, P4 or P4M", PatternError)
     name, order = f"{group.name}_conv2d", group.order
     require_kind(in_shape, Sequence, f"{name} takes an input shape, such as (3, 28, 28)", PatternError)
+    require_kind(padding_mode, str, f"{name}: padding_mode is 'zeros' or 'circular'", PatternError)
     in_shape = tuple(in_shape)
     sizes = {"out_channels": out_channels, "kernel": kernel, "stride": stride, "padding": padding}
-    if not all(isinstance(n, WHOLE) for n in sizes.values()):
+    if not all(isinstance(n, WHOLE) and n >= (key != "padding") for key, n in sizes.items()):
         raise PatternError(
-            f"{name}: out_channels, kernel, stride and padding are one whole number each; a window is as high as it is "
-            f"wide; got {sizes}."
+            f"{name}: out_channels, kernel and stride are one whole number of at least 1 each, padding one of at least "
+            f"0; a window is as high as it is wide; got {sizes}."
         )
     if (
         len(in_shape) not in (3, 4)
@@ -186,9 +201,9 @@ def _plane_conv(
 ) -> GroupConv:
     """`plane_conv` of numbers that are known to be whole; kept, because a net has several layers of one pattern."""
     *maps, n_rows, n_columns = in_shape
-    windows: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "padding_mode": padding_mode}
-    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), out_channels * group.order, **windows)
-    notation = f"{group.name}_conv2d({in_shape}, {out_channels}, {_written(**windows)})"
+    channels = out_channels * group.order
+    conv = Conv("conv2d", (prod(maps), n_rows, n_columns), channels, kernel, stride, padding, padding_mode=padding_mode)
+    notation = f"{group.name}_conv2d({in_shape}, {out_channels}, {conv.options})"
     return GroupConv(notation, conv, in_shape, _plane_ties(group, len(maps) == 2, kernel))
 
 
@@ -233,27 +248,27 @@ def reversal_conv1d(
         ((8, 2, 90), (8, 4, 11))
     """
     require_kind(in_shape, Sequence, "reversal_conv1d takes an input shape, such as (4, 100)", PatternError)
-    if len(in_shape) not in (2, 3) or (len(in_shape) == 3 and in_shape[1] != 2):
+    in_shape = tuple(in_shape)
+    if len(in_shape) < 2 or in_shape[1:-1] not in ((), (2,)) or not all(isinstance(n, WHOLE) for n in in_shape):
         raise PatternError(
             f"reversal_conv1d takes sequences of shape (channels, time) or fields of shape (channels, 2, time); got "
-            f"{tuple(in_shape)}."
+            f"{in_shape}."
         )
-    *maps, length = in_shape
+    *maps, length = in_shape = tuple(map(int, in_shape))
+    (out_channels,) = whole("reversal_conv1d: out_channels", out_channels)
     partner = np.arange(maps[-1])[::-1] if len(maps) == 2 else np.arange(maps[-1])
     if complement is not None:
-        partner, complement = np.array(complement), tuple(map(int, complement))
-        paired = len(maps) == 1 and sorted(complement) == list(range(maps[0])) and (partner[partner] == range(maps[0]))
-        if not np.all(paired):
-            raise PatternError(
-                f"reversal_conv1d: complement pairs the channels of a sequence, each with its partner's partner; got "
-                f"{complement} for an input of shape {tuple(in_shape)}."
-            )
+        paired = "reversal_conv1d: complement pairs the channels of a sequence, as (3, 2, 1, 0) does for A, C, G, T"
+        partner = integers(paired, complement, 1)
+        complement = tuple(partner.tolist())
+        is_pairing = sorted(complement) == list(range(maps[0])) and (partner[partner] == range(maps[0])).all()
+        if len(maps) == 2 or not is_pairing:
+            raise PatternError(f"{paired}; got {complement} for an input of shape {in_shape}.")
     conv = Conv("conv1d", (prod(maps), length), 2 * out_channels, kernel, stride, padding)
     cells = torch.arange(len(partner) * conv.kernel[0], device="cpu").reshape(len(partner), -1)
     moves = [_where_each_went(numbers) for numbers in (cells, cells[partner.copy()].flip(1))]
-    windows = {"kernel": conv.kernel[0], "stride": conv.stride[0], "padding": conv.padding[0]}
-    options = _written(**windows, complement=complement)
-    notation = f"reversal_conv1d({tuple(in_shape)}, {out_channels}, {options})"
+    options = conv.options if complement is None else f"{conv.options}, complement={complement}"
+    notation = f"reversal_conv1d({in_shape}, {out_channels}, {options})"
     return GroupConv(notation, conv, in_shape, Orbits(moves, [[0, 1], [1, 0]]))
 
 
@@ -261,12 +276,6 @@ def _where_each_went(numbers: Tensor) -> Index:
     """The new place of each number, from the numbers in their new places."""
     places: Index = numbers.flatten().argsort().numpy()
     return places
-
-
-def _written(**options: object) -> str:
-    """The options that are not left at their defaults."""
-    defaults = {"stride": 1, "padding": 0, "padding_mode": "zeros", "complement": None}
-    return ", ".join(f"{key}={value!r}" for key, value in options.items() if key == "kernel" or value != defaults[key])
 
 
 class GroupPool(nn.Module):

@@ -1,7 +1,6 @@
 """Plans made of the plan of a part: `copies`, `block` and `kron` of anything."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -22,8 +21,7 @@ def folded(n: int, part: Plan) -> Plan:
         batch = x.shape[0]
         return part.run(x.reshape(batch * n, *part.in_shape), weight, None).reshape(batch, n, *part.out_shape)
 
-    return replace(
-        part,
+    return part._replace(
         run=part.run if part.run is F.linear else run,
         in_shape=(n, *part.in_shape),
         out_shape=(n, *part.out_shape),
@@ -34,8 +32,7 @@ def folded(n: int, part: Plan) -> Plan:
 def stacked(n: int, part: Plan) -> Plan:
     """n parts of one kind, each with weights of its own: the operator of one, vectorised over all."""
     each = _vectorised(part)
-    return replace(
-        part,
+    return part._replace(
         run=lambda x, weight, bias: each(x, weight),
         in_shape=(n, *part.in_shape),
         out_shape=(n, *part.out_shape),
@@ -81,8 +78,7 @@ def connected(a: TieMap, part: Plan) -> Plan:
 
     n_weights = prod(part.spread.shape)
     numbered = pairs((a.signs * (a.weight + 1))[:, None], np.arange(1, n_weights + 1), n_weights)
-    return replace(
-        part,
+    return part._replace(
         run=run,
         in_shape=(a.n_in, *part.in_shape),
         out_shape=(a.n_out, *part.out_shape),
@@ -101,4 +97,4 @@ def swapped(a: Pattern, b: Pattern, part: Plan) -> Plan:
         return y.reshape(batch, b.n_out, a.n_out).transpose(1, 2)
 
     shapes = (a.n_in, b.n_in), (a.n_out, b.n_out)
-    return replace(part, run=run, in_shape=shapes[0], out_shape=shapes[1], spread=Spread((a.n_weights, b.n_weights)))
+    return part._replace(run=run, in_shape=shapes[0], out_shape=shapes[1], spread=Spread((a.n_weights, b.n_weights)))

@@ -4,7 +4,7 @@ A plan takes weights that are already spread to the tensor it wants. B is the ba
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -15,8 +15,7 @@ from commonweight.sizes import Shape
 Run = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """One way to compute a linear map.
 
     Attributes:

@@ -5,8 +5,8 @@ layer is a window whose kernel exists only for some pairs of maps; `copies`, `bl
 convolutions are convolutions. `sliding` finds the geometry and numbers the kernel, so that all of them run as one call.
 """
 
-from dataclasses import dataclass, replace
 from math import gcd, prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from commonweight.tiemap import Index
 MIXER_CELLS = 2**24  # a channel mixer is written out as a matrix up to this size
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One axis of a window: output o meets with tap k the input o · stride - left + k · dilation.
 
     Outputs that are equal modulo `residues` share their kernel; `circular` inputs are taken modulo the size.
@@ -44,8 +43,7 @@ class Axis:
         return (self.positions - 1) * self.stride + self.span - self.size - self.left
 
 
-@dataclass(frozen=True)
-class Sliding:
+class Sliding(NamedTuple):
     """A window that slides over a map of channels, or its transpose.
 
     Attributes:
@@ -112,19 +110,18 @@ def sliding(pattern: Pattern) -> Sliding | None:
     if window is None:
         return None
     if isinstance(pattern, Transpose):
-        return replace(window, transposed=not window.transposed)
+        return window._replace(transposed=not window.transposed)
     if isinstance(pattern, Compose):
         numbers = spread.numbers(pattern.b)
         in_order = window.numbered is None
         cells = numbers.reshape(window.kernel_shape) if in_order else spread.substitute(window.cells(), numbers)
-        return replace(window, numbered=cells)
+        return window._replace(numbered=cells)
     if isinstance(pattern, Copies):
         n, numbered = pattern.n, np.concatenate([window.cells()] * pattern.n)
     else:
         n = len(pattern.parts)
         numbered = np.concatenate(spread.repeat(window.cells(), n, part.n_weights))
-    return replace(
-        window,
+    return window._replace(
         in_channels=n * window.in_channels,
         out_channels=n * window.out_channels,
         groups=n * window.groups,
@@ -171,8 +168,8 @@ def _kron(pattern: Kron) -> Sliding | None:
         return None
     if a is not None and b.in_channels == b.out_channels == 1 and a.transposed == b.transposed:
         cells = spread.pairs(a.cells()[..., None], b.cells().ravel(), pattern.b.n_weights)
-        window = replace(a, axes=a.axes + b.axes)
-        return replace(window, numbered=cells.reshape(window.kernel_shape))
+        window = a._replace(axes=a.axes + b.axes)
+        return window._replace(numbered=cells.reshape(window.kernel_shape))
     if pattern.a.n_full > MIXER_CELLS:
         return None
     # Otherwise a mixes the channels of b. Where it mixes within blocks only, these become groups.
@@ -184,8 +181,8 @@ def _kron(pattern: Kron) -> Sliding | None:
     blocks = np.stack([mixer.reshape(groups, n_out // groups, groups, n_in // groups)[g, :, g] for g in range(groups)])
     kernel = b.cells().reshape(b.out_channels, 1, b.in_channels // b.groups, -1)
     cells = spread.pairs(blocks[:, :, None, :, None, None], kernel, pattern.b.n_weights)
-    window = replace(b, in_channels=n_in * b.in_channels, out_channels=n_out * b.out_channels, groups=groups * b.groups)
-    return replace(window, numbered=cells.reshape(window.kernel_shape))
+    window = b._replace(in_channels=n_in * b.in_channels, out_channels=n_out * b.out_channels, groups=groups * b.groups)
+    return window._replace(numbered=cells.reshape(window.kernel_shape))
 
 
 def _ungrouped(window: Sliding) -> Sliding:
@@ -194,7 +191,7 @@ def _ungrouped(window: Sliding) -> Sliding:
     cells = np.zeros((window.groups, out_channels // window.groups, window.groups, channels, *slots), dtype=np.int64)
     for group, part in enumerate(np.split(window.cells(), window.groups)):
         cells[group, :, group] = part
-    return replace(window, groups=1, numbered=cells.reshape(out_channels, window.in_channels, *slots))
+    return window._replace(groups=1, numbered=cells.reshape(out_channels, window.in_channels, *slots))
 
 
 def _diagonal_blocks(mixer: Index) -> int:

@@ -4,7 +4,6 @@ Each function plans one way for the geometry and the kernel that `sliding` found
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -112,7 +111,7 @@ def windows(window: Sliding) -> Plan:
     Positions with the same kernel, those of one residue, are one matrix of the batch. Rows of xᵀ are gathered, B
     neighbours at a time, and a table holds stride, padding, dilation and wrapping alike. The transpose scatters them.
     """
-    n_in, n_out = map(prod, replace(window, transposed=False).shapes)
+    n_in, n_out = map(prod, window._replace(transposed=False).shapes)
     met, made = _met_inputs(window, n_in), _made_outputs(window, n_out)
     inputs, outputs, padded = Table(met), Table(made), bool((met == n_in).any())
     places = Table(np.argsort(made, axis=None)[:n_out])  # where the product makes each output; surplus ones come last

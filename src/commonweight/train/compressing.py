@@ -91,7 +91,7 @@ def _samples(run: Run, calibrate: str | None, *, needed: bool) -> Data | None:
             raise CompressError(f"{run.folder} was trained on data made in Python: say which to use by --calibrate.")
         return None
     try:
-        loaded = load_data(source, about, run.description["seed"])
+        loaded = load_data(source, run.description)
     except DataError:
         if needed:
             raise

@@ -61,8 +61,7 @@ def fit_estimator(
         The run, with the fitted module as its model.
 
     Raises:
-        TrainError: a setting or parameter that it has no use for or cannot have, samples that it cannot learn from, or
-            interrupted.
+        TrainError: a setting or parameter that it has no use for or cannot have, or samples that it cannot learn from.
         FileError: the run folder cannot be written, or already holds a run.
     """
     usual = {name: value for name, value in estimator.get_params().items() if name in (parameters or {})}
@@ -82,7 +81,7 @@ def fit_estimator(
         told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
         raise TrainError(f"{net} cannot learn with {dict(parameters)}: {told}; usual is {usual}.") from error
     except KeyboardInterrupt:
-        raise TrainError(f"Interrupted; {net} learns in one piece, so nothing was written: train it anew.") from None
+        raise KeyboardInterrupt(f"{net} learns in one piece, so nothing was written: train it anew") from None
     seconds = time.perf_counter() - started
     model = estimator.module_.eval()
     model.built_as = net

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from numbers import Real
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor, nn
 from commonweight.atomic import own_tensors
 from commonweight.compress import shared_weights
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
+from commonweight.measure.subject import require_data, require_net
 from commonweight.train.objective import evaluate, loss_function, part_of
 from commonweight.train.order import Order
 from commonweight.train.settings import choose_settings
@@ -50,7 +52,8 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
     Courbariaux, Bengio, David 2015, "BinaryConnect" (arXiv:1511.00363), there with the two values ±1.
 
     Raises:
-        TrainError: no whole number of epochs, a rate that is not above 0, or a loss that is no longer finite.
+        TrainError: no net or data, no whole number of epochs, a rate that is not above 0, or a loss that is no longer
+            finite.
 
     Example:
         >>> from commonweight import data, nets
@@ -62,6 +65,8 @@ def finetune(model: nn.Module, data: Data, *, epochs: int, lr: float = 2e-3, see
         >>> score(net, iris)["accuracy"] > 0.6
         True
     """
+    require_kind(epochs, int, "finetune trains for a whole number of epochs", TrainError)
+    require_kind(lr, Real, "finetune takes a number above 0 as lr", TrainError)
     settings = choose_settings(
         model,
         data,
@@ -149,7 +154,12 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
 
     Returns:
         A tensor for each parameter, by every name that it has; those that get no gradient are left out.
+
+    Raises:
+        NetError, DataError: no net, no data.
     """
+    require_net(model)
+    require_data(data)
     part = part_of(data, data.train)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(part)))[:FISHER_SAMPLES]
     loss_of = loss_function(model, data, 0.0)
@@ -172,6 +182,8 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
 
 def score(model: nn.Module, data: Data, index: Tensor | None = None) -> dict[str, float]:
     """Scores on the test part, or on samples of other indices, in float32: loss and accuracy, or loss, rmse and r2."""
+    require_net(model)
+    require_data(data)
     full: Callable[[], AbstractContextManager[object]] = nullcontext
     part = part_of(data, data.test if index is None else index)
     return evaluate(model, part, loss_function(model, data, 0.0), data, full)

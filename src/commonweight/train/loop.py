@@ -40,6 +40,7 @@ from commonweight.train.order import Order
 from commonweight.train.regularise import Regulariser, weights_of
 from commonweight.train.run import (
     CHECKPOINT,
+    DESCRIPTION,
     RECORDS,
     REPORT,
     SHARED,
@@ -52,7 +53,7 @@ from commonweight.train.run import (
     read_description,
     write_description,
 )
-from commonweight.train.settings import Settings, choose_settings
+from commonweight.train.settings import Settings, choose_settings, stored_settings
 from commonweight.train.soft_sharing import is_shared, soft_share
 from commonweight.train.together import Team
 
@@ -167,25 +168,25 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
         progress: show it on standard error.
 
     Raises:
-        TrainError: other data, or the same prepared otherwise.
-        FileError: no run there, or one of another net.
+        TrainError: other data, or the same prepared otherwise; a run that was compressed.
+        FileError: no run there, a damaged one, or one of another net.
     """
     folder = as_folder(folder)
     require_kind(model, nn.Module, "resume goes on with a torch.nn.Module, such as nets.build makes", TrainError)
     require_kind(data, Data, "resume trains on data as commonweight.data.load gives them", TrainError)
     description = read_description(folder)
-    settings = Settings(**description["settings"])
+    if SHARED in description and not (folder / CHECKPOINT).is_file():
+        raise TrainError(f"{folder} was compressed, which no training goes on from: begin a new run.")
     about = description["data"]
     prepared = about.get("prepare", "standard")
     if data.prepare != prepared:
-        raise TrainError(
-            f"{folder} was begun with data prepared by {prepared}, these are prepared by {data.prepare}: give the same."
-        )
+        raise TrainError(f"{folder} was begun on data prepared by {prepared}, not by {data.prepare}: give the same.")
     if data.fingerprint() != about["fingerprint"]:
         raise TrainError(
             f"{folder} was begun with other data ({about['name']}, with another content or split): "
             f"give the same data and seed."
         )
+    settings = stored_settings(folder / DESCRIPTION, description["settings"], model, data)
     run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
     return _train(model, data, settings, run, progress)
 
@@ -225,6 +226,7 @@ class Trainer:
         self.folder = run.folder if self.team.leads else None
         self.model = model.to(settings.device).train()
         self.loss = loss_function(model, data, settings.label_smoothing)
+        self.plain = loss_function(model, data, label_smoothing=0.0)
         self.train, self.validation = self._part(data.train), self._part(data.validation)
         if run.folder is None or not (run.folder / CHECKPOINT).is_file():
             self._initialise()
@@ -292,7 +294,7 @@ class Trainer:
         self.regulariser.prune(weights_of(self.average), stop - 1)
         self.progress.step = stop
         self.progress.seconds += time.perf_counter() - started
-        scores = evaluate(self.average, self.validation, self.loss, self.data, self._precision, self.team)
+        scores = evaluate(self.average, self.validation, self.plain, self.data, self._precision, self.team, self.loss)
         loss, deviation = mean_and_deviation(losses)
         record = Record(
             step=stop,
@@ -301,7 +303,7 @@ class Trainer:
             rate=rate_at(stop - 1, self.settings, self.steps_per_epoch),
             loss=loss,
             metric=metric(sum(errors), (stop - first) * self.settings.batch_size, self.data),
-            validation_loss=scores["loss"],
+            validation_loss=scores.pop("objective"),
             validation_metric=scores[self.metric],
             layers=seen.layers(),
             loss_deviation=deviation,
@@ -365,7 +367,7 @@ class Trainer:
     def _judge(self, record: Record, scores: dict[str, float]) -> bool:
         """Whether these are the best scores so far; notes why training stops, if it does."""
         sign = 1 if self.metric == "accuracy" else -1
-        score = [sign * scores[self.metric], -scores["loss"]]
+        score = [sign * scores[self.metric], -record.validation_loss]
         is_settled = self.regulariser.is_settled
         is_best = not self.progress.best or score > self.progress.best or not is_settled(self.progress.best_step)
         if is_best:
@@ -445,7 +447,7 @@ class Trainer:
         fill(self.model.eval(), self.best, self.run.folder or Path("memory"))
         if self.settings.soft_sharing is not None:
             self._share(self.settings.soft_sharing, display)
-        test = evaluate(self.model, self._part(self.data.test), self.loss, self.data, self._precision, self.team)
+        test = evaluate(self.model, self._part(self.data.test), self.plain, self.data, self._precision, self.team)
         self.run.census = census = count(deepcopy(self.model).cpu().float(), torch.zeros(1, *self.data.in_shape))
         self.run.description["results"] = {
             "epochs": self.progress.step / self.steps_per_epoch,

@@ -77,32 +77,38 @@ def evaluate(
     data: Data,
     precision: Callable[[], AbstractContextManager[object]],
     team: Team = ALONE,
+    objective: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
     """Scores of a net on a part, in evaluation mode; the mode it had is restored. A team shares out the batches.
+
+    Args:
+        loss: the score, of labels as they are.
+        objective: what training makes small, if that is to be known, too.
 
     Returns:
         `loss` and `accuracy` for classification; `loss`, `rmse` and `r2` for regression, the last two in units of the
         target: r2 = 1 - Σ (y - ŷ)² / Σ (y - ȳ)², pooled over the targets. Of targets that are all the same, r2 is 1
-        if every answer is right, and otherwise 0, as scikit-learn has it.
+        if every answer is right, and otherwise 0, as scikit-learn has it. And `objective`, where one is given.
     """
     was_training = model.training
     model.eval()
-    total_loss = total_error = 0.0
+    total_loss = total_objective = total_error = 0.0
     for start in range(team.rank * EVALUATION_BATCH, len(part), team.size * EVALUATION_BATCH):
         inputs, targets = part.inputs[start : start + EVALUATION_BATCH], part.targets[start : start + EVALUATION_BATCH]
         with precision():
             outputs = model(inputs)
         total_loss += float(loss(outputs, targets)) * len(inputs)
+        total_objective += float(objective(outputs, targets)) * len(inputs) if objective else 0.0
         total_error += float(error_sum(outputs, targets, data))
     if was_training:
         model.train()
-    total_loss, total_error = team.total(total_loss, total_error)
-    mean_loss = total_loss / len(part)
+    total_loss, total_objective, total_error = team.total(total_loss, total_objective, total_error)
+    losses = {"loss": total_loss / len(part)} | ({"objective": total_objective / len(part)} if objective else {})
     score = metric(total_error, len(part), data)
     if data.task == "classification":
-        return {"loss": mean_loss, "accuracy": score}
+        return {**losses, "accuracy": score}
     targets = data.normalisation.restore_target(part.targets)
     if (targets == targets[:1]).all():
-        return {"loss": mean_loss, "rmse": score, "r2": float(total_error == 0)}
+        return {**losses, "rmse": score, "r2": float(total_error == 0)}
     spread = float(((targets - targets.mean(0)) ** 2).sum())
-    return {"loss": mean_loss, "rmse": score, "r2": 1 - total_error / spread}
+    return {**losses, "rmse": score, "r2": 1 - total_error / spread}

@@ -67,6 +67,9 @@ class OnlineLearner:
     def partial_fit(self, x: Tensor, y: Tensor) -> Sums:
         """Answer samples, then make one step that their loss falls by.
 
+        A sample alone has no mean and no variance: batch normalisation takes its running ones for it, as it does to
+        predict.
+
         Args:
             x: raw values, shape (B, *in_shape).
             y: class indices (B,), or raw targets (B, T).
@@ -78,6 +81,10 @@ class OnlineLearner:
             TrainError: the loss is no longer finite.
         """
         self.model.train()
+        if len(x) == 1:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         self.optimizer.zero_grad()
         targets = self.data.normalisation.apply_target(y)
         outputs = self.model(self.data.normalisation.apply(x))

@@ -14,7 +14,7 @@ from commonweight.measure.figures.surface import Pictured
 from commonweight.train.choice import WHOLE_BATCH
 from commonweight.train.loop import Trainer
 from commonweight.train.objective import loss_function, loss_kind
-from commonweight.train.run import BY_RULE, Run, build_net
+from commonweight.train.run import BY_RULE, SHARED, Run, build_net
 from commonweight.train.settings import Settings, choose_settings
 
 MARGIN = 0.15
@@ -59,10 +59,12 @@ def surface_of_paths(
     many epochs as the run and in the same order of samples, if the run took batches too.
 
     Raises:
-        TrainError: a net that does not learn by gradients, or no such rule.
+        TrainError: a net that does not learn by gradients, one that was compressed, or no such rule.
     """
     if run.results.get("stopped") == BY_RULE or run.folder is None:
         raise TrainError(f"{run.name} was learned in one piece by a rule of its own: there is no path to draw.")
+    if SHARED in run.description:
+        raise TrainError(f"{run.folder} was compressed: no path leads from its start to codebooks; leave --paths out.")
     walked = {}
     for rule in rules:
         model = build_net(run.folder, run.description, net)
@@ -82,6 +84,7 @@ def _kept(run: Run, rule: str) -> dict[str, Any]:
     """The settings of a run for another rule: rules that take all samples at each step have epochs of their own."""
     given = run.description["settings"]
     kept = {"seed": given["seed"], "goal": None, "lr": None, "precision": "float32", "device": "cpu", "optimizer": rule}
+    kept["init"] = given.get("init", "auto")
     names = () if rule in WHOLE_BATCH or given["optimizer"] in WHOLE_BATCH else ("epochs", "batch_size")
     return kept | {name: given[name] if name in names else None for name in ("epochs", "batch_size")}
 

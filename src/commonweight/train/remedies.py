@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from commonweight import nets
+from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.equations import record, tie
 from commonweight.measure.diagnosis import Advice
@@ -81,32 +82,28 @@ def _regularise(start: Start, parameters: Mapping[str, Any]) -> Start:
 # -- data --
 
 
-def _normalise(start: Start, parameters: Mapping[str, Any]) -> Start:
-    data = start.data
-    return replace(start, data=replace(data, normalisation=Normalisation.fit(data.x, data.y, data.train)))
+def _normalise(data: Data) -> Data:
+    return replace(data, normalisation=Normalisation.fit(data.x, data.y, data.train))
 
 
-def _drop_duplicates(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+def _drop_duplicates(data: Data) -> Data | None:
     """Leave at least two validation samples."""
-    data = start.data
     kept = data.validation[~leaked(data)]
-    return None if len(kept) < 2 else replace(start, data=replace(data, validation=kept))
+    return None if len(kept) < 2 else replace(data, validation=kept)
 
 
-def _drop_constant(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+def _drop_constant(data: Data) -> Data | None:
     """What is constant in the training part is so everywhere; None if that is all there is."""
-    data = start.data
     x_train = data.x[data.train]
     constant = (x_train == x_train[:1]).all(0)
     if constant.all():
         return None
     x = torch.where(constant, x_train[:1], data.x)
-    return replace(start, data=replace(data, x=x, normalisation=Normalisation.fit(x, data.y, data.train)))
+    return replace(data, x=x, normalisation=Normalisation.fit(x, data.y, data.train))
 
 
-def _balance(start: Start, parameters: Mapping[str, Any]) -> Start:
+def _balance(data: Data) -> Data:
     """Repeat the training samples of each class until all have as many as the largest."""
-    data = start.data
     labels = data.y[data.train]
     most = int(torch.bincount(labels).max())
     pieces = []
@@ -114,18 +111,39 @@ def _balance(start: Start, parameters: Mapping[str, Any]) -> Start:
         index = data.train[labels == label]
         if len(index):
             pieces.append(index.repeat(-(-most // len(index)))[:most])
-    return replace(start, data=replace(data, train=torch.cat(pieces).sort().values))
+    return replace(data, train=torch.cat(pieces).sort().values)
 
 
-def _clean_labels(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+def _clean_labels(data: Data) -> Data | None:
     """Leave out samples whose label is not that of most of their neighbours (Wilson 1972), unless that are most."""
-    data = start.data
     parts = {name: getattr(data, name)[~contradicting(data, getattr(data, name))] for name in ("train", "validation")}
     if any(2 * len(part) < len(getattr(data, name)) for name, part in parts.items()):
         return None
-    size = min(len(parts["train"]), start.settings.get("batch_size") or 0)
-    changed = replace(start, data=replace(data, **parts))
-    return changed.having(batch_size=size) if start.settings.get("batch_size") else changed
+    return replace(data, **parts)
+
+
+OF_DATA: Mapping[str, Callable[[Data], Data | None]] = {
+    "normalise": _normalise,
+    "drop_duplicates": _drop_duplicates,
+    "drop_constant": _drop_constant,
+    "balance": _balance,
+    "clean_labels": _clean_labels,
+}
+"""Advice about data alone; the same data become the same again."""
+
+
+def _with_data(change: Callable[[Data], Data | None]) -> Change:
+    """The same start on data that are changed, in batches no larger than the training part is then."""
+
+    def changed(start: Start, parameters: Mapping[str, Any]) -> Start | None:
+        data = change(start.data)
+        if data is None:
+            return None
+        size = start.settings.get("batch_size")
+        begun = replace(start, data=data)
+        return begun if size is None else begun.having(batch_size=min(size, len(data.train)))
+
+    return changed
 
 
 # -- net --
@@ -281,11 +299,7 @@ CHANGES: Mapping[str, Change] = {
     "initialise": _initialise,
     "larger_batch": _larger_batch,
     "regularise": _regularise,
-    "normalise": _normalise,
-    "drop_duplicates": _drop_duplicates,
-    "drop_constant": _drop_constant,
-    "balance": _balance,
-    "clean_labels": _clean_labels,
+    **{code: _with_data(change) for code, change in OF_DATA.items()},
     "remove_softmax": _remove_softmax,
     "remove_last_activation": _remove_last_activation,
     "usual_loss": _usual_loss,

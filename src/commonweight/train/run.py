@@ -39,6 +39,7 @@ from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
 PARTS = ("data", "normalisation", "settings", "results")
+OF_DATA = ("name", "source", "task", "in_shape", "n_outputs", "classes", "features", "target", "sizes", "fingerprint")
 BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
@@ -86,7 +87,7 @@ class Run:
 
     def findings(self) -> list[Finding]:
         """What is wrong with the run: see `findings_of`."""
-        return _findings(self.name, self.description, self.records)
+        return diagnose(self.records, _evidence(self.name, self.description, self.records))
 
     def outputs(self, x: Tensor) -> Tensor:
         """What the network says about raw samples, shape (N, *in_shape): logits, or values in units of the target."""
@@ -139,11 +140,11 @@ class Run:
 
         Args:
             folder: the run folder.
-            net: file.py:factory of a net of the user's own. That file is run only because it is named here: the folder
-                may come from a stranger.
+            net: file.py:factory of a net of the user's own, or of one like it where that was not made by name. That
+                file is run only because it is named here: the folder may come from a stranger.
 
         Raises:
-            FileError: no run there, a damaged file, or a network that was not made by name.
+            FileError: no run there, a damaged file, or a network that was not made by name and is not named here.
         """
         folder = as_folder(folder)
         description = read_description(folder)
@@ -187,21 +188,25 @@ def _tie_as_shared(folder: Path, model: nn.Module, description: dict[str, Any]) 
 
 
 def build_net(folder: Path, description: dict[str, Any], net: str | None) -> nn.Module:
-    """The net that a run began with, with the first weights of its seed.
+    """The net that a run began with, with the first weights of its seed; where it had no name, the one named by `net`.
 
     Raises:
-        FileError: it was not made by name, is the user's own and not named by `net`, or is far larger than its weights.
+        FileError: it is the user's own and not named by `net`, or is far larger than its weights.
         NetError: a net that cannot be built as described.
         TrainError: `net` names another one.
     """
     began_with = description["net"]
-    if began_with is None:
-        raise FileError(f"The net of {folder} was not made by name: give fit(..., net='file.py:factory') to load it.")
-    if net is not None and net != began_with:
+    if began_with is None and net is None:
+        raise FileError(
+            f"The net of {folder} was not made by name, or was changed by a repair: name one like it, as --net "
+            f"file.py:factory."
+        )
+    if began_with is not None and net not in (None, began_with):
         raise TrainError(f"{folder} was begun with the net {began_with}, not {net}: leave --net out.")
     if net is None and began_with not in nets.names():
         raise FileError(f"{folder} was begun with a net of your own: say --net {began_with} to run that file again.")
-    if began_with in nets.names():
+    description = {**description, "net": began_with or net}
+    if description["net"] in nets.names():
         _refuse_giant(folder, description)
     return _build(description)
 
@@ -323,6 +328,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         found = description["format"]
         absent = [part for part in PARTS if not isinstance(description.get(part), dict)]
         absent += [part for part in ("net", "seed") if part not in description]
+        if "data" not in absent:
+            absent += [f"{part} of its data" for part in OF_DATA if part not in description["data"]]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileError(f"{path} is not the description of a run ({error}).") from error
     if found != FORMAT:
@@ -333,7 +340,16 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def findings_of(folder: str | Path) -> list[Finding]:
-    """What is wrong with a run, the likeliest cause first, from its folder alone: neither its net nor its data is read.
+    """What is wrong with a run, the likeliest cause first: `diagnose` of what `evidence_of` reads.
+
+    Raises:
+        FileError, TrainError: see `evidence_of`.
+    """
+    return diagnose(*evidence_of(folder))
+
+
+def evidence_of(folder: str | Path) -> tuple[list[Record], Evidence]:
+    """What a run is judged by, from its folder alone: neither its net nor its data is read.
 
     Raises:
         FileError: no run there, or a damaged one.
@@ -342,14 +358,20 @@ def findings_of(folder: str | Path) -> list[Finding]:
     folder = as_folder(folder)
     description = read_description(folder)
     records = read_records(folder / RECORDS) if description.get("evidence") else []
-    return _findings(str(folder), description, records)
+    return records, _evidence(str(folder), description, records)
 
 
-def _findings(name: str, description: dict[str, Any], records: list[Record]) -> list[Finding]:
+def _evidence(name: str, description: dict[str, Any], records: list[Record]) -> Evidence:
     stored = description.get("evidence")
     if not stored:
         raise TrainError(
             f"{name} stores no evidence to judge by: it is of an earlier version, has not begun yet, or was learned by "
             f"a rule of its own, without steps of a gradient."
         )
-    return diagnose(records, Evidence.from_json(stored))
+    evidence = Evidence.from_json(stored)
+    if not records:
+        raise TrainError(
+            f"{name} holds no check of its training, so that nothing can be judged yet: let it train on, or go on with "
+            f"it by `commonweight train --resume`."
+        )
+    return evidence

@@ -4,14 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from inspect import signature
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError, require_kind
+from commonweight.errors import FileError, TrainError, require_kind
 from commonweight.numerals import counted
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer, expected, require_fitting
@@ -172,6 +174,21 @@ def choose_settings(
         reason=reason,
         init=init,
     )
+
+
+def stored_settings(path: Path, stored: Mapping[str, Any], model: nn.Module, data: Data) -> Settings:
+    """The settings in the file of a run, checked as those of a new one.
+
+    Raises:
+        FileError: these are no settings.
+        TrainError: they cannot be met here, as `choose_settings` says.
+    """
+    names = signature(choose_settings).parameters.keys() - {"model", "data"}
+    try:
+        choose_settings(model, data, **{name: stored[name] for name in names})
+        return Settings(**stored)
+    except (KeyError, TypeError) as error:
+        raise FileError(f"{path} does not hold the settings of a run ({error}): restore it.") from error
 
 
 def usual_batch_size(n_train: int) -> int:

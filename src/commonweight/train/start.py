@@ -13,6 +13,7 @@ from commonweight.nets.architecture import Architecture
 from commonweight.train.choice import memory_bytes
 from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
+from commonweight.train.remedies import OF_DATA
 from commonweight.train.run import BY_RULE, DESCRIPTION, Run, build_net, read_description
 
 WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
@@ -76,11 +77,19 @@ def resume_run(folder: Path, *, name: str | None, net: str | None) -> Run:
             f"{folder} was begun with data that are in no file: go on with it by `resume` of train.loop if they were "
             f"made in Python, and begin a new run with --stream if they came from a stream, which cannot come again."
         )
-    return resume(folder, model, load_data(source, about, description["seed"]))
+    return resume(folder, model, load_data(source, description))
 
 
-def load_data(source: str, about: Mapping[str, Any], seed: int) -> Data:
-    """The data of a run again, from where it had them or elsewhere: with its target, task, split and preparation."""
+def load_data(source: str, description: Mapping[str, Any]) -> Data:
+    """The data of a run again, from where it had them or elsewhere.
+
+    With its target, task, split and preparation, and changed as a repair that led to it changed them.
+    """
+    about = description["data"]
     task = about["task"] if Path(source).suffix.lower() in WITH_TASK else None
-    prepare = about.get("prepare", "standard")
-    return data.load(source, target=about["target"] or None, task=task, seed=seed, prepare=prepare)
+    prepare, target = about.get("prepare", "standard"), about["target"] or None
+    loaded = data.load(source, target=target, task=task, seed=description["seed"], prepare=prepare)
+    for code in description.get("repaired", ()):
+        if code in OF_DATA:
+            loaded = OF_DATA[code](loaded) or loaded
+    return loaded

@@ -15,6 +15,7 @@ from commonweight import nets
 from commonweight.atomic import append_text
 from commonweight.data import columns, tables
 from commonweight.data.dataset import Data, prepare
+from commonweight.data.split import require_seed
 from commonweight.data.targets import class_name, encode
 from commonweight.errors import CommonweightError, DataError, TrainError
 from commonweight.files import save
@@ -60,11 +61,12 @@ def learn_stream(
         scores of the answers that were given before learning.
 
     Raises:
-        DataError: a row that does not fit the first ones, with its line.
-        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, or a loss that is no
-            longer finite. What was learned before such a row, or such a loss, is kept.
+        DataError: a row that does not fit the first ones, with its line; a seed out of range.
+        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, a loss that is no longer
+            finite, or interrupted among the first rows. What was learned before such a row, or such a loss, is kept.
     """
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require_seed(seed)
     source = _lines(lines)
     head = list(itertools.islice(source, FIRST_ROWS))
     table = tables.parse(io.StringIO("".join(head)), STREAM, ())
@@ -74,11 +76,15 @@ def learn_stream(
     if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
         raise TrainError(f"{net} learns by a rule of its own, from all samples at once: choose another --net.")
     model = nets.build(net, data.in_shape, data.n_outputs, task=data.task, seed=seed, structure=structure)
-    run = fit(model, data, net=net, seed=seed, out=out, progress=False)
+    try:
+        run = fit(model, data, net=net, seed=seed, out=out, progress=False)
+    except KeyboardInterrupt:
+        raise TrainError("Interrupted among the first rows of a stream, which cannot come again: begin anew.") from None
+    header = next(line for line in head if line.strip())
     say(f"first {len(data):,} rows: {run.summary().splitlines()[1]}")
     learner, total = OnlineLearner(model, data, lr or RATE), Sums()
     try:
-        _learn(run, learner, _batches(source, head[0], data, len(head)), total, say)
+        _learn(run, learner, _batches(source, header, data, len(head)), total, say)
     except KeyboardInterrupt:
         say(f"interrupted after {total.n:,} rows; what was learned is kept")
     except CommonweightError:
@@ -147,7 +153,7 @@ def _metric(data: Data) -> str:
 
 
 def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a text, none of them longer than `LONGEST_LINE`.
+    """The lines of a text, none longer than `LONGEST_LINE`, without the mark that spreadsheets begin UTF-8 with.
 
     Raises:
         DataError: a longer one, or bytes that are no text.
@@ -156,7 +162,7 @@ def _lines(file: TextIO) -> Iterator[str]:
         while line := file.readline(LONGEST_LINE):
             if len(line) == LONGEST_LINE:
                 raise DataError(f"'{STREAM}' has a line of more than {LONGEST_LINE:,} characters; expected rows of CSV")
-            yield line
+            yield line.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"'standard input' is not text in UTF-8 ({error.reason}); send CSV in UTF-8") from error
 

@@ -1,7 +1,7 @@
 """Settle the settings: try many on the validation part, give up the hopeless early, and train with the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,9 +13,9 @@ from torch import nn
 
 from commonweight import data as sources
 from commonweight import nets
-from commonweight.errors import TrainError
+from commonweight.errors import TrainError, require_kind
 from commonweight.train.loop import Trainer, fit
-from commonweight.train.run import DESCRIPTION, Run, new_folder
+from commonweight.train.run import DESCRIPTION, Run, new_folder, read_description
 from commonweight.train.settings import Settings, choose_settings, require
 from commonweight.train.start import DEFAULT_NET
 from commonweight.train.tune_display import TuneDisplay
@@ -79,10 +79,11 @@ def tune(
         progress: show a table on standard error.
 
     Raises:
-        TrainError: no trial that could be trained, a net that learns by a rule of its own, a storage that cannot be
-            used or holds a study of something else, or interrupted.
+        TrainError: no trial that could be trained, a net that learns by a rule of its own, or a storage that cannot be
+            used or holds a study of something else.
         DataError: such as an unknown target column.
     """
+    require_kind(storage, str | None, "storage is the URL of a database", TrainError)
     require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
     require("minutes", minutes, lambda value: 0 < value < float("inf"), "a number above 0")
     data = sources.load(name, target=target, task=task, seed=seed, prepare=prepare)
@@ -92,8 +93,9 @@ def tune(
     space = Space(net, data, seed)
     title = f"tune-{data.name}-{net}"
     folder = new_folder(out, title)
+    about = {"data": data.fingerprint(), "prepare": prepare, "net": net, "seed": seed}
+    _require_own(folder, about)
     url = storage or sqlite_url(folder / STORAGE)
-    about = {"data": data.fingerprint(), "net": net, "seed": seed}
     study = open_study(url, title, about, space.default)
     display = TuneDisplay(title) if progress else None
     most = trials if trials is not None else TRIALS if minutes is None else None
@@ -101,11 +103,24 @@ def tune(
         try:
             search(study, space, most, minutes, display, partial(chooser, seed))
         except KeyboardInterrupt:
-            raise TrainError("Interrupted; the study goes on with the same command and the same --out.") from None
+            raise KeyboardInterrupt(f"the study goes on with the same command and --out {folder}") from None
         finally:
             if display:
                 display.close()
         return _finish(study, space, folder)
+
+
+def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a folder with the run of another study, which would be taken for the run of this one.
+
+    Raises:
+        TrainError: as said.
+    """
+    for path in folder.glob(f"run-*/{DESCRIPTION}"):
+        told = read_description(path.parent)
+        found = {"data": told["data"]["fingerprint"], "prepare": told["data"].get("prepare", "standard")}
+        if {**found, "net": told["net"], "seed": told["seed"]} != about:
+            raise TrainError(f"{path.parent} is the run of another study: choose another --out.")
 
 
 def search(

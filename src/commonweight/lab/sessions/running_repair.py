@@ -1,6 +1,7 @@
 """The advice of a finding, followed: a training of its own, in a thread, whose run folder can be watched."""
 
 import threading
+from collections.abc import Sequence
 from inspect import signature
 from itertools import chain, count
 from pathlib import Path
@@ -40,12 +41,14 @@ class Repair:
     error: CommonweightError | None = None
 
     def __init__(self, folder: Path, name: str, finding: Finding) -> None:
-        start = follow(finding.advice, _start_of(folder / name))
+        description = read_description(folder / name)
+        start = follow(finding.advice, _start_of(folder / name, description))
         if start is None:
             raise RefusalError("advice_for_people", advice=finding.advice.code)
         self.name = _free(folder, f"{name}-{finding.advice.code.replace('_', '-')}")
         self.ended = False
-        arguments: tuple[Any, ...] = (start, folder / self.name, finding.advice.code)
+        advice = (*description.get("repaired", ()), finding.advice.code)
+        arguments: tuple[Any, ...] = (start, folder / self.name, advice)
         self.thread = threading.Thread(target=self._train, args=arguments, daemon=True)
         self.thread.start()
         while not (folder / self.name / "run.json").exists() and self.thread.is_alive():
@@ -53,23 +56,22 @@ class Repair:
         if self.error is not None and not (folder / self.name / "run.json").exists():
             raise self.error
 
-    def _train(self, start: Start, out: Path, code: str) -> None:
+    def _train(self, start: Start, out: Path, advice: Sequence[str]) -> None:
         try:
-            self.error = attempt(start, out, False, (code,)).error
+            self.error = attempt(start, out, False, advice).error
         except CommonweightError as error:
             self.error = error
         finally:
             self.ended = True
 
 
-def _start_of(folder: Path) -> Start:
+def _start_of(folder: Path, description: dict[str, Any]) -> Start:
     """How a run began: its net with its first weights, its data, and its settings as arguments of `fit`."""
-    description = read_description(folder)
     known = set(signature(fit).parameters) - {"model", "data", "out", "net", "progress", "repair"}
     try:
         about = description["data"]
         model = build_net(folder, description, None)
-        loaded = load_data(_source_of(str(about["source"]), folder.parent.resolve()), about, description["seed"])
+        loaded = load_data(_source_of(str(about["source"]), folder.parent.resolve()), description)
         return Start(model, loaded, {key: value for key, value in description["settings"].items() if key in known})
     except (KeyError, TypeError, AttributeError) as error:
         raise RefusalError("damaged_run", name=folder.name) from error

@@ -8,10 +8,22 @@ in an advice, names are its parameters. Values are written with three digits.
 from collections.abc import Mapping
 
 from commonweight.errors import TrainError
+from commonweight.measure.diagnosis.case import Case
 from commonweight.measure.diagnosis.finding import Finding
 
 LANGUAGES = ("en", "zh-Hans", "zh-Hant")
-NOTHING = {"en": "Nothing is wrong.", "zh-Hans": "没有发现问题。", "zh-Hant": "沒有發現問題。"}
+NOTHING = ("Nothing is wrong.", "没有发现问题。", "沒有發現問題。")
+NOTHING_YET = (
+    "Nothing is wrong so far, up to step {step} of {steps}.",
+    "到第 {step} 步（共 {steps} 步）为止没有发现问题。",
+    "到第 {step} 步（共 {steps} 步）為止沒有發現問題。",
+)
+TOO_EARLY = (
+    "Too little was recorded to judge by: nothing is wrong up to step {step} of {steps}, but most rules speak only "
+    "from half of them on.",
+    "记录太少，还不能判断：到第 {step} 步（共 {steps} 步）为止没有发现问题，但多数规则要到训练过半才作判断。",
+    "記錄太少，還不能判斷：到第 {step} 步（共 {steps} 步）為止沒有發現問題，但多數規則要到訓練過半才作判斷。",
+)
 
 FINDINGS: Mapping[str, tuple[str, str, str]] = {
     "broken_tie": (
@@ -355,6 +367,16 @@ def say(finding: Finding, language: str = "en") -> str:
     '50 % of the validation samples are in the training part, too: the vali'
     """
     return f"{found(finding, language)}{' ' if language == 'en' else ''}{advised(finding, language)}"
+
+
+def well(case: Case, language: str = "en") -> str:
+    """That nothing was found, and how much of the training that was judged by, as a sentence.
+
+    Raises:
+        TrainError: a language that there are no words in.
+    """
+    words = TOO_EARLY if case.early else NOTHING_YET if case.goes_on else NOTHING
+    return words[_place(language)].format(step=f"{case.last.step:,}", steps=f"{case.evidence.steps:,}")
 
 
 def found(finding: Finding, language: str = "en") -> str:

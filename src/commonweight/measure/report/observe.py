@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
+from commonweight.measure.subject import require_net
 from commonweight.numerals import number, percent
 
 _BATCH = 128
@@ -90,6 +91,7 @@ class Kernels:
 @contextmanager
 def observing(model: nn.Module) -> Iterator[None]:
     """Evaluation mode and no gradients; afterwards each module has the mode it had."""
+    require_net(model)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
