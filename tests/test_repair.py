@@ -16,7 +16,7 @@ from commonweight import data, nets
 from commonweight.data import Normalisation
 from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.diagnosis import Advice, Finding
-from commonweight.measure.diagnosis.data_facts import contradicting, leaked
+from commonweight.measure.diagnosis.data_facts import NEIGHBOURS, contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
 from commonweight.train import choice, repair
 from commonweight.train.loop import fit
@@ -249,6 +249,15 @@ def test_labels_that_contradict_their_neighbours_are_left_out():
     kept = followed("clean_labels", start(of=of)).data
     assert not set(wrong.tolist()) & set(kept.train.tolist())
     assert len(kept.train) > 0.8 * len(IRIS.train)
+
+
+def test_a_sample_has_no_voice_in_what_its_neighbours_say():
+    """The first sample is of class 0, as its nearest neighbours are; the others of those asked outvote them by one."""
+    near = torch.arange(1, 1 + NEIGHBOURS)
+    y = torch.cat([torch.zeros(1), (near > (NEIGHBOURS - 1) // 2).float(), torch.zeros(20)]).long()
+    x = torch.cat([torch.zeros(1), near.float(), torch.full((20,), 1e3)])[:, None]
+    of = replace(IRIS, x=x, y=y, train=torch.arange(len(x)))
+    assert contradicting(of, torch.tensor([0])).tolist() == [True]
 
 
 def test_labels_that_contradict_each_other_everywhere_are_for_a_person():
