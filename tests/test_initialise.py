@@ -153,6 +153,21 @@ def test_a_shared_layer_keeps_the_size_of_the_signal():
             assert float(layer(x).var()) == pytest.approx(1, rel=0.2)
 
 
+@pytest.mark.parametrize("rule", [rule for rule in INITS if rule != "auto"])
+def test_the_seed_alone_decides_even_where_a_net_draws(rule, batch):
+    x, y = batch
+    drawn = []
+    for state in (1, 2):
+        model = nets.build("mlp", (1, 8, 8), 10, structure={"hidden": [8, 8], "dropout": 0.5})
+        with torch.random.fork_rng():
+            torch.manual_seed(state)
+            before = torch.random.get_rng_state()
+            initialise(model, rule, x, y, loss=F.cross_entropy, seed=3)
+            assert torch.equal(torch.random.get_rng_state(), before)
+        drawn.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
+    assert torch.equal(*drawn)
+
+
 @pytest.mark.parametrize("net", ["mlp", "cnn", "lenet5", "lstm", "autoencoder"])
 @pytest.mark.parametrize("rule", ["he", "lsuv", "constant"])
 def test_every_kind_of_net_is_initialised(net, rule, batch):

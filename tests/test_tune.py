@@ -93,8 +93,14 @@ def test_a_study_ends_in_a_run_and_goes_on(tmp_path):
     assert len(again.study.trials) == 2
     assert again.run.folder.stat().st_mtime_ns == before
     assert (tmp_path / "study" / "trials.png").stat().st_size > 1000
-    with pytest.raises(TrainError, match=r"tune-iris-mlp in .*trials\.db was begun with another data: name a new"):
-        tune("iris", trials=3, seed=1, out=tmp_path / "study", progress=False)
+    for other in ({"seed": 1}, {"prepare": "zca"}):
+        with pytest.raises(TrainError, match=r"run-\d is the run of another study: choose another --out"):
+            tune("iris", trials=3, out=tmp_path / "study", progress=False, **other)
+        storage = f"sqlite:///{tmp_path}/study/trials.db"
+        with pytest.raises(TrainError, match=r"tune-iris-mlp in .*trials\.db was begun on other data, or with another"):
+            tune("iris", trials=3, out=tmp_path / "other", storage=storage, progress=False, **other)
+    with pytest.raises(TrainError, match="is the run of another study"):
+        tune("wine", trials=1, out=tmp_path / "study", progress=False)
 
 
 class Told:

@@ -151,11 +151,13 @@ def initialise(
     found, biases = places(model, inputs[:1])
     _draw(rule, found, biases, generator)
     chosen = torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)
-    if rule == "lsuv":
-        scale_layers(model, inputs[chosen], [(place.layer, place.weight) for place in found])
-    elif rule == "autoencoder":
-        learn_layers(model, inputs, generator)
-    elif rule == "genetic":
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # what dropout draws by
+        if rule == "lsuv":
+            scale_layers(model, inputs[chosen], [(place.layer, place.weight) for place in found])
+        elif rule == "autoencoder":
+            learn_layers(model, inputs, generator)
+    if rule == "genetic":
         if targets is None or loss is None:
             raise TrainError("A genetic start judges weights by their loss: give targets and loss.")
         _evolve(model, found, biases, (inputs[chosen], targets[chosen], loss), generator)

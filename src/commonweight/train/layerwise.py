@@ -26,7 +26,7 @@ def scale_layers(model: nn.Module, inputs: Tensor, weights: Sequence[tuple[str, 
     weights belong to one before: a tied weight is set once.
 
     Args:
-        model: any module; its buffers, mode and torch's random state stay as they are.
+        model: any module; its buffers and mode stay as they are.
         inputs: a batch, shape (B, ...).
         weights: names of layers with the parameters that each is the first to use, in the order of use.
     """
@@ -35,14 +35,13 @@ def scale_layers(model: nn.Module, inputs: Tensor, weights: Sequence[tuple[str, 
     layers: dict[str, list[nn.Parameter]] = {}
     for name, weight in weights:
         layers.setdefault(name, []).append(weight)
-    with torch.random.fork_rng():
-        for name, own in layers.items():
-            for _ in range(ROUNDS):
-                variance = _variance(model, modules.get(name, model), inputs)
-                if variance == 0 or abs(variance - 1) < CLOSE:
-                    break
-                for weight in own:
-                    weight.div_(variance**0.5)
+    for name, own in layers.items():
+        for _ in range(ROUNDS):
+            variance = _variance(model, modules.get(name, model), inputs)
+            if variance == 0 or abs(variance - 1) < CLOSE:
+                break
+            for weight in own:
+                weight.div_(variance**0.5)
     for buffer, before in buffers:
         buffer.copy_(before)
 

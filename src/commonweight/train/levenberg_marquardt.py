@@ -67,7 +67,8 @@ class LevenbergMarquardt(torch.optim.Optimizer):
             fallen = value - new_value + decay / 2 * float(theta @ theta - ahead @ ahead)
             if fallen > 0:
                 foreseen = float(move @ (damping * move - slope)) / 2
-                state["damping"] = damping * max(1 / 3, 1 - (2 * fallen / foreseen - 1) ** 3)
+                ratio = fallen / foreseen if fallen < foreseen else 1.0  # beyond 1, μ falls no further
+                state["damping"] = damping * max(1 / 3, 1 - (2 * ratio - 1) ** 3)
                 objective.net.write(ahead)
                 break
             damping *= 2 ** (trial + 1)

@@ -1,7 +1,7 @@
 """Settle the settings: try many on the validation part, give up the hopeless early, and train with the best."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +15,9 @@ from commonweight import data as sources
 from commonweight import nets
 from commonweight.errors import TrainError, require_kind
 from commonweight.train.loop import Trainer, fit
-from commonweight.train.run import DESCRIPTION, Run, new_folder
+from commonweight.train.run import DESCRIPTION, Run, new_folder, read_description
 from commonweight.train.settings import Settings, choose_settings, require
-from commonweight.train.start import DEFAULT_NET
+from commonweight.train.start import default_net
 from commonweight.train.tune_display import TuneDisplay
 from commonweight.train.tune_figure import draw_study
 from commonweight.train.tune_space import Candidate, Space
@@ -87,14 +87,15 @@ def tune(
     require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
     require("minutes", minutes, lambda value: 0 < value < float("inf"), "a number above 0")
     data = sources.load(name, target=target, task=task, seed=seed, prepare=prepare)
-    net = net or DEFAULT_NET[data.is_image]
+    net = net or default_net(data.in_shape)
     if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
         raise TrainError(f"{net} learns by a rule of its own; only nets that are trained by gradients are tuned.")
     space = Space(net, data, seed)
     title = f"tune-{data.name}-{net}"
     folder = new_folder(out, title)
+    about = {"data": data.fingerprint(), "prepare": prepare, "net": net, "seed": seed}
+    _require_own(folder, about)
     url = storage or sqlite_url(folder / STORAGE)
-    about = {"data": data.fingerprint(), "net": net, "seed": seed}
     study = open_study(url, title, about, space.default)
     display = TuneDisplay(title) if progress else None
     most = trials if trials is not None else TRIALS if minutes is None else None
@@ -107,6 +108,19 @@ def tune(
             if display:
                 display.close()
         return _finish(study, space, folder)
+
+
+def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a folder with the run of another study, which would be taken for the run of this one.
+
+    Raises:
+        TrainError: as said.
+    """
+    for path in folder.glob(f"run-*/{DESCRIPTION}"):
+        told = read_description(path.parent)
+        found = {"data": told["data"]["fingerprint"], "prepare": told["data"].get("prepare", "standard")}
+        if {**found, "net": told["net"], "seed": told["seed"]} != about:
+            raise TrainError(f"{path.parent} is the run of another study: choose another --out.")
 
 
 def search(

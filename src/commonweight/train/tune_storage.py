@@ -80,7 +80,8 @@ def open_study(url: str, name: str, about: Mapping[str, Any], default: Mapping[s
         for key, value in about.items():
             if known.get(key, value) != value:
                 raise TrainError(
-                    f"{name} in {_without_password(url)} was begun with another {key}: name a new storage."
+                    f"{name} in {_without_password(url)} was begun on other data, or with another preparation, net or "
+                    f"seed: choose another --out, or a new storage."
                 )
             study.set_user_attr(key, value)
         study.enqueue_trial(dict(default), skip_if_exists=True)
