@@ -1,6 +1,6 @@
 """What evaluating many points of a loss surface as one batch of nets saves, and what cannot be saved.
 
-What      The loss of a batch of samples at 21 × 21 points of weight space, by `measure.surface.evaluate`: many nets at
+What      The loss of a batch of samples at 31 × 31 points of weight space, by `measure.surface.evaluate`: many nets at
           once by the compiled perceptrons or by vmap, or one by one where a single net keeps the processor busy.
 Against   A Python loop that sets the weights of the net for each point and evaluates it. Equal losses are asserted.
 Target    10 times as fast.
@@ -9,11 +9,11 @@ Bound     What the layers after the first take by themselves, whose weights and 
           first layer are linear in a point's coordinates, so they alone could be had from three products for all
           points.) They are run by the compiled perceptrons or by torch, whichever is faster. Where even this is
           slower than a tenth of the loop, the target cannot be reached here.
-How       One thread, seconds of the processor, so that other programs on it count less; alternating, n repeats after a
-          warm-up; medians, and of the ratios also the smallest and the largest.
+How       As many threads as torch takes by itself; alternating, n repeats after a warm-up; medians, and of the ratios
+          also the smallest and the largest.
 Result    benchmarks/results/surface.md, written by this script (a minute):
 
-    OMP_NUM_THREADS=1 python benchmarks/surface.py [--repeats 7]
+    python benchmarks/surface.py [--repeats 7]
 """
 
 import argparse
@@ -29,7 +29,7 @@ from commonweight import data, nets
 from commonweight.kernels.chains import answers, chain_of
 from commonweight.measure import surface
 
-SIDE, TARGET = 21, 10
+SIDE, TARGET = 31, 10  # the side that `commonweight surface` takes by default
 CASES = [
     ("xor", "mlp", {"hidden": [4]}, 4),
     ("iris", "mlp", {"hidden": [10]}, 10),
@@ -45,15 +45,15 @@ CASES = [
 
 
 def timed(work, *arguments) -> tuple[float, Tensor]:
-    """Seconds of the processor, and what came out."""
-    started = time.process_time()
+    """Seconds, and what came out."""
+    started = time.perf_counter()
     found = work(*arguments)
-    return time.process_time() - started, found
+    return time.perf_counter() - started, found
 
 
 @torch.no_grad()
-def later_layers(model: nn.Sequential, x: Tensor, together: int = 16) -> float:
-    """Seconds of the processor, for a net, of its layers from the second linear one or convolution on."""
+def later_layers(model: nn.Sequential, x: Tensor, together: int = 32) -> float:
+    """Seconds, for a net, of its layers from the second linear one or convolution on."""
     layers = list(model)
     second = [place for place, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d)][1]
     inputs, rest = nn.Sequential(*layers[:second])(x), nn.Sequential(*layers[second:])
@@ -103,7 +103,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Loss surfaces: many nets at once beside one by one.")
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
-    torch.set_num_threads(1)
     heads = ["net", "weights", "samples", "how", "loop, µs a point", "`evaluate`, µs", "later layers alone, µs"]
     heads += ["ratio (least to most)", "≥ 10"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
@@ -113,8 +112,8 @@ def main() -> None:
     text = [
         "# Loss surfaces",
         "",
-        f"Written by `OMP_NUM_THREADS=1 python benchmarks/surface.py --repeats {repeats}` on {setting()}.",
-        "Time of the processor for a point of 21 × 21; equal losses are asserted. What many nets at once save is the",
+        f"Written by `python benchmarks/surface.py --repeats {repeats}` on {setting()}.",
+        "Time for a point of 31 × 31; equal losses are asserted. What many nets at once save is the",
         "cost of calling operators, 50 µs and more for a net; what a net computes, each has to. *Later layers alone*:",
         "what those after the first take by the fastest means here, their weights at hand. They are computed at each",
         "point in any case, so loop / later layers bounds the ratio.",

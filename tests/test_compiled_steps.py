@@ -9,7 +9,7 @@ from torch import nn
 from commonweight import data, fit, nets
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
-from commonweight.kernels.chains import answers, chain_of
+from commonweight.kernels.chains import answers, answers_on_plane, chain_of
 from commonweight.kernels.native_library import CHOICES, library
 from commonweight.train.compiled_steps import RULES, compiled_steps
 from commonweight.train.loop import Trainer, resume
@@ -195,3 +195,43 @@ def test_a_population_answers_as_its_nets_one_by_one(kernels, bias, n, monkeypat
         expected = torch.stack([one(x) for one in members])
     torch.testing.assert_close(answers(chain_of(model, x), rows, x), expected, rtol=1e-5, atol=1e-6)
     assert answers(chain_of(model, x), rows[:0], x).shape == (0, n, 2)
+
+
+@pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
+@pytest.mark.parametrize("kernels", HERE)
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("sizes", [[5, 2], [5, 19, 2], [5, 33, 3, 2]])
+@pytest.mark.parametrize("n", [1, 16, 50, 256, 257, 600])
+def test_nets_on_a_plane_answer_as_each_does_alone(kernels, bias, sizes, n, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", kernels)
+    model = net(sizes, (nn.Tanh, nn.ReLU)[: len(sizes) - 2], bias, 0)
+    n_weights = sum(weight.numel() for weight in model.parameters())
+    generator = torch.Generator().manual_seed(n)
+    x = torch.randn(n, 5, 1, generator=generator)[..., 0]
+    centre, directions = torch.randn(3, n_weights, generator=generator).split([1, 2])
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.5, 2.0], [-1.5, 0.25]])
+    expected = []
+    for point in points:
+        nn.utils.vector_to_parameters(centre[0] + point @ directions, model.parameters())
+        with torch.no_grad():
+            expected.append(model(x))
+    found = answers_on_plane(chain_of(model, x), centre[0], directions, points, x)
+    torch.testing.assert_close(found, torch.stack(expected), rtol=1e-4, atol=1e-4)
+    assert answers_on_plane(chain_of(model, x), centre[0], directions, points[:0], x).shape == (0, n, 2)
+
+
+@pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
+def test_nets_answer_the_same_on_any_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    model, x = net([5, 19, 3], (nn.Tanh,), True, 0), torch.randn(40, 5, generator=generator)
+    chain, rows = chain_of(model, x), torch.randn(101, 174, generator=generator)
+    points, before = torch.randn(101, 2, generator=generator), torch.get_num_threads()
+    told = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            told.append((answers(chain, rows, x), answers_on_plane(chain, rows[0], rows[1:3], points, x)))
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*told, strict=True):
+        assert torch.equal(one, two)

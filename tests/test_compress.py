@@ -20,7 +20,7 @@ from commonweight.compress.sharing import packed_bytes
 from commonweight.errors import CommonweightError, CompressError, FileError
 from commonweight.kernels.flat import flat_words
 from commonweight.manifest import KEY, Coded, Manifest
-from commonweight.train.finetune import finetune, score
+from commonweight.train.finetune import Best, finetune, score
 
 
 def seeded(make, seed=0):
@@ -613,3 +613,19 @@ def test_finetuning_keeps_what_does_best_on_the_validation_part():
     before = score(trained, iris, iris.validation)
     finetune(trained, iris, epochs=2, lr=5.0)  # ruins the net
     assert score(trained, iris, iris.validation) == pytest.approx(before)
+
+
+def test_finetuning_looks_after_each_epoch_and_its_rate_falls_to_zero(monkeypatch):
+    rates, looks = [], []
+    step, look = torch.optim.Adam.step, Best.look
+    monkeypatch.setattr(
+        torch.optim.Adam, "step", lambda rule, *given: rates.append(rule.param_groups[0]["lr"]) or step(rule, *given)
+    )
+    monkeypatch.setattr(Best, "look", lambda best: looks.append(len(rates)) or look(best))
+    iris = data.load("iris")
+    net = nets.build("mlp", iris.in_shape, iris.n_outputs)
+    compress.share(net, 4, "tensor")
+    finetune(net, iris, epochs=3, lr=0.01)
+    each = len(rates) // 3
+    assert looks == [0, each, 2 * each, 3 * each]
+    assert rates == pytest.approx([0.01 * (1 - step / len(rates)) for step in range(len(rates))])

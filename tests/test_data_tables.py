@@ -182,7 +182,7 @@ GOOD = "x,y,kind\n" + ROWS
         ("x,y\n" + "1,1\n" * 12 + "1,\n", "the target of .* holds nan in line 14, column 'y'"),
         ("x,y\n" + "1,1.5\n" * 12 + "1,1e39\n", "the target of .* holds inf in line 14, column 'y'"),
         (b"a,b\n\xff\xfe,1\n", r"is not text in UTF-8 \(invalid start byte\); save it"),
-        ('a,b\n"1,2\n', "is not a readable CSV file .unexpected end of data.; check its quotes"),
+        ('a,b\n"1,2\n', "is not a readable CSV file .unexpected end of data in line 2.; check its quotes"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path, text, sentence):

@@ -249,3 +249,11 @@ def test_a_file_that_is_missing_or_too_large_is_refused(tmp_path):
         file.truncate(1 << 27)
     with pytest.raises(FileError, match="134,217,728 bytes; a whitening has at most"):
         Whitening.load(tmp_path / "large", (4,))
+
+
+@pytest.mark.parametrize("way", ["pca", "zca"])
+def test_how_large_the_values_are_makes_no_difference(way):
+    z = torch.randn(200, 5, generator=torch.Generator().manual_seed(0))
+    small = 1e-6 * z
+    white = Whitening.fit(z, way).apply(z)
+    torch.testing.assert_close(Whitening.fit(small, way).apply(small), white, atol=1e-3, rtol=1e-3)

@@ -188,6 +188,19 @@ def test_what_was_so_before_the_first_step_was_so_from_the_start():
     assert "from the start" in say(named("dead_units", dead))
 
 
+def test_a_plateau_takes_six_checks():
+    still = [replace(r, loss=0.4) for r in RECORDS]
+    assert "plateau" in codes(still[:6], ended=True)
+    assert "plateau" not in codes(still[:5], ended=True)
+
+
+def test_overfitting_is_since_the_gap_and_not_since_the_training_score():
+    """The gap that is too wide is 0.2 and two standard errors; the validation score is 0.5 throughout."""
+    learned = [replace(r, metric=0.6 if r.step < 500 else 1.0) for r in RECORDS]
+    (finding,) = [one for one in findings(learned) if one.code == "overfit"]
+    assert finding.since == 500
+
+
 def test_what_is_lost_between_layers_is_not_blamed_on_their_weights():
     """Such as by the mean over a series whose parts cancel: the next layer hands on all that it is fed."""
     assert "unequal_start" in [found.code for found in findings(model_signals=((0.0, 1.0), (1.0, 1e-4)))]

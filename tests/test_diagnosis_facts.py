@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from diagnosis_cases import linear, net
@@ -13,6 +14,16 @@ from commonweight import data, nets
 from commonweight.measure.diagnosis.data_facts import data_facts
 from commonweight.measure.diagnosis.flow import Flow
 from commonweight.measure.diagnosis.model_facts import look, loss_facts, model_facts
+from commonweight.measure.layers import _states
+
+# -- statistics of units --
+
+
+def test_exact_zeros_are_dead_and_not_saturated_and_one_sample_tells_nothing():
+    fed = np.array([[0.0, 0.5, 1.0], [0.0, 0.4, 0.0]], np.float32)
+    assert _states(nn.Linear(3, 1), fed) == pytest.approx((1 / 3, 1 / 6))
+    assert _states(nn.Linear(3, 1), fed[:1]) == (0.0, 0.0)
+
 
 # -- facts of the data --
 

@@ -153,6 +153,16 @@ def test_the_plane_of_two_features_is_their_own_and_of_more_that_of_scikit_learn
     torch.testing.assert_close((flat.inputs(grid) - flat.origin) @ flat.axes.T, grid, atol=1e-4, rtol=0)
 
 
+def test_a_grid_reaches_a_little_beyond_all_points(moons):
+    flat = plane(moons[1])
+    low, high = flat.points.amin(0), flat.points.amax(0)
+    grid = flat.grid(5)
+    torch.testing.assert_close(grid[0, 0], low - 0.08 * (high - low))
+    torch.testing.assert_close(grid[-1, -1], high + 0.08 * (high - low))
+    assert grid[0, 1, 1] == grid[0, 0, 1]  # the first index goes along the second axis
+    assert grid[0, 1, 0] > grid[0, 0, 0]
+
+
 def test_regions_are_the_answers_of_the_net(moons):
     model, loaded = moons
     coordinates, answer, sure = regions(model, loaded, side=9)

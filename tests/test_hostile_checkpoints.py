@@ -343,6 +343,10 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(tmp_path, monkeypatc
 
     path = tmp_path / "a.safetensors"
     checkpoint = opened()
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(FileError, match="became shorter since it was opened"):
+        checkpoint.read("a")
+    checkpoint = opened()
     os.truncate(path, 300)
     with pytest.raises(FileError, match="became shorter while it was read"):
         contents(checkpoint)

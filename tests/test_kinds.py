@@ -160,6 +160,11 @@ def test_the_wrong_kind_is_one_sentence(says, call, given):
     assert "\n" not in str(told.value)
 
 
+def test_what_is_shown_on_several_lines_is_told_on_one():
+    with pytest.raises(CommonweightError, match=r"got tuple: \(Sequential\( \(0\): ReLU"):
+        features.layers((nn.Sequential(nn.ReLU(), nn.ReLU()),), IRIS)
+
+
 @pytest.mark.parametrize("given", [3, "x", [], {}])
 def test_what_draws_weights_is_a_generator(given):
     with pytest.raises(CommonweightError, match=r"Weights are drawn by a torch\.Generator; got"):

@@ -91,7 +91,7 @@ def test_a_sample_alone_is_normalised_by_running_statistics():
     expected = cross_entropy(model(iris.normalisation.apply(iris.x[40:41])), iris.y[40:41]).item()
     assert learner.partial_fit(iris.x[40:41], iris.y[40:41]).loss == pytest.approx(expected)
     assert torch.equal(norm.running_mean, mean)
-    learner.partial_fit(iris.x[:20], iris.y[:20])
+    learner.partial_fit(iris.x[:2], iris.y[:2])
     assert not torch.equal(norm.running_mean, mean)
 
 
@@ -120,6 +120,16 @@ def test_a_stream_becomes_a_run_that_answers(tmp_path, classes):
     assert torch.equal(loaded.outputs(torch.ones(2, 3)), run.outputs(torch.ones(2, 3)))
     assert loaded.results["stream"] == found
     assert len((tmp_path / "run" / RECORDS).read_text().splitlines()) == len(run.records)
+
+
+def test_the_records_of_a_stream_go_on_from_those_of_its_first_rows():
+    run, _ = learn(table(2600))
+    last, *told = run.records[-3:]
+    for record in told:  # after each 1,024 rows, the first whole batches that are a thousand or more
+        assert record.step - last.step == 1024 // stream.BATCH
+        assert record.epoch - last.epoch == pytest.approx(1024 / 349)
+        assert record.seconds > max(last.seconds, run.results["train_seconds"])
+        last = record
 
 
 def test_a_run_from_a_stream_is_not_taken_up(tmp_path):
@@ -172,7 +182,7 @@ def test_a_last_row_alone_is_learned_by_a_net_with_batch_normalisation():
 
 @pytest.mark.parametrize("before", [100, 600])
 def test_a_quote_that_does_not_close_is_one_sentence(before):
-    with pytest.raises(DataError, match=r"'standard input' is not a readable CSV file .*check its quotes"):
+    with pytest.raises(DataError, match=rf"not a readable CSV file .* in line {before + 2}\); check its quotes"):
         learn(table(before) + '"1,2,3,yes\n')
 
 

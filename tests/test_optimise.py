@@ -3,6 +3,7 @@
 import math
 from copy import deepcopy
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from training_runs import cut_run
 from commonweight import data, nets
 from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.report.page import OPTIONS
-from commonweight.train import choice, levenberg_marquardt
+from commonweight.train import choice, levenberg_marquardt, line_search
 from commonweight.train import curvature as curvatures
 from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer
 from commonweight.train.curvature import Dual, Primal, solve
@@ -29,6 +30,7 @@ from commonweight.train.jacobian import Jacobian
 from commonweight.train.levenberg_marquardt import gauss_newton
 from commonweight.train.line_search import CURVATURE, DECREASE, wolfe
 from commonweight.train.loop import fit, resume
+from commonweight.train.muon import Muon, orthogonalise
 from commonweight.train.newton import newton_direction
 from commonweight.train.optimise import RULES
 from commonweight.train.run import RECORDS, WEIGHTS
@@ -65,7 +67,50 @@ def run_rule(name, model, objective, steps):
     return values, rule
 
 
+# --- Muon ---
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (8, 2, 2), (5,), (4, 1), ()])
+def test_steps_of_muon_are_those_of_its_formula(shape):
+    weight = nn.Parameter(torch.randn(shape, generator=seeded()))
+    rule = Muon([weight], lr=0.1, momentum=0.8, weight_decay=0.5)
+    expected, mean = weight.detach().clone(), torch.zeros(shape)
+    for seed in (1, 2):
+        gradient = torch.randn(shape, generator=seeded(seed))
+        weight.grad = gradient.clone()
+        rule.step()
+        mean = 0.8 * mean + 0.2 * gradient
+        ahead = 0.2 * gradient + 0.8 * mean
+        if len(shape) < 2:
+            expected = expected - 0.1 * ahead / ahead.norm()
+            continue
+        matrix = ahead.flatten(1)
+        update = orthogonalise(matrix) if min(matrix.shape) > 1 else matrix / matrix.norm()
+        faster = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
+        expected = (1 - 0.1 * 0.5) * expected - 0.1 * faster * update.view(shape)
+    torch.testing.assert_close(weight.detach(), expected)
+
+
+@pytest.mark.parametrize("shape", [(40, 10), (10, 40)])
+def test_an_orthogonalised_matrix_turns_and_hardly_stretches(shape):
+    matrix = torch.randn(shape, generator=seeded())
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    singular = torch.linalg.diagonal(u.T @ orthogonalise(matrix) @ v.T, dim1=0, dim2=1)
+    assert float((singular - 1).abs().max()) < 0.35
+    torch.testing.assert_close(u * singular @ v, orthogonalise(matrix), atol=1e-3, rtol=1e-3)
+
+
 # --- the line search ---
+
+
+def test_each_line_search_begins_with_twice_the_last_step(monkeypatch):
+    tried = []
+    monkeypatch.setattr(line_search, "wolfe", lambda *given: tried.append(given[-1]) or 0.25)
+    model = nn.Linear(6, 1).double()
+    rule, objective = line_search.Descent(model.parameters(), lr=0.7), problem(model, "squares")
+    for _ in range(3):
+        rule.step(objective)
+    assert tried == [0.7, 0.5, 0.5]
 
 
 @given(st.integers(0, 10**6), st.floats(1e-3, 1e3))
@@ -330,6 +375,18 @@ def test_what_rounding_has_spoilt_is_not_solved():
     spoilt = -torch.eye(2, dtype=torch.float64)
     assert solve(spoilt, 0.5, torch.ones(2, dtype=torch.float64)).tolist() == [0.0, 0.0]
     assert solve(spoilt, 1.5, torch.ones(2, dtype=torch.float64)).tolist() == pytest.approx([2.0, 2.0])
+
+
+def test_a_step_that_leads_up_is_damped_by_factors_that_double(monkeypatch):
+    damped, solved = [], Primal.solve
+    monkeypatch.setattr(Primal, "solve", lambda self, mu, slope: damped.append(mu) or solved(self, mu, slope))
+    monkeypatch.setattr(Objective, "value", lambda *_: math.inf)
+    model = nn.Linear(6, 1).double()
+    before = model.weight.detach().clone()
+    RULES["lm"](model.parameters()).step(problem(model, "squares"))
+    factors = [later / earlier for earlier, later in pairwise(damped)]
+    assert factors == pytest.approx([2, 4, 8, 16, 32, 64, 128])
+    assert torch.equal(model.weight, before)
 
 
 def test_at_a_minimum_it_stays_and_can_go_on():

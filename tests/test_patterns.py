@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from strategies import leaves, patterns, side_by_side, small
 
@@ -42,11 +42,15 @@ def test_counts_in_closed_form_are_those_of_the_connections(pattern):
 
 
 @given(patterns())
+@example(P.orbits([[1, 2, 0]], [[1, 2, 0]]))
 def test_index_holds_the_weight_of_each_cell(pattern):
     tiemap, index = pattern.tiemap(), pattern.index()
     assert index.shape == (pattern.n_out, pattern.n_in)
     assert np.array_equal(index[tiemap.out, tiemap.inp], tiemap.weight)
     assert (index >= 0).sum() == pattern.n_connections
+    assert index.dtype == np.int64
+    index[:] = -1  # the caller's own: the pattern stays what it is
+    assert np.array_equal(pattern.index()[tiemap.out, tiemap.inp], tiemap.weight)
 
 
 def called(node: ast.expr):

@@ -16,7 +16,7 @@ from commonweight import data, nets
 from commonweight.data import Normalisation
 from commonweight.errors import DivergedError, TrainError
 from commonweight.measure.diagnosis import Advice, Finding
-from commonweight.measure.diagnosis.data_facts import contradicting, leaked
+from commonweight.measure.diagnosis.data_facts import NEIGHBOURS, contradicting, leaked
 from commonweight.measure.diagnosis.words import ADVICE
 from commonweight.train import choice, repair
 from commonweight.train.loop import fit
@@ -251,6 +251,15 @@ def test_labels_that_contradict_their_neighbours_are_left_out():
     assert len(kept.train) > 0.8 * len(IRIS.train)
 
 
+def test_a_sample_has_no_voice_in_what_its_neighbours_say():
+    """The first sample is of class 0, as its nearest neighbours are; the others of those asked outvote them by one."""
+    near = torch.arange(1, 1 + NEIGHBOURS)
+    y = torch.cat([torch.zeros(1), (near > (NEIGHBOURS - 1) // 2).float(), torch.zeros(20)]).long()
+    x = torch.cat([torch.zeros(1), near.float(), torch.full((20,), 1e3)])[:, None]
+    of = replace(IRIS, x=x, y=y, train=torch.arange(len(x)))
+    assert contradicting(of, torch.tensor([0])).tolist() == [True]
+
+
 def test_labels_that_contradict_each_other_everywhere_are_for_a_person():
     shuffled = IRIS.y[torch.randperm(len(IRIS.y), generator=torch.Generator().manual_seed(0))]
     assert followed("clean_labels", start(of=replace(IRIS, y=shuffled))) is None
@@ -392,6 +401,15 @@ def test_repairs_say_what_they_do_and_which_run_is_kept(capsys):
     told = capsys.readouterr().err
     assert "repair 1: again, with the library's own settings and this changed. Draw the first weights again" in told
     assert re.search(r"repair 1: best validation accuracy 0\.9\d*; before: .* 0\.\d*; this run is kept", told)
+
+
+def test_of_equal_runs_the_later_one_is_kept(monkeypatch):
+    first = attempt(start(optimizer="adam", epochs=1), None, False)
+    finding = Finding("plateau", "", 0.0, 0.02, 0, Advice("lower_rate", {"factor": 0.1}))
+    monkeypatch.setattr(type(first.run), "findings", lambda self: [finding])
+    later = []
+    monkeypatch.setattr(repair, "attempt", lambda begun, *_: later.append(Attempt(begun, first.run, None)) or later[-1])
+    assert put_right(first) is later[-1]
 
 
 def test_a_restart_whose_loss_is_no_number_takes_no_place(monkeypatch):

@@ -723,3 +723,10 @@ def test_a_tensor_of_many_axes_is_not_tried_in_all_its_reversals():
     assert len(wholes._turns((2, 1, 2, 1, 2, 2, 2))) == 2 * 2**5
     many = noise(*(2,) * 16)
     assert one({"a": many, "b": nearly(many)}).text == "b = a"
+
+
+def test_the_scale_of_weights_is_the_deviation_of_a_normal_distribution_zeros_and_outliers_apart():
+    values = np.random.default_rng(0).normal(0, 2.0, 100_000)
+    assert bits.scale_of(values) == pytest.approx(2.0, rel=0.01)
+    assert bits.scale_of(np.concatenate([values, np.zeros(50_000), np.full(500, 1e9)])) == pytest.approx(2.0, rel=0.02)
+    assert bits.scale_of(np.zeros(10)) == 0.0

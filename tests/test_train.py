@@ -10,6 +10,7 @@ import signal
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -347,6 +348,12 @@ def test_a_run_that_is_misnamed_or_taken_for_data_is_one_sentence(iris, tmp_path
         Run.load(tmp_path / "iris-mlp")
     with pytest.raises(TrainError, match=r"iris-mlp-1 is a run, not data: go on with it by `commonweight train --resu"):
         start_run(str(folder), net=None, target=None, task=None, seed=0)
+
+
+def test_images_too_small_for_the_usual_net_are_learned_without_a_setting(tmp_path):
+    np.savez(tmp_path / "small.npz", x=np.random.default_rng(0).random((60, 6, 9)), y=np.arange(60) % 2)
+    run = start_run(str(tmp_path / "small.npz"), net=None, target=None, task=None, seed=0, epochs=1, out=None)
+    assert run.description["net"] == "mlp"
 
 
 def test_a_run_in_bfloat16_ends_with_its_scores():

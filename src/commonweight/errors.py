@@ -25,7 +25,8 @@ def require_kind(value: Any, kinds: Any, expected: str, error: type[Commonweight
     commonweight.errors.NetError: A net has a name; got int: 3.
     """
     if not isinstance(value, kinds):
-        raise error(f"{expected}; got {type(value).__name__}: {value!r:.60}.")
+        shown = " ".join(repr(value).split())  # a net is shown on several lines
+        raise error(f"{expected}; got {type(value).__name__}: {shown:.60}.")
 
 
 class PatternError(CommonweightError):

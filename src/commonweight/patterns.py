@@ -18,7 +18,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from commonweight.errors import PatternError, require_kind
 from commonweight.sizes import Shape, Sizes, meetings, per_axis, permutations, positions, refuse_too_many, subset, whole
@@ -204,13 +204,13 @@ class Orbits(Pattern):
         moved = [cell[np.ix_(o, i)].ravel() for i, o in zip(self.in_perms, self.out_perms, strict=True)]
         edges = (np.tile(cell.ravel(), count), np.concatenate(moved))
         graph = coo_array((np.ones(len(edges[0]), dtype=bool), edges), shape=(cell.size, cell.size))
-        self._orbit: Index = connected_components(graph, directed=False)[1].reshape(n_out, n_in)
+        self._orbit: NDArray[np.int32] = connected_components(graph, directed=False)[1].reshape(n_out, n_in)
         digest = sha256(self.in_perms.tobytes() + self.out_perms.tobytes()).hexdigest()[:12]
         notation = f"orbits(<{count} permutations of {n_in} inputs and {n_out} outputs, {digest}>)"
         super().__init__(notation, (n_in,), (n_out,), (int(self._orbit.max()) + 1,), n_out * n_in)
 
     def _index(self) -> Index:
-        return self._orbit
+        return self._orbit.astype(np.int64)
 
 
 class Conv(Pattern):

@@ -252,12 +252,11 @@ def _learn_stream(
     structure: list[str] | None,
 ) -> "Run":
     """Learn from standard input, and show on standard error how it goes."""
-    from commonweight.train.start import DEFAULT_NET
     from commonweight.train.stream import learn_stream
 
     return learn_stream(
         sys.stdin,
-        net=net or DEFAULT_NET[False],
+        net=net,
         target=target,
         task=task,
         lr=lr,

@@ -178,7 +178,8 @@ def _rows(file: TextIO, path: Path, delimiter: str, lines_before: int) -> Iterat
             if "".join(row).strip():
                 yield row, lines_before + reader.line_num
     except csv.Error as error:
-        raise DataError(f"'{path}' is not a readable CSV file ({error}); check its quotes") from error
+        line = lines_before + reader.line_num
+        raise DataError(f"'{path}' is not a readable CSV file ({error} in line {line}); check its quotes") from error
 
 
 class _Cells:

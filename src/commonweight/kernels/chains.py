@@ -5,6 +5,7 @@ from math import prod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.module import _has_any_global_hook
 
 from commonweight.kernels.native_library import compiled, instructions
@@ -19,6 +20,8 @@ ACTIVATIONS = tuple(NAMES.values())
 """In the order in which the kernels number them."""
 SMALL = 8_000_000
 """Weights times samples of a batch, up to which the kernels are ahead of torch, whose products are the faster ones."""
+LANES = 16
+"""Numbers in the widest vector of any processor; samples are filled up to whole ones."""
 Chain = list[tuple[nn.Linear, str]]
 
 
@@ -60,17 +63,66 @@ def answers(chain: Chain, rows: Tensor, x: Tensor) -> Tensor:
         x: shape (B, ...), float32.
     """
     rows, x = rows.contiguous(), x.flatten(1).contiguous()
+    y = torch.empty(len(rows), len(x), chain[-1][0].out_features)
+    if y.numel():
+        table, threads = _table(chain, rows), torch.get_num_threads()
+        given = (table.data_ptr(), len(chain), *rows.shape, x.data_ptr(), len(x), y.data_ptr(), threads)
+        compiled().perceptron_answers(instructions(), *given)
+    return y
+
+
+def answers_on_plane(chain: Chain, centre: Tensor, directions: Tensor, points: Tensor, x: Tensor) -> Tensor:
+    """What the nets at points of a plane of weight space answer, θ = centre + a · along + b · up.
+
+    The sums of the first layer are linear in a and b, so three products serve all points.
+
+    Args:
+        chain: of one of them, see `chain_of`.
+        centre: shape (n,): weights in the order of `parameters`.
+        directions: shape (2, n): along and up.
+        points: shape (P, 2): a and b of each.
+        x: shape (B, ...), float32.
+
+    Returns:
+        Shape (P, B, outputs), a view of a tensor (P, outputs, B).
+    """
+    layer, activation = chain[0]
+    n_weights, n_first = layer.weight.numel(), sum(weight.numel() for weight in layer.parameters())
+    rows, points = torch.cat([centre[None], directions]).float(), points.float().contiguous()
+    padded = F.pad(x.flatten(1), (0, 0, 0, -len(x) % LANES))
+    sums = (rows[:, :n_weights].reshape(-1, layer.in_features) @ padded.T).reshape(3, -1, len(padded))
+    if layer.bias is not None:
+        sums += rows[:, n_weights:n_first, None]
+    rest, later = rows[:, n_first:].contiguous(), chain[1:]
+    table, y = _table(later, rest), torch.empty(len(points), chain[-1][0].out_features, len(padded))
+    if y.numel():
+        compiled().perceptrons_on_plane(
+            instructions(),
+            sums.data_ptr(),
+            layer.out_features,
+            ACTIVATIONS.index(activation),
+            table.data_ptr(),
+            len(later),
+            rest.data_ptr(),
+            rest.shape[1],
+            points.data_ptr(),
+            len(points),
+            len(padded),
+            y.data_ptr(),
+            torch.get_num_threads(),
+        )
+    return y[..., : len(x)].transpose(1, 2)
+
+
+def _table(chain: Chain, rows: Tensor) -> Tensor:
+    """What the kernels have to know of the layers, whose weights are the first of the rows."""
     table, place = [], rows.data_ptr()
     for layer, activation in chain:
         outputs, inputs = layer.weight.shape
         bias = 0 if layer.bias is None else place + 4 * outputs * inputs
         table.append([inputs, outputs, ACTIVATIONS.index(activation), place, 0, 0, 0, bias, 0, 0, 0])
         place += 4 * sum(weight.numel() for weight in layer.parameters())
-    numbers, y = torch.tensor(table), torch.empty(len(rows), len(x), chain[-1][0].weight.shape[0])
-    if y.numel():
-        given = (numbers.data_ptr(), len(chain), *rows.shape, x.data_ptr(), len(x), y.data_ptr())
-        compiled().perceptron_answers(instructions(), *given)
-    return y
+    return torch.tensor(table)
 
 
 def _layers(model: nn.Module) -> Chain:

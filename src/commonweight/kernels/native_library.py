@@ -32,6 +32,7 @@ FUNCTIONS = (
     "networks",
     "perceptron_answers",
     "perceptron_steps",
+    "perceptrons_on_plane",
     "spread_float32",
     "spread_float64",
     "use_team",

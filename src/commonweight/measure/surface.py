@@ -15,14 +15,14 @@ from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
 from commonweight.errors import DataError, require_kind
-from commonweight.kernels.chains import answers, chain_of
+from commonweight.kernels.chains import answers_on_plane, chain_of
 from commonweight.measure.report.observe import observing
 from commonweight.measure.subject import require_net
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 AT_ONCE = 1 << 20
-"""Numbers that the weights of the nets evaluated at once and the answers of their widest layers may be: 4 MB, since
-what does not fit into the cache of a processor is slower together than one by one."""
+"""Numbers that nets evaluated at once may need between them, by `vmap` for weights and the answers of their widest
+layers, compiled for their outputs. 4 MB: what does not fit into the cache of a processor is slower together."""
 
 PRODUCTS = 1 << 20
 """Weights times samples above which one net at a time keeps a processor busy, so that nothing is won by more."""
@@ -156,13 +156,11 @@ def evaluate(
     """
     chain = chain_of(model, x)
     if chain:
-        at_once = max(1, AT_ONCE // (len(centre) + len(x) * chain[-1][0].out_features))
-        rows = centre.new_empty(min(at_once, len(points)), len(centre))  # one memory, which stays in the cache
+        at_once = max(1, AT_ONCE // (len(x) * chain[-1][0].out_features))
         losses = []
         with torch.no_grad():
             for part in torch.split(points, at_once):
-                torch.addmm(centre, part, directions, out=rows[: len(part)])
-                losses.append(_losses(loss, answers(chain, rows[: len(part)], x), y))
+                losses.append(_losses(loss, answers_on_plane(chain, centre, directions, part, x), y))
         return torch.cat(losses)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     if recurrent or len(centre) * len(x) > PRODUCTS:
@@ -185,10 +183,14 @@ def evaluate(
 
 
 def _losses(loss: Loss, outputs_PBK: Tensor, y: Tensor) -> Tensor:
-    """The loss of each net, (P,); torch's own cross entropy takes longer over few classes than a small net does."""
+    """The loss of each net, (P,), for which its outputs may be used up.
+
+    Torch's own cross entropy takes longer over few classes than a small net does, and more memory.
+    """
     if loss is F.cross_entropy and not y.is_floating_point():
-        right_PB = outputs_PBK[:, torch.arange(len(y)), y]
-        return (outputs_PBK.logsumexp(2) - right_PB).mean(1)
+        outputs_PBK -= outputs_PBK.amax(2, keepdim=True)
+        right_PB1 = outputs_PBK.gather(2, y[:, None].expand(len(outputs_PBK), -1, 1))
+        return (outputs_PBK.exp_().sum(2).log_() - right_PB1.squeeze(2)).mean(1)
     return vmap(loss, (0, None))(outputs_PBK, y)
 
 

@@ -182,10 +182,8 @@ def resume(folder: str | Path, model: nn.Module, data: Data, *, progress: bool =
     if data.prepare != prepared:
         raise TrainError(f"{folder} was begun on data prepared by {prepared}, not by {data.prepare}: give the same.")
     if data.fingerprint() != about["fingerprint"]:
-        raise TrainError(
-            f"{folder} was begun with other data ({about['name']}, with another content or split): "
-            f"give the same data and seed."
-        )
+        told = f"{about['name']}, with another content or split"
+        raise TrainError(f"{folder} was begun with other data ({told}): give the same data and seed.")
     settings = stored_settings(folder / DESCRIPTION, description["settings"], model, data)
     run = Run(model, description, [], folder, whitening=data.normalisation.whitening)
     return _train(model, data, settings, run, progress)
@@ -460,8 +458,7 @@ class Trainer:
             "connections": census.connections,
         }
         with self._precision():
-            found = recalls(self.model, self.validation, self.data)
-        self._keep(recalls=found, ended=True)
+            self._keep(recalls=recalls(self.model, self.validation, self.data), ended=True)
         if display:
             display.tell(diagnose(self.run.records, self.evidence))
         if self.folder is not None:

@@ -122,7 +122,7 @@ class _Listed:
         """
         flat = self.weight.flatten()
         squares = flat.new_zeros(self.n_units).index_add_(0, self.unit, flat[self.index].square())
-        scale = (largest / squares.sqrt()).clamp(max=1.0)
+        scale = largest / squares.sqrt()
         least = torch.ones_like(flat).scatter_reduce_(0, self.index, scale[self.unit], "amin")
         self.weight.mul_(least.view(self.weight.shape))
 

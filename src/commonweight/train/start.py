@@ -10,6 +10,7 @@ from commonweight.data.dataset import Data
 from commonweight.data.tables import SUFFIXES as TABLES
 from commonweight.errors import TrainError
 from commonweight.nets.architecture import Architecture
+from commonweight.nets.cnn import SMALLEST
 from commonweight.train.choice import memory_bytes
 from commonweight.train.estimating import fit_estimator
 from commonweight.train.loop import fit, resume
@@ -18,7 +19,15 @@ from commonweight.train.run import BY_RULE, DESCRIPTION, Run, build_net, read_de
 
 WITH_TASK = (*TABLES, ".npz")  # files whose task can be said
 BYTES_A_WEIGHT = 16  # float32: itself, its gradient, and two means of an update rule
-DEFAULT_NET = {True: "cnn", False: "mlp"}  # for images, and for everything else
+
+
+def default_net(in_shape: tuple[int, ...]) -> str:
+    """What is trained where nobody names a net: cnn for images that it can halve, mlp for everything else.
+
+    >>> default_net((1, 28, 28)), default_net((3, 6, 6)), default_net((13,))
+    ('cnn', 'mlp', 'mlp')
+    """
+    return "cnn" if len(in_shape) == 3 and min(in_shape[1:]) >= SMALLEST else "mlp"
 
 
 def start_run(
@@ -36,7 +45,7 @@ def start_run(
 
     Args:
         name: of data, or its path.
-        net: a name of `commonweight.nets`, or file.py:factory; None for the default of such data.
+        net: a name of `commonweight.nets`, or file.py:factory; None for `default_net`.
         target, task, seed, prepare: of `commonweight.data.load`.
         structure: further arguments of the net, or parameters of the estimator of a family with a rule of its own.
         settings: those of `fit`.
@@ -49,7 +58,7 @@ def start_run(
     if os.path.isfile(Path(name) / DESCRIPTION):  # unlike `Path.is_file`, no error for a name too long
         raise TrainError(f"{name} is a run, not data: go on with it by `commonweight train --resume {name}`.")
     loaded = data.load(name, target=target, task=task, seed=seed, prepare=prepare)
-    net = net or DEFAULT_NET[loaded.is_image]
+    net = net or default_net(loaded.in_shape)
     estimator = nets.estimator(net, loaded.in_shape, task=loaded.task, seed=seed)
     if estimator is not None:
         return fit_estimator(estimator, loaded, net=net, seed=seed, parameters=structure, **settings)

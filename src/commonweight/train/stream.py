@@ -25,6 +25,7 @@ from commonweight.train.objective import evaluate, part_of
 from commonweight.train.online import RATE, OnlineLearner, Sums
 from commonweight.train.run import RECORDS, WEIGHTS, Run, write_description
 from commonweight.train.settings import require
+from commonweight.train.start import default_net
 
 FIRST_ROWS = 500
 """So many lines are a data set of their own: columns, classes, statistics, first weights and a part to validate by."""
@@ -38,7 +39,7 @@ STREAM = Path("standard input")
 def learn_stream(
     lines: TextIO,
     *,
-    net: str,
+    net: str | None = None,
     target: str | None = None,
     task: str | None = None,
     seed: int = 0,
@@ -73,6 +74,7 @@ def learn_stream(
     if not table.has_header:
         raise DataError("a stream begins with the names of its columns, which cannot be guessed; add that line")
     data = prepare(columns.to_samples(table, "stream", target, task), seed)
+    net = net or default_net(data.in_shape)
     if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
         raise TrainError(f"{net} learns by a rule of its own, from all samples at once: choose another --net.")
     model = nets.build(net, data.in_shape, data.n_outputs, task=data.task, seed=seed, structure=structure)

@@ -17,7 +17,7 @@ from commonweight.errors import TrainError, require_kind
 from commonweight.train.loop import Trainer, fit
 from commonweight.train.run import DESCRIPTION, Run, new_folder, read_description
 from commonweight.train.settings import Settings, choose_settings, require
-from commonweight.train.start import DEFAULT_NET
+from commonweight.train.start import default_net
 from commonweight.train.tune_display import TuneDisplay
 from commonweight.train.tune_figure import draw_study
 from commonweight.train.tune_space import Candidate, Space
@@ -87,7 +87,7 @@ def tune(
     require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
     require("minutes", minutes, lambda value: 0 < value < float("inf"), "a number above 0")
     data = sources.load(name, target=target, task=task, seed=seed, prepare=prepare)
-    net = net or DEFAULT_NET[data.is_image]
+    net = net or default_net(data.in_shape)
     if nets.estimator(net, data.in_shape, task=data.task, seed=seed) is not None:
         raise TrainError(f"{net} learns by a rule of its own; only nets that are trained by gradients are tuned.")
     space = Space(net, data, seed)

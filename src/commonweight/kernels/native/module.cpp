@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -184,12 +185,31 @@ std::ptrdiff_t perceptron_steps(const std::string& instructions, std::uintptr_t 
   return perceptrons(instructions).steps(it);
 }
 
+// Nets are handed out a few at a time, since each piece makes room of its own.
+void for_nets(std::ptrdiff_t n, int threads, const std::function<void(std::ptrdiff_t, std::ptrdiff_t)>& work) {
+  nb::gil_scoped_release release;
+  commonweight::parallel(n, n / (8 * threads) + 1, threads, work);
+}
+
 void perceptron_answers(const std::string& instructions, std::uintptr_t table, std::ptrdiff_t n_layers,
                         std::ptrdiff_t members, std::ptrdiff_t weights, std::uintptr_t x, std::ptrdiff_t samples,
-                        std::uintptr_t y) {
+                        std::uintptr_t y, int threads) {
   const auto layers = layers_of(at<std::int64_t>(table), n_layers, 0.0f, 0.0f);
-  nb::gil_scoped_release release;
-  perceptrons(instructions).answers({layers.data(), n_layers, members, weights, at<float>(x), samples, at<float>(y)});
+  const commonweight::PerceptronPopulation it{layers.data(), n_layers, weights, at<float>(x), samples, at<float>(y)};
+  const auto answers = perceptrons(instructions).answers;
+  for_nets(members, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) { answers(it, first, last); });
+}
+
+void perceptrons_on_plane(const std::string& instructions, std::uintptr_t sums, std::ptrdiff_t units,
+                          std::int64_t activation, std::uintptr_t table, std::ptrdiff_t n_layers,
+                          std::uintptr_t weights, std::ptrdiff_t n_weights, std::uintptr_t points,
+                          std::ptrdiff_t n_points, std::ptrdiff_t samples, std::uintptr_t y, int threads) {
+  const auto layers = layers_of(at<std::int64_t>(table), n_layers, 0.0f, 0.0f);
+  const commonweight::PerceptronPlane it{at<float>(sums), units, static_cast<commonweight::Activation>(activation),
+                                         layers.data(),   n_layers, at<float>(weights), n_weights,
+                                         at<float>(points), samples, at<float>(y)};
+  const auto on_plane = perceptrons(instructions).on_plane;
+  for_nets(n_points, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) { on_plane(it, first, last); });
 }
 
 }  // namespace
@@ -206,6 +226,7 @@ NB_MODULE(_native, m) {
   m.def("networks", &networks);
   m.def("perceptron_steps", &perceptron_steps);
   m.def("perceptron_answers", &perceptron_answers);
+  m.def("perceptrons_on_plane", &perceptrons_on_plane);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);

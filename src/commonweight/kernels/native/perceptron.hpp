@@ -1,6 +1,6 @@
-// A small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L, in float32 and in one thread: steps of mini-batch
-// descent, each of which gathers its samples, goes forward and backward and moves the weights; and the answers of many
-// such nets to the same samples.
+// A small multilayer perceptron, y = W_L f(… f(W_1 x + b_1) …) + b_L, in float32: steps of mini-batch descent, each of
+// which gathers its samples, goes forward and backward and moves the weights; and the answers of many such nets to the
+// same samples, each net in one thread.
 #pragma once
 
 #include <cstddef>
@@ -52,17 +52,37 @@ using PerceptronKernel = std::ptrdiff_t (*)(const PerceptronSteps& it);
 // A population of such nets, and what each of them answers to the same samples.
 struct PerceptronPopulation {
   const Layer* layers;  // of the first member; the weights of the next one lie `weights` numbers further
-  std::ptrdiff_t n_layers, members, weights;
+  std::ptrdiff_t n_layers, weights;
   const float* x;  // (samples, inputs)
   std::ptrdiff_t samples;
   float* y;  // (members, samples, outputs), out
 };
 
-using PerceptronAnswers = void (*)(const PerceptronPopulation& it);
+// The answers of members first to last - 1.
+using PerceptronAnswers = void (*)(const PerceptronPopulation& it, std::ptrdiff_t first, std::ptrdiff_t last);
+
+// Nets on a plane of weight space, θ = centre + a · along + b · up. The sums of the first layer are such a plane, too:
+// they are given, so that no net has to multiply there.
+struct PerceptronPlane {
+  const float* sums;  // (3, units, samples), of the first layer: of the centre, along and up
+  std::ptrdiff_t units;
+  Activation activation;  // of the first layer
+  const Layer* layers;    // those after the first, of the centre
+  std::ptrdiff_t n_layers;
+  const float* weights;  // (3, n_weights), of these layers: the centre, along and up
+  std::ptrdiff_t n_weights;
+  const float* points;     // (points, 2): a and b
+  std::ptrdiff_t samples;  // in whole lanes
+  float* y;  // (points, outputs, samples), out
+};
+
+// The answers of the nets at points first to last - 1.
+using PerceptronsOnPlane = void (*)(const PerceptronPlane& it, std::ptrdiff_t first, std::ptrdiff_t last);
 
 struct PerceptronKernels {
   PerceptronKernel steps;
   PerceptronAnswers answers;
+  PerceptronsOnPlane on_plane;
 };
 
 PerceptronKernels perceptron_avx512();

@@ -5,10 +5,10 @@
 #include "perceptron_lanes.hpp"
 
 namespace commonweight {
-PerceptronKernels perceptron_avx512() { return {perceptron_steps, perceptron_answers}; }
+PerceptronKernels perceptron_avx512() { return {perceptron_steps, perceptron_answers, perceptrons_on_plane}; }
 }  // namespace commonweight
 #else
 namespace commonweight {
-PerceptronKernels perceptron_avx512() { return {nullptr, nullptr}; }
+PerceptronKernels perceptron_avx512() { return {nullptr, nullptr, nullptr}; }
 }  // namespace commonweight
 #endif

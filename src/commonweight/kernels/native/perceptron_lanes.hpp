@@ -67,9 +67,11 @@ inline void go_back(Activation kind, const float* values, float* gradient, ptrdi
 inline void forward(const Layer& layer, ptrdiff_t offset, const float* units, ptrdiff_t width, float* sums) {
   const float* weight = layer.weight.value + offset;
   multiply({weight, layer.inputs, 1, units, width, sums, width, layer.inputs}, layer.outputs, width);
-  for (ptrdiff_t o = 0; layer.bias.value && o < layer.outputs; ++o)
-    each(sums + o * width, width, [b = layer.bias.value[offset + o]](float x) { return x + b; });
-  activate(layer.activation, sums, layer.outputs * width);
+  for (ptrdiff_t o = 0; o < layer.outputs; ++o) {
+    float* row = sums + o * width;
+    if (layer.bias.value) each(row, width, [b = layer.bias.value[offset + o]](float x) { return x + b; });
+    activate(layer.activation, row, width);
+  }
 }
 
 class Descent {
@@ -271,18 +273,34 @@ class Descent {
 
 ptrdiff_t perceptron_steps(const PerceptronSteps& it) { return Descent(it).run(); }
 
+constexpr ptrdiff_t block = 256;  // samples that go through a layer together
+
+// Room for the answers of the widest layer to a block of samples, where lines of the cache begin.
+class Room {
+ public:
+  Room(const Layer* layers, ptrdiff_t n_layers, ptrdiff_t least, ptrdiff_t samples) {
+    ptrdiff_t widest = least;
+    for (ptrdiff_t l = 0; l < n_layers; ++l) widest = std::max(widest, layers[l].outputs);
+    lines.resize(static_cast<std::size_t>(widest * in_whole_lanes(std::min(block, samples)) / 16 + 1));
+  }
+  float* data() { return lines.data()->numbers; }
+
+ private:
+  struct alignas(64) Line {
+    float numbers[16];
+  };
+  std::vector<Line> lines;
+};
+
 // A block of samples goes through one net after the other.
-void perceptron_answers(const PerceptronPopulation& it) {
+void perceptron_answers(const PerceptronPopulation& it, ptrdiff_t from, ptrdiff_t to) {
   const ptrdiff_t n_in = it.layers[0].inputs, n_out = it.layers[it.n_layers - 1].outputs;
-  const ptrdiff_t block = std::min<ptrdiff_t>(256, it.samples), most = in_whole_lanes(block);
-  ptrdiff_t widest = 1;
-  for (ptrdiff_t l = 0; l < it.n_layers; ++l) widest = std::max(widest, it.layers[l].outputs);
-  std::vector<float> given(static_cast<std::size_t>(n_in * most));
-  std::vector<float> one(static_cast<std::size_t>(widest * most)), other(one);
+  Room given(it.layers, 0, n_in, it.samples);
+  Room one(it.layers, it.n_layers, 1, it.samples), other(one);
   for (ptrdiff_t first = 0; first < it.samples; first += block) {
     const ptrdiff_t n = std::min(block, it.samples - first), width = in_whole_lanes(n);
     transpose(it.x + first * n_in, n, n_in, n_in, given.data(), width);
-    for (ptrdiff_t member = 0; member < it.members; ++member) {
+    for (ptrdiff_t member = from; member < to; ++member) {
       const float* units = given.data();
       for (ptrdiff_t l = 0; l < it.n_layers; ++l) {
         float* sums = l % 2 ? other.data() : one.data();
@@ -290,6 +308,44 @@ void perceptron_answers(const PerceptronPopulation& it) {
         units = sums;
       }
       transpose(units, n_out, n, width, it.y + (member * it.samples + first) * n_out, n_out);
+    }
+  }
+}
+
+// to <- centre + a · along + b · up, for rows of three matrices that follow each other after `step` numbers.
+inline void combine(const float* __restrict centre, ptrdiff_t step, const float* point, ptrdiff_t n,
+                    float* __restrict to) {
+  const float *__restrict along = centre + step, *__restrict up = along + step;
+  const float a = point[0], b = point[1];
+  for (ptrdiff_t j = 0; j < n; ++j) to[j] = centre[j] + a * along[j] + b * up[j];
+}
+
+// A block of samples goes through one net after the other, from its weights and the sums of its first layer on.
+void perceptrons_on_plane(const PerceptronPlane& it, ptrdiff_t from, ptrdiff_t to) {
+  const ptrdiff_t n_out = it.n_layers ? it.layers[it.n_layers - 1].outputs : it.units;
+  std::vector<float> weights(static_cast<std::size_t>(it.n_weights));
+  std::vector<Layer> layers(it.layers, it.layers + it.n_layers);  // with these weights
+  for (Layer& layer : layers) {
+    layer.weight.value = weights.data() + (layer.weight.value - it.weights);
+    if (layer.bias.value) layer.bias.value = weights.data() + (layer.bias.value - it.weights);
+  }
+  Room one(it.layers, it.n_layers, it.units, it.samples), other(one);
+  for (ptrdiff_t first = 0; first < it.samples; first += block) {
+    const ptrdiff_t width = std::min(block, it.samples - first);
+    for (ptrdiff_t net = from; net < to; ++net) {
+      const float* point = it.points + 2 * net;
+      combine(it.weights, it.n_weights, point, it.n_weights, weights.data());
+      float *units = one.data(), *sums = other.data();
+      for (ptrdiff_t u = 0; u < it.units; ++u) {
+        combine(it.sums + u * it.samples + first, it.units * it.samples, point, width, units + u * width);
+        activate(it.activation, units + u * width, width);
+      }
+      for (const Layer& layer : layers) {
+        forward(layer, 0, units, width, sums);
+        std::swap(units, sums);
+      }
+      for (ptrdiff_t o = 0; o < n_out; ++o)
+        std::copy_n(units + o * width, width, it.y + (net * n_out + o) * it.samples + first);
     }
   }
 }

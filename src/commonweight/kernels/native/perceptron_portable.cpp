@@ -2,5 +2,5 @@
 #include "perceptron_lanes.hpp"
 
 namespace commonweight {
-PerceptronKernels perceptron_portable() { return {perceptron_steps, perceptron_answers}; }
+PerceptronKernels perceptron_portable() { return {perceptron_steps, perceptron_answers, perceptrons_on_plane}; }
 }  // namespace commonweight

@@ -59,8 +59,8 @@ void rows_from(const Product& it, std::ptrdiff_t row, std::ptrdiff_t n_rows, std
 template <int vectors>
 void columns_from(const Product& it, std::ptrdiff_t n_rows, std::ptrdiff_t column, std::ptrdiff_t n_columns) {
   for (; column + vectors * lanes <= n_columns; column += vectors * lanes)
-    rows_from<most_rows, vectors>(it, 0, n_rows, column);
-  if constexpr (vectors > 1) columns_from<vectors / 2>(it, n_rows, column, n_columns);
+    rows_from<vectors == 1 ? 2 * most_rows : most_rows, vectors>(it, 0, n_rows, column);
+  if constexpr (vectors > 1) columns_from<vectors - 1>(it, n_rows, column, n_columns);
 }
 
 // The columns are in whole lanes.
