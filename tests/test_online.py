@@ -196,7 +196,7 @@ def test_an_interruption_among_the_first_rows_says_that_they_cannot_come_again(m
         raise KeyboardInterrupt("the run goes on with `commonweight train --resume run`")
 
     monkeypatch.setattr(stream, "fit", interrupted)
-    with pytest.raises(TrainError, match="Interrupted among the first rows of a stream, which cannot come again"):
+    with pytest.raises(KeyboardInterrupt, match="the first rows of a stream cannot come again: begin anew"):
         learn(table(60), tmp_path / "run")
 
 

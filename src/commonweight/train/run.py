@@ -39,7 +39,7 @@ from commonweight.measure.records import Record, read_records
 
 FORMAT = 1
 PARTS = ("data", "normalisation", "settings", "results")
-OF_DATA = ("name", "source", "task", "in_shape", "n_outputs", "classes", "features", "target", "sizes", "fingerprint")
+DATA_KEYS = ("name", "source", "task", "in_shape", "n_outputs", "classes", "features", "target", "sizes", "fingerprint")
 BY_RULE = "rule"  # why training stopped, of a family that learns in one piece by a rule of its own
 SHARED = "shared"  # in the description of a run that `commonweight share` made: what was asked for, and what came out
 DESCRIPTION, RECORDS, WEIGHTS = "run.json", "records.jsonl", "weights.safetensors"
@@ -329,7 +329,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         absent = [part for part in PARTS if not isinstance(description.get(part), dict)]
         absent += [part for part in ("net", "seed") if part not in description]
         if "data" not in absent:
-            absent += [f"{part} of its data" for part in OF_DATA if part not in description["data"]]
+            absent += [f"{part} of its data" for part in DATA_KEYS if part not in description["data"]]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FileError(f"{path} is not the description of a run ({error}).") from error
     if found != FORMAT:

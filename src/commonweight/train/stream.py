@@ -63,8 +63,8 @@ def learn_stream(
 
     Raises:
         DataError: a row that does not fit the first ones, with its line; a seed out of range.
-        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, a loss that is no longer
-            finite, or interrupted among the first rows. What was learned before such a row, or such a loss, is kept.
+        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, or a loss that is no
+            longer finite. What was learned before such a row, or such a loss, is kept.
     """
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     require_seed(seed)
@@ -81,7 +81,7 @@ def learn_stream(
     try:
         run = fit(model, data, net=net, seed=seed, out=out, progress=False)
     except KeyboardInterrupt:
-        raise TrainError("Interrupted among the first rows of a stream, which cannot come again: begin anew.") from None
+        raise KeyboardInterrupt("the first rows of a stream cannot come again: begin anew") from None
     header = next(line for line in head if line.strip())
     say(f"first {len(data):,} rows: {run.summary().splitlines()[1]}")
     learner, total = OnlineLearner(model, data, lr or RATE), Sums()
