@@ -221,7 +221,8 @@ def test_nets_on_a_plane_answer_as_each_does_alone(kernels, bias, sizes, n, monk
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
-def test_nets_answer_the_same_on_any_number_of_threads():
+def test_nets_answer_the_same_on_any_number_of_threads(monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", BEST)
     generator = torch.Generator().manual_seed(0)
     model, x = net([5, 19, 3], (nn.Tanh,), True, 0), torch.randn(40, 5, generator=generator)
     chain, rows = chain_of(model, x), torch.randn(101, 174, generator=generator)
