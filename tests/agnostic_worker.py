@@ -31,5 +31,4 @@ if __name__ == "__main__":
     fitted = searched()
     told = [fitted.structure_, float(fitted.module_.weight)]
     (Path(sys.argv[1]) / f"told-{dist.get_rank()}.json").write_text(json.dumps(told))
-    dist.barrier()
     dist.destroy_process_group()

@@ -136,5 +136,4 @@ if __name__ == "__main__":
     part, folder = sys.argv[1], Path(sys.argv[2])
     told = {"ties": ties, "training": training}[part](folder)
     (folder / f"told-{dist.get_rank()}.json").write_text(json.dumps(told))
-    dist.barrier()
     dist.destroy_process_group()

@@ -175,7 +175,6 @@ def joined() -> Iterator[Team]:
             time.sleep(TELLING_SECONDS)
             raise SystemExit(2) from None
         raise
-    dist.barrier()  # torch may abort a process that leaves while others still write, and torchrun ends them all then
     dist.destroy_process_group()
 
 
