@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from commonweight.equations import record
 from commonweight.equations.planning import alive
@@ -94,8 +95,6 @@ class _Holding:
     @staticmethod
     def of(parameter: Tensor) -> "_Holding":
         """A weight has a row for each index of its first axis; a scalar has one."""
-        from torch.distributed.tensor import DTensor  # only here: it takes half a second to load
-
         total = len(parameter) if parameter.ndim else 1
         if not isinstance(parameter, DTensor):
             return _Holding((), 0, total, _marks(parameter))
