@@ -14,11 +14,12 @@ import urllib.request
 
 import pytest
 from lab_client import HOST, ORIGIN, TOKEN, lab, page
-from starlette.websockets import WebSocketDisconnect
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from commonweight.errors import LabError
 from commonweight.lab import server
 from commonweight.lab.guard import Guard
+from commonweight.lab.hub import Hub
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +214,20 @@ def test_bytes_are_no_message(client):
     with page(client) as one:
         one.socket.send_bytes(b"\x00")
         assert one.socket.receive()["type"] == "websocket.close"
+
+
+def test_a_page_that_is_found_gone_by_a_send_is_asked_for_nothing_more(tmp_path):
+    arriving = [{"type": "websocket.connect"}, *[{"type": "websocket.receive", "text": "nonsense"}] * 3]
+
+    async def receive():
+        return arriving.pop(0)
+
+    async def send(message):
+        if message["type"] == "websocket.send":
+            raise OSError
+
+    asyncio.run(server._talk(Hub(tmp_path), WebSocket({"type": "websocket"}, receive, send)))
+    assert arriving
 
 
 def test_random_messages_leave_the_lab_as_able_as_before(client):

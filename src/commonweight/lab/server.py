@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketState
 
 from commonweight.errors import LabError
 from commonweight.lab.guard import App, Guard
@@ -116,7 +117,7 @@ async def _talk(hub: Hub, page: WebSocket) -> None:
         return
     sending = asyncio.create_task(_send(viewer, page))
     try:
-        while True:
+        while page.application_state is WebSocketState.CONNECTED:  # until a send finds the page gone
             message = await page.receive_text()
             if len(message) > MOST_MESSAGE or not viewer.may_ask(time.monotonic()):
                 viewer.say(_refused(RefusalError("too_much")).encode())
