@@ -313,13 +313,16 @@ def test_a_host_that_is_none(tmp_path, monkeypatch):
         server.serve(tmp_path, host="no.host.invalid", token="long-enough", say=print)
 
 
-def test_a_lab_over_a_real_socket(tmp_path):
+@pytest.mark.parametrize("handler", ["default_int_handler", "SIG_IGN"])  # SIG_IGN: begun by a script with &
+def test_a_lab_over_a_real_socket(tmp_path, handler):
     """As a person starts it: the address is printed, the page is served behind its token, and Ctrl+C ends it."""
     page_file = tmp_path / "index.html"
     page_file.write_text("<title>real</title>")
     code = f"""
+import signal
 from pathlib import Path
 from commonweight.lab import server
+signal.signal(signal.SIGINT, signal.{handler})
 server.STATIC = Path({str(tmp_path)!r})
 server.serve(Path("."), port=0, browser=False, say=lambda line: print(line, flush=True))
 """

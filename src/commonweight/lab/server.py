@@ -177,6 +177,7 @@ def serve(
 
     Raises:
         LabError: no token for a host that others can reach, an address that cannot be had, or a page that is not built.
+        KeyboardInterrupt: it was interrupted.
     """
     import uvicorn
 
@@ -204,10 +205,9 @@ def serve(
         ws="websockets-sansio",
         ws_per_message_deflate=False,  # frames go no further than this machine: packing them would only take its time
     )
-    try:
+    with suppress(KeyboardInterrupt):  # none comes where SIGINT is ignored, as in a script's background
         uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("the lab has ended") from None
+    raise KeyboardInterrupt("the lab has ended")
 
 
 def _listen(host: str, port: int) -> socket.socket:
