@@ -3,6 +3,7 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,8 +17,11 @@ from commonweight.export import to_onnx
 from commonweight.lower import explain, lower
 from commonweight.measure import components, features, selectivity, space, surface, watch
 from commonweight.measure.start import check_start
+from commonweight.measure.verification import one_shot_accuracy
 from commonweight.measure.weights import values, write_values
-from commonweight.nets.equivariant import p4_conv2d, plain, reversal_conv1d
+from commonweight.nets.deep_sets import DeepSets
+from commonweight.nets.equivariant import P4, GroupPool, p4_conv2d, plain, reversal_conv1d
+from commonweight.nets.group_cnn import GroupCNN
 from commonweight.nets.own import load_factory
 from commonweight.recognise import recognise
 from commonweight.train import finetune
@@ -70,7 +74,6 @@ TAKING = {
         nets.build, "mlp", n_outputs=2
     ),
     "save writes to a path": lambda given: cw.save(nn.Linear(1, 1), None if given == "x" else given),
-    "first weights is a whole number": lambda given: nets.build("mlp", (4,), 3, seed=None if given == 3 else given),
     "A net's structure is a dict": lambda given: nets.build("mlp", (4,), 3, structure=given or 3),
     "The shape of a sample is a tuple|The sizes of a net's samples|got samples of": partial(
         nets.estimator, "svm", task="classification", seed=0
@@ -171,13 +174,114 @@ def test_what_draws_weights_is_a_generator(given):
         cw.Tied(patterns.dense(2, 2), generator=given)
 
 
+FAR = torch.cdist(IRIS.x, IRIS.x)
+WHOLE = {
+    "seed is a whole number from 0 to 4,294,967,295": [
+        lambda seed: cw.data.load("iris", seed=seed),
+        lambda seed: nets.build("mlp", (4,), 3, seed=seed),
+        lambda seed: nets.estimator("svm", (4,), task="classification", seed=seed),
+        lambda seed: initialise(NET, "auto", X, seed=seed),
+        lambda seed: finetune.finetune(NET, IRIS, epochs=1, seed=seed),
+        lambda seed: finetune.importance(NET, IRIS, seed=seed),
+        lambda seed: features.favourites(NET, IRIS, LAYER, [0], seed),
+        lambda seed: surface.random_directions(NET, seed),
+        lambda seed: one_shot_accuracy(FAR, IRIS.y, ways=2, seed=seed),
+    ],
+    "top is a whole number from 1": lambda top: features.strongest(NET, IRIS, LAYER, top),
+    "A unit is a whole number from 0 to 63": lambda unit: features.favourites(NET, IRIS, LAYER, [unit]),
+    "place is a whole number from 0 to 0": lambda place: features.receptive_field(NET, LAYER, (4,), place),
+    "side is a whole number from 2": [
+        lambda side: space.bent(NET, IRIS, LAYER, side),
+        lambda side: space.regions(NET, IRIS, side),
+    ],
+    "components is a whole number from 0": lambda kept: components.truncated(X, kept),
+    "ways is a whole number from 2 to 3": lambda ways: one_shot_accuracy(FAR, IRIS.y, ways=ways),
+    "trials is a whole number from 1": lambda trials: one_shot_accuracy(FAR, IRIS.y, ways=2, trials=trials),
+    "A size of in_shape is a whole number from 1": lambda size: GroupCNN(P4, (1, 8, size), 3),
+    "n_outputs is a whole number from 1": lambda n: GroupCNN(P4, (1, 8, 8), n),
+    "width is a whole number from 1": lambda width: GroupCNN(P4, (1, 8, 8), 3, width=width),
+}
+
+
+@pytest.mark.parametrize("given", ["x", None, 2.5, True, -1, [], X])
+@pytest.mark.parametrize(
+    ("says", "call"),
+    [(says, call) for says, calls in WHOLE.items() for call in (calls if isinstance(calls, list) else [calls])],
+)
+def test_what_is_no_whole_number_is_one_sentence(says, call, given):
+    with pytest.raises(CommonweightError, match=f"{says}; got {type(given).__name__}") as told:
+        call(given)
+    assert "\n" not in str(told.value)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    seed = np.int64(7)
+    assert torch.equal(surface.random_directions(NET, seed), surface.random_directions(NET, 7))
+    assert len(features.strongest(NET, IRIS, LAYER, np.int32(2))[0].samples) == 2
+
+
+@pytest.mark.parametrize(
+    ("index", "got"),
+    [
+        ("x", "of their indices, such as data.validation; got str: 'x'."),
+        (True, "got bool: True."),
+        (torch.zeros(2), r"got torch.float32 and shape \(2,\)."),
+        (torch.tensor(3), r"got torch.int64 and shape \(\)."),
+        (torch.tensor([150]), "of indices from 0 to 149, at least one"),
+        (torch.tensor([-1]), "of indices from 0 to 149, at least one"),
+        (torch.arange(0), "of indices from 0 to 149, at least one"),
+    ],
+)
+def test_samples_to_score_are_indices_that_there_are(index, got):
+    with pytest.raises(CommonweightError, match=f"^Samples to score are .*{got}"):
+        finetune.score(NET, IRIS, index)
+
+
+@pytest.mark.parametrize(
+    "given", [{"device": "x"}, {"device": 2.5}, {"device": "cuda:99"}, {"dtype": "x"}, {"dtype": torch.int64}]
+)
+def test_weights_are_on_a_device_and_of_a_type_that_there_is(given):
+    with pytest.raises(
+        CommonweightError, match=r"The weights of dense\(2, 2\) cannot be had with device=.*: ."
+    ) as told:
+        cw.Tied(patterns.dense(2, 2), **given)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (GroupPool(), "GroupPool takes a field"),
+        (DeepSets(4, 2), "A layer of Deep Sets takes sets"),
+        (partial(P4.act, 1), "p4 turns a tensor"),
+    ],
+)
+@pytest.mark.parametrize("given", ["x", None, 3, [[1.0]]])
+def test_what_turns_and_sets_are_made_of_is_a_tensor(call, says, given):
+    with pytest.raises(CommonweightError, match=f"{says}.*; got {type(given).__name__}"):
+        call(given)
+
+
+@pytest.mark.parametrize("given", [3, None, 2.5])
+def test_the_shape_of_a_sample_of_a_group_cnn_is_a_tuple(given):
+    with pytest.raises(CommonweightError, match="The shape of a sample is a tuple"):
+        GroupCNN(P4, given, 3)
+    with pytest.raises(CommonweightError, match="GroupCNN takes a group"):
+        GroupCNN(given, (1, 8, 8), 3)
+
+
+def test_a_field_has_its_maps_on_the_third_axis():
+    with pytest.raises(CommonweightError, match=r"GroupPool takes fields of shape .*; got \(2, 3\)"):
+        GroupPool()(torch.zeros(2, 3))
+
+
 @pytest.mark.parametrize(
     ("setting", "given", "says"),
     [
         ("goal", 3, "A goal is a text, such as 'loss<=0.1'; got int: 3."),
         ("out", 3, "A run is stored in a folder, given by its path; got int: 3."),
         ("augment", 3, "Images are augmented by a list of words; got int: 3."),
-        ("seed", None, "seed is a whole number from 0; got NoneType: None."),
+        ("seed", None, "seed is a whole number from 0 to 4,294,967,295; got NoneType: None."),
         ("lr", "a", "lr is a number above 0; got 'a'."),
         ("patience", [], "patience is a number of epochs above 0; got []."),
         ("l2", None, "l2 is a number, and 0 for none of it; got NoneType: None."),

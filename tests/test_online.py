@@ -187,7 +187,7 @@ def test_a_quote_that_does_not_close_is_one_sentence(before):
 
 
 def test_a_seed_that_is_none_is_refused_before_the_first_rows_are_read():
-    with pytest.raises(DataError, match="seed -1 is out of range"):
+    with pytest.raises(DataError, match="seed is a whole number from 0 to 4,294,967,295; got int: -1"):
         learn(table(60), seed=-1)
 
 

@@ -4,7 +4,11 @@ A message says what was given, what was expected and what to do, in one sentence
 and exits with code 2.
 """
 
+from numbers import Integral
 from typing import Any
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that every generator of random numbers takes."""
 
 
 class CommonweightError(Exception):
@@ -25,8 +29,41 @@ def require_kind(value: Any, kinds: Any, expected: str, error: type[Commonweight
     commonweight.errors.NetError: A net has a name; got int: 3.
     """
     if not isinstance(value, kinds):
-        shown = " ".join(repr(value).split())  # a net is shown on several lines
-        raise error(f"{expected}; got {type(value).__name__}: {shown:.60}.")
+        raise error(f"{expected}; got {_told(value)}.")
+
+
+def require_whole(
+    value: Any, name: str, error: type[CommonweightError], *, least: int = 0, most: int | None = None
+) -> int:
+    """What a caller gave as a whole number, as an int.
+
+    Raises:
+        CommonweightError: as `error`: no whole number, or one out of range.
+
+    >>> require_whole(0, "top", DataError, least=1)
+    Traceback (most recent call last):
+    commonweight.errors.DataError: top is a whole number from 1; got int: 0.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):
+        span = f"from {least}" if most is None else f"from {least} to {most:,}"
+        raise error(f"{name} is a whole number {span}; got {_told(value)}.")
+    return int(value)
+
+
+def require_seed(seed: Any, error: type[CommonweightError]) -> int:
+    """A seed for any generator of random numbers, as an int.
+
+    Raises:
+        CommonweightError: as `error`: none, or one that not every generator takes.
+    """
+    return require_whole(seed, "seed", error, most=MAX_SEED)
+
+
+def _told(value: Any) -> str:
+    """What kind of thing it is, and its beginning, on one line: a net or a tensor would be shown on several."""
+    shown = " ".join(repr(value).split())
+    return f"{type(value).__name__}: {shown:.60}"
 
 
 class PatternError(CommonweightError):

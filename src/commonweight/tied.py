@@ -30,8 +30,8 @@ class Tied(nn.Module):
     neither a parameter nor a buffer: `state_dict` holds the weights and nothing else.
 
     Raises:
-        PatternError: no pattern, no such kind of bias, no generator, or an input of another shape than the pattern's,
-            or of a type that does not go with that of the weights.
+        PatternError: no pattern, no such kind of bias, no generator, a device or type that torch does not have here, or
+            an input of another shape than the pattern's, or of a type that does not go with that of the weights.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -59,7 +59,13 @@ class Tied(nn.Module):
         super().__init__()
         self.operator = lower(pattern, bias)
         self.pattern, self.bias_pattern = pattern, patterns.bias(bias, pattern.out_shape)
-        self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))
+        try:
+            self.weight = nn.Parameter(torch.empty(pattern.weight_shape, device=device, dtype=dtype))
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:  # a torch without CUDA asserts
+            told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
+            raise PatternError(
+                f"The weights of {pattern} cannot be had with device={device!r} and dtype={dtype!r}: {told:.200}"
+            ) from error
         shape = pattern.out_shape[:1] if bias == "channel" else pattern.out_shape
         absent = self.bias_pattern is None
         self.bias = None if absent else nn.Parameter(torch.empty(shape, device=device, dtype=dtype))

@@ -20,9 +20,8 @@ from commonweight.data.named import Entry, entries, names
 from commonweight.data.normalise import Normalisation
 from commonweight.data.picture import picture_grid
 from commonweight.data.reading import nearest, readable, require_file
-from commonweight.data.split import require_seed
 from commonweight.data.targets import require_task
-from commonweight.errors import DataError, require_kind
+from commonweight.errors import DataError, require_kind, require_seed
 
 __all__ = ["Data", "Entry", "Normalisation", "entries", "load", "names", "picture_grid", "read_inputs"]
 
@@ -59,7 +58,7 @@ def load(
     iris: classification, 150 rows of 4 features, 3 classes; split 106 / 22 / 22
     """
     require_kind(source, str | PathLike, "Data is loaded by a name, such as 'digits', or by a path", DataError)
-    require_seed(seed)
+    seed = require_seed(seed, DataError)
     require_task(task)
     with readable(source):
         return replace(dataset.prepare(_read(source, target, task, seed), seed, prepare), source=str(source))

@@ -1,30 +1,16 @@
 """Three parts of a data set, drawn by a seed: one to learn from, one to choose by, one to be judged on."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from commonweight.errors import DataError
-from commonweight.sizes import WHOLE
-
 VALIDATION_FRACTION = 0.15
 TEST_FRACTION = 0.15
 OFFICIAL_VALIDATION = 5_000
 """At most so many samples of an official training part are set aside for validation."""
-MAX_SEED = 2**32 - 1
-
-
-def require_seed(seed: Any) -> None:
-    """Refuse a seed that not every generator of random numbers takes.
-
-    Raises:
-        DataError: as said.
-    """
-    if not (isinstance(seed, WHOLE) and 0 <= seed <= MAX_SEED):
-        raise DataError(f"seed {seed!r} is out of range; give a whole number from 0 to {MAX_SEED:,}")
 
 
 class Split(NamedTuple):

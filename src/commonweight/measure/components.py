@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import DataError
+from commonweight.errors import DataError, require_whole
 from commonweight.measure.report.observe import ask, observing
 from commonweight.measure.subject import require_data, require_net
 
@@ -91,7 +91,11 @@ def truncated(weight: Tensor, components: int) -> Tensor:
     """The weight with each row on the plane of the first principal components: mean + (W - mean) V_k V_kᵀ.
 
     Of all matrices of that kind it is the nearest to W (Eckart & Young 1936).
+
+    Raises:
+        DataError: a number of components below 0.
     """
+    components = require_whole(components, "components", DataError)
     rows = weight.double().flatten(1)
     mean = rows.mean(0)
     first: Tensor = torch.linalg.svd(rows - mean, full_matrices=False)[2][:components]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import DataError, require_kind
+from commonweight.errors import DataError, require_kind, require_seed, require_whole
 from commonweight.measure.report.observe import observing
 from commonweight.measure.subject import module_of, require_data, require_net
 
@@ -103,8 +103,16 @@ def strongest(model: nn.Module, data: Data, layer: str, top: int = 8) -> list[St
 
     Source: Zeiler & Fergus, "Visualizing and understanding convolutional networks" (2014), without their projection
     back: the windows are cut from the samples themselves.
+
+    Args:
+        top: how many samples a unit, at least 1.
+
+    Raises:
+        NetError: no net, or no such layer.
+        DataError: no data, or a number of samples below 1.
     """
     require_data(data)
+    top = require_whole(top, "top", DataError, least=1)
     largest, at = [], []
     with observing(model):
         for part in torch.split(data.test, _BATCH):
@@ -129,10 +137,14 @@ def strongest(model: nn.Module, data: Data, layer: str, top: int = 8) -> list[St
 def receptive_field(model: nn.Module, layer: str, in_shape: tuple[int, ...], place: int) -> Window:
     """The window of the input that the units at one place of a layer look at, a slice for each side of the input.
 
-    Places are counted row by row; a fully connected layer has only place 0.
+    Places are counted row by row, from 0; a fully connected layer has only place 0.
 
     It is measured and not derived, so that it holds for any net: the box around every input value for which the
     derivative ∂(answer at the place)/∂(value) is not zero for one of some random samples.
+
+    Raises:
+        NetError: no net, or no such layer.
+        DataError: a shape that is no tuple, or a place that the layer does not have.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3))
     >>> receptive_field(net, "2", (1, 16, 16), 1)
@@ -142,7 +154,8 @@ def receptive_field(model: nn.Module, layer: str, in_shape: tuple[int, ...], pla
     x = torch.randn(_PROBES, *in_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with observing(model), torch.enable_grad():
         seen = answers(model, layer, x)
-        at = seen.flatten(2)[..., place] if seen.ndim > 2 else seen
+        by_place = seen.flatten(2) if seen.ndim > 2 else seen[..., None]
+        at = by_place[..., require_whole(place, "place", DataError, most=by_place.shape[2] - 1)]
         (slope,) = torch.autograd.grad(at.abs().sum(), x)
     reached = (slope != 0).flatten(0, 1).any(0)
     window = []
@@ -163,11 +176,20 @@ def favourites(model: nn.Module, data: Data, layer: str, units: Sequence[int], s
 
     Returns:
         Normalised inputs, (len(units), *in_shape).
+
+    Raises:
+        NetError: no net, or no such layer.
+        DataError: no data, units that the layer does not have, or a seed out of range.
     """
     require_data(data)
     require_kind(units, list | tuple | range, "Units are a list of numbers", DataError)
-    size = data.normalisation.apply(data.x[data.train[:1000]]).flatten(1).norm(dim=1).mean()
-    x = size * _unit(torch.randn(len(units), *data.in_shape, generator=torch.Generator().manual_seed(seed)))
+    generator = torch.Generator().manual_seed(require_seed(seed, DataError))
+    samples = data.normalisation.apply(data.x[data.train[:1000]])
+    with observing(model):
+        last = answers(model, layer, samples[:1]).shape[1] - 1
+    units = [require_whole(unit, "A unit", DataError, most=last) for unit in units]
+    size = samples.flatten(1).norm(dim=1).mean()
+    x = size * _unit(torch.randn(len(units), *data.in_shape, generator=generator))
     chosen = torch.arange(len(units)), torch.tensor(units)
     with observing(model), torch.enable_grad():
         for _ in range(_STEPS):

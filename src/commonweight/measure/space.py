@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
+from commonweight.errors import DataError, require_whole
 from commonweight.measure.features import handed
 from commonweight.measure.report.observe import observing
 from commonweight.measure.subject import require_data
@@ -34,7 +35,12 @@ class Plane:
     share: float
 
     def grid(self, side: int, margin: float = 0.08) -> Tensor:
-        """Coordinates (side, side, 2) around all points; the first index goes along the second axis."""
+        """Coordinates (side, side, 2) around all points; the first index goes along the second axis.
+
+        Raises:
+            DataError: a side below 2.
+        """
+        side = require_whole(side, "side", DataError, least=2)
         low, high = self.points.amin(0), self.points.amax(0)
         room = margin * (high - low)
         ends = zip((low - room).tolist(), (high + room).tolist(), strict=True)

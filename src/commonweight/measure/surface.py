@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
-from commonweight.errors import DataError, require_kind
+from commonweight.errors import DataError, require_kind, require_seed
 from commonweight.kernels.chains import answers_on_plane, chain_of
 from commonweight.measure.report.observe import observing
 from commonweight.measure.subject import require_net
@@ -56,13 +56,17 @@ def random_directions(model: nn.Module, seed: int = 0) -> Tensor:
     net shares its scale between layers. Source: Li, Xu, Taylor, Studer, Goldstein, "Visualizing the loss landscape of
     neural nets" (2018).
 
+    Raises:
+        NetError: no net.
+        DataError: a seed out of range.
+
     >>> layer = nn.Linear(3, 2)
     >>> first = random_directions(layer)[0]
     >>> torch.allclose(first[:6].reshape(2, 3).norm(dim=1), layer.weight.norm(dim=1)), first[6:].tolist()
     (True, [0.0, 0.0])
     """
     require_net(model)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(require_seed(seed, DataError))
     rows = []
     for _ in range(2):
         parts = []

@@ -3,6 +3,8 @@
 import numpy as np
 from torch import Tensor
 
+from commonweight.errors import DataError, require_seed, require_whole
+
 
 def verification_auc(distance: Tensor, y: Tensor) -> float:
     """The probability that a pair of one class is nearer than a pair of two, ties counted half.
@@ -38,14 +40,19 @@ def one_shot_accuracy(distance: Tensor, y: Tensor, *, ways: int = 5, trials: int
         trials: how many.
         seed: of what is drawn.
 
+    Raises:
+        DataError: fewer than 2 ways or more than there are classes, no trial, or a seed out of range.
+
     >>> import torch
     >>> points = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
     >>> one_shot_accuracy(torch.cdist(points, points), torch.tensor([0, 0, 1, 1]), ways=2)
     1.0
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(require_seed(seed, DataError))
+    trials = require_whole(trials, "trials", DataError, least=1)
     far, labels, right = distance.numpy(), y.numpy(), 0
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    ways = require_whole(ways, "ways", DataError, least=2, most=len(members))
     for _ in range(trials):
         first, *others = generator.choice(len(members), ways, replace=False)
         sample, example = generator.choice(members[first], 2, replace=False)

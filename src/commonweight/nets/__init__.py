@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from commonweight.errors import NetError, require_kind
+from commonweight.errors import NetError, require_kind, require_seed
 from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
 from commonweight.nets.own import Shape, is_own, load_factory
@@ -66,7 +66,7 @@ def build(
             row of a table.
         n_outputs: number of classes or of values, at least 1.
         task: "classification" or "regression", to refuse nets that cannot learn it.
-        seed: of the first weights, a whole number from 0.
+        seed: of the first weights, a whole number from 0 to 2**32 - 1.
         structure: further arguments of the family, such as {"hidden": [64, 64]} of an mlp, or the sizes that an
             estimator found (its `structure_`).
 
@@ -84,7 +84,7 @@ def build(
         torch.Size([2, 10])
     """
     require_kind(name, str, CALLED, NetError)
-    require_kind(seed, Integral, "The seed of a net's first weights is a whole number", NetError)
+    seed = require_seed(seed, NetError)
     require_kind(structure, Mapping | None, "A net's structure is a dict of its arguments, or None", NetError)
     in_shape = _shape(in_shape)
     require_kind(n_outputs, Integral, SIZES, NetError)
@@ -142,12 +142,14 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
         The estimator, not yet fitted; None for nets that are trained by gradients, by `commonweight.fit`.
 
     Raises:
-        NetError: an unknown name, or a family that does not learn the task or does not take such samples.
+        NetError: an unknown name, a seed out of range, or a family that does not learn the task or does not take such
+            samples.
 
     >>> estimator("cnn", (1, 8, 8), task="classification", seed=0) is None
     True
     """
     require_kind(name, str, CALLED, NetError)
+    seed = require_seed(seed, NetError)
     in_shape = _shape(in_shape)
     if is_own(name):
         return None

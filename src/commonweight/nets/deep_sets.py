@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind
 from commonweight.sizes import WHOLE
 
 
@@ -50,6 +50,7 @@ class DeepSets(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The formula above."""
+        require_kind(x, Tensor, "A layer of Deep Sets takes sets, a tensor", NetError)
         if x.ndim < 2 or x.shape[-1] != self.own.shape[1]:
             expected = f"(..., n, {self.own.shape[1]})"
             raise NetError(f"This layer of Deep Sets takes sets of shape {expected}; got {tuple(x.shape)}.")

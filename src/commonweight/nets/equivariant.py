@@ -79,6 +79,7 @@ class PlaneGroup:
     def act(self, element: int, x: Tensor, *, field: bool = False) -> Tensor:
         """Turns x of shape (..., H, W), or a field (..., |G|, H, W), whose maps it also permutes."""
         mirrored, turns = self._parts(element)
+        require_kind(x, Tensor, f"{self.name} turns a tensor", PatternError)
         if x.ndim < 2 or (field and x.shape[-3:-2] != (self.order,)):
             kind = f"fields of shape (..., {self.order}, H, W)" if field else "images of shape (..., H, W)"
             raise PatternError(f"{self.name} turns {kind}; got {tuple(x.shape)}.")
@@ -287,7 +288,7 @@ class GroupPool(nn.Module):
         kind: "max" (the default) or "mean".
 
     Raises:
-        PatternError: another kind.
+        PatternError: another kind, or what is no field.
     """
 
     def __init__(self, kind: str = "max") -> None:
@@ -297,6 +298,9 @@ class GroupPool(nn.Module):
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
+        require_kind(x, Tensor, "GroupPool takes a field, a tensor", PatternError)
+        if x.ndim < 3:
+            raise PatternError(f"GroupPool takes fields of shape (B, channels, |G|, *positions); got {tuple(x.shape)}.")
         return x.amax(2) if self.kind == "max" else x.mean(2)
 
     def extra_repr(self) -> str:

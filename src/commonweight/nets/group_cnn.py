@@ -1,10 +1,11 @@
 """The convolutional nets that answer the same however an image is turned: p4_cnn and p4m_cnn."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind, require_whole
 from commonweight.nets.equivariant import P4, P4M, GroupPool, PlaneGroup, plane_conv
 from commonweight.tied import Tied
 
@@ -34,7 +35,8 @@ class GroupCNN(nn.Sequential):
     Shapes: x (B, C, H, W) -> (B, n_outputs).
 
     Raises:
-        NetError: samples that are not images, images smaller than 8×8, or a width below 1.
+        NetError: no group, samples that are not images, images smaller than 8×8, or a width or a number of outputs
+            below 1.
 
     Example:
         >>> import torch
@@ -45,16 +47,21 @@ class GroupCNN(nn.Sequential):
     """
 
     def __init__(self, group: PlaneGroup, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 8) -> None:
+        require_kind(group, PlaneGroup, "GroupCNN takes a group: P4, P4M or P1", NetError)
+        require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
+        in_shape = tuple(require_whole(size, "A size of in_shape", NetError, least=1) for size in in_shape)
+        n_outputs = require_whole(n_outputs, "n_outputs", NetError, least=1)
+        width = require_whole(width, "width", NetError, least=1)
         if len(in_shape) != 3:
             raise NetError(
                 f"A {group.name}_cnn takes images of shape (channels, height, width), but the samples have shape "
-                f"{tuple(in_shape)}: use mlp."
+                f"{in_shape}: use mlp."
             )
         _, *sides = in_shape
-        if min(sides) < SMALLEST or width < 1:
+        if min(sides) < SMALLEST:
             raise NetError(
-                f"A {group.name}_cnn needs images of at least {SMALLEST}×{SMALLEST} pixels and a width of at least 1; "
-                f"got {sides[0]}×{sides[1]} and {width}: enlarge them, or use mlp."
+                f"A {group.name}_cnn needs images of at least {SMALLEST}×{SMALLEST} pixels; got {sides[0]}×{sides[1]}: "
+                f"enlarge them, or use mlp."
             )
         super().__init__()
         shape: tuple[int, ...] = in_shape

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from commonweight.atomic import own_tensors
 from commonweight.compress import shared_weights
 from commonweight.data.dataset import Data
-from commonweight.errors import TrainError, require_kind
+from commonweight.errors import TrainError, require_kind, require_seed
 from commonweight.measure.subject import require_data, require_net
 from commonweight.train.objective import evaluate, loss_function, part_of
 from commonweight.train.order import Order
@@ -156,10 +156,11 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
         A tensor for each parameter, by every name that it has; those that get no gradient are left out.
 
     Raises:
-        NetError, DataError: no net, no data.
+        NetError, DataError, TrainError: no net, no data, a seed out of range.
     """
     require_net(model)
     require_data(data)
+    seed = require_seed(seed, TrainError)
     part = part_of(data, data.train)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(part)))[:FISHER_SAMPLES]
     loss_of = loss_function(model, data, 0.0)
@@ -181,11 +182,24 @@ def importance(model: nn.Module, data: Data, *, seed: int = 0) -> dict[str, Tens
 
 
 def score(model: nn.Module, data: Data, index: Tensor | None = None) -> dict[str, float]:
-    """Scores on the test part, or on samples of other indices, in float32: loss and accuracy, or loss, rmse and r2."""
+    """Scores on the test part, or on samples of other indices, in float32: loss and accuracy, or loss, rmse and r2.
+
+    Raises:
+        NetError, DataError: no net, no data.
+        TrainError: indices that are no int64 tensor, shape (N,), of places in `data.x`.
+    """
     require_net(model)
     require_data(data)
+    index = data.test if index is None else index
+    require_kind(index, Tensor, "Samples to score are a tensor of their indices, such as data.validation", TrainError)
+    inside = index.dtype == torch.int64 and index.ndim == 1 and bool(((index >= 0) & (index < len(data.x))).all())
+    if not inside or not len(index):
+        raise TrainError(
+            f"Samples to score are an int64 tensor (N,) of indices from 0 to {len(data.x) - 1:,}, at least one; got "
+            f"{index.dtype} and shape {tuple(index.shape)}."
+        )
     full: Callable[[], AbstractContextManager[object]] = nullcontext
-    part = part_of(data, data.test if index is None else index)
+    part = part_of(data, index)
     return evaluate(model, part, loss_function(model, data, 0.0), data, full)
 
 

@@ -26,7 +26,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from commonweight.census import count
-from commonweight.errors import TrainError, require_kind
+from commonweight.errors import TrainError, require_kind, require_seed
 from commonweight.patterns import Dense
 from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.genetic import evolve
@@ -130,8 +130,8 @@ def initialise(
         seed: of all that is random; torch's own state stays as it was.
 
     Raises:
-        TrainError: an unknown rule; genetic without targets and loss, or for too many weights; autoencoder for a net
-            that is no chain of linear layers.
+        TrainError: an unknown rule; a seed out of range; genetic without targets and loss, or for too many weights;
+            autoencoder for a net that is no chain of linear layers.
         CensusError: a model that does not take these inputs.
 
     Example:
@@ -145,6 +145,7 @@ def initialise(
     require_kind(inputs, Tensor, "initialise takes normalised samples as a tensor", TrainError)
     if rule not in INITS:
         raise TrainError(f"Weights are initialised by one of {', '.join(INITS)}; got {rule!r}.")
+    seed = require_seed(seed, TrainError)
     if rule == "auto":
         return
     generator = Generator().manual_seed(seed)

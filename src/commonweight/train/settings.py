@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.errors import FileError, TrainError, require_kind
+from commonweight.errors import FileError, TrainError, require_kind, require_seed
 from commonweight.numerals import counted
 from commonweight.train.augment import KINDS
 from commonweight.train.choice import WHOLE_BATCH, WITHOUT_RATE, choose_optimizer, expected, require_fitting
@@ -124,8 +124,7 @@ def choose_settings(
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
     require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
-    require_kind(seed, int, "seed is a whole number from 0", TrainError)
-    require("seed", seed, lambda value: isinstance(value, int) and 0 <= value < 2**63, "a whole number from 0")
+    seed = require_seed(seed, TrainError)
     require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
     _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
     _require_images(data, augment)

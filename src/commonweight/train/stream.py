@@ -15,9 +15,8 @@ from commonweight import nets
 from commonweight.atomic import append_text
 from commonweight.data import columns, tables
 from commonweight.data.dataset import Data, prepare
-from commonweight.data.split import require_seed
 from commonweight.data.targets import class_name, encode
-from commonweight.errors import CommonweightError, DataError, TrainError
+from commonweight.errors import CommonweightError, DataError, TrainError, require_seed
 from commonweight.files import save
 from commonweight.measure.records import Record, to_lines
 from commonweight.train.loop import fit
@@ -67,7 +66,7 @@ def learn_stream(
             longer finite. What was learned before such a row, or such a loss, is kept.
     """
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
-    require_seed(seed)
+    seed = require_seed(seed, DataError)
     source = _lines(lines)
     head = list(itertools.islice(source, FIRST_ROWS))
     table = tables.parse(io.StringIO("".join(head)), STREAM, ())
