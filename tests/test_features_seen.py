@@ -217,7 +217,8 @@ def test_every_kind_of_data_is_drawn(name, tmp_path):
     drawn = draw_filters(model, loaded, tmp_path / "filters.png", "Filters")
     assert drawn == (name == "digits")
     draw_maps(model, loaded, int(loaded.test[0]), tmp_path / "maps.png", "Maps")
-    draw_units(model, loaded, names[-2:], tmp_path / "units.png", "Units")
+    answered = {layer: strongest(model, loaded, layer) for layer in names[-2:]}
+    draw_units(model, loaded, answered, tmp_path / "units.png", "Units")
     draw_space(model, loaded, [bent(model, loaded, names[-1])], tmp_path / "space.png", "Space")
     assert all(path.stat().st_size > 1000 for path in tmp_path.glob("*.png"))
     assert len(list(tmp_path.glob("*.png"))) == 3 + drawn

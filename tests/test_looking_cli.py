@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from commonweight import data, fit, nets
+from commonweight.measure import features
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,18 @@ def test_features(say, run):
     code, _, err = say("features", run, "--sample", 22)
     assert code == 2
     assert err == "commonweight: The test part has 22 samples; there is no sample 22.\n"
+
+
+def test_what_units_look_at_is_found_once_for_each_layer(say, run, monkeypatch):
+    asked, found = [], features.receptive_field
+
+    def noting(model, layer, *given):
+        asked.append(layer)
+        return found(model, layer, *given)
+
+    monkeypatch.setattr(features, "receptive_field", noting)
+    assert say("features", run)[0] == 0
+    assert asked == ["hidden1", "output"]
 
 
 def test_surface(say, run):

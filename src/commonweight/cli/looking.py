@@ -114,16 +114,16 @@ def features(
         raise TrainError(f"The test part has {len(samples.test):,} samples; there is no sample {sample}.")
     model, folder = loaded.model, out or run
     names = layers(model, samples)
+    answered = {layer: strongest(model, samples, layer) for layer in names}
     bends = [bent(model, samples, layer) for layer in names[1:]]
     paths = {name: folder / f"{name}.png" for name in ("filters", "maps", "units", "space")}
     if not draw_filters(model, samples, paths["filters"], f"Filters of {loaded.name}"):
         del paths["filters"]
     draw_maps(model, samples, int(samples.test[sample]), paths["maps"], f"What the layers of {loaded.name} put out")
-    draw_units(model, samples, names, paths["units"], f"What units of {loaded.name} answer to")
+    draw_units(model, samples, answered, paths["units"], f"What units of {loaded.name} answer to")
     draw_space(model, samples, bends, paths["space"], f"How {loaded.name} divides and bends space")
     rows = []
-    for layer in names:
-        found = strongest(model, samples, layer)
+    for layer, found in answered.items():
         window = "x".join(
             str(max(one.stop - one.start for one in axis)) for axis in zip(*found[0].windows, strict=True)
         )

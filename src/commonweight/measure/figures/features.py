@@ -1,6 +1,6 @@
 """Filters, feature maps, and what units answer to most, as sheets of small pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from commonweight.data.dataset import Data
-from commonweight.measure.features import Strongest, favourites, strongest
+from commonweight.measure.features import Strongest, favourites
 from commonweight.measure.figures.sheet import SOFT, bare, sheet, tiled
 from commonweight.measure.report.charts import thinned
 from commonweight.measure.report.naming import layer_name
@@ -56,16 +56,21 @@ def _maps(stage: Stage) -> Tensor:
     return stage.values[:MOST_TILES, None]
 
 
-def draw_units(model: nn.Module, data: Data, layers: Sequence[str], path: Path, title: str) -> None:
-    """Write a PNG: for each layer a few units, with the input each would answer to most, then the windows it did."""
-    shown = thinned(layers, MOST_LAYERS)
-    answered = [strongest(model, data, layer, TOP) for layer in shown]
-    chosen = [thinned(found, MOST_UNITS) for found in answered]
+def draw_units(
+    model: nn.Module, data: Data, answered: Mapping[str, Sequence[Strongest]], path: Path, title: str
+) -> None:
+    """Write a PNG: for each layer a few units, with the input each would answer to most, then the windows it did.
+
+    Args:
+        answered: what `commonweight.measure.features.strongest` found, by layer.
+    """
+    shown = thinned(list(answered), MOST_LAYERS)
+    chosen = [thinned(answered[layer], MOST_UNITS) for layer in shown]
     heights = [0.6 * len(units) + 0.3 for units in chosen]
     with sheet(path, 0.55 * (TOP + 1) + 0.6, sum(heights) + 0.3, title) as figure:
         parts = figure.subfigures(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for part, layer, found, units in zip(parts, shown, answered, chosen, strict=True):
-            said = f"{layer_name(layer)}: {len(units)} of {len(found)} units"
+        for part, layer, units in zip(parts, shown, chosen, strict=True):
+            said = f"{layer_name(layer)}: {len(units)} of {len(answered[layer])} units"
             part.suptitle(said, fontsize=9, color=SOFT, x=0.01, ha="left")
             wished = favourites(model, data, layer, [one.unit for one in units])
             grid = part.subplots(len(units), TOP + 1, squeeze=False)
