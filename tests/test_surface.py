@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from commonweight import data, nets, tie
+from commonweight.compress import share
 from commonweight.errors import DataError, TrainError
 from commonweight.measure import surface as measured
 from commonweight.measure.figures.surface import draw_surfaces
@@ -41,6 +42,19 @@ def test_many_points_at_once_are_each_one(make, at_once, monkeypatch):
     torch.testing.assert_close(many, each)
     assert float(many[0]) == pytest.approx(float(F.cross_entropy(net.eval()(x), y).detach()), rel=1e-5)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+
+
+@pytest.mark.parametrize(("net", "shape"), [("mlp", (4,)), ("cnn", (1, 8, 8))])
+def test_compressed_nets_are_evaluated_one_by_one(net, shape, capfd):
+    """`vmap` went through their products only with a warning of torch, and not at all through their convolutions."""
+    model, x = nets.build(net, shape, 3), torch.randn(20, *shape, generator=torch.Generator().manual_seed(0))
+    share(model, k=4)
+    given = (model.eval(), F.cross_entropy, x, torch.arange(20) % 3)
+    directions, axis = measured.random_directions(model), torch.tensor([-1.0, 0.0])
+    found = measured.surface(*given, directions, axis, axis)
+    assert float(found.loss[1, 1]) == pytest.approx(float(F.cross_entropy(model(x), given[3]).detach()), rel=1e-5)
+    assert found.loss[0, 1] != found.loss[1, 1]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_large_nets_are_evaluated_one_by_one(monkeypatch):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
 
+from commonweight.compress import shared_weights
 from commonweight.errors import DataError, require_kind, require_seed
 from commonweight.kernels.chains import answers_on_plane, chain_of
 from commonweight.measure.report.observe import observing
@@ -156,7 +157,7 @@ def evaluate(
     """The loss at points (N, 2) of the plane, (N,): many nets at once, or one by one where that is no slower.
 
     Many at once are the compiled perceptrons (`kernels.chains`) where the net is one, else `vmap`, which torch's
-    recurrent layers do not go through.
+    recurrent layers and weights that are codebooks do not go through.
     """
     chain = chain_of(model, x)
     if chain:
@@ -167,7 +168,7 @@ def evaluate(
                 losses.append(_losses(loss, answers_on_plane(chain, centre, directions, part, x), y))
         return torch.cat(losses)
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    if recurrent or len(centre) * len(x) > PRODUCTS:
+    if recurrent or shared_weights(model) or len(centre) * len(x) > PRODUCTS:
         return evaluate_one_by_one(model, loss, x, y, centre, directions, points)
     weights = dict(model.named_parameters())
     buffers = dict(model.named_buffers())
