@@ -31,7 +31,8 @@ from commonweight.train.levenberg_marquardt import gauss_newton
 from commonweight.train.line_search import CURVATURE, DECREASE, wolfe
 from commonweight.train.loop import fit, resume
 from commonweight.train.muon import Muon, orthogonalise
-from commonweight.train.newton import newton_direction
+from commonweight.train.newton import kept_bytes, newton_direction
+from commonweight.train.objective import part_of
 from commonweight.train.optimise import RULES
 from commonweight.train.run import RECORDS, WEIGHTS
 
@@ -586,6 +587,30 @@ def test_a_jacobian_too_large_for_memory_says_how_large_and_what_instead(iris, m
     says = r"lm holds 7 matrices of 17,226 × 17,226, one row for each weight: 15\.5 GiB, .* is 1\.0 GiB: use lbfgs"
     with pytest.raises(TrainError, match=says):
         fit(many, digits, optimizer="lm", out=None, progress=False)
+
+
+def test_newton_is_refused_where_what_the_layers_give_would_not_fit(monkeypatch):
+    digits, net = (
+        data.load("digits"),
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 50_000), nn.Tanh(), nn.Linear(50_000, 10)),
+    )
+    monkeypatch.setattr(choice, "memory_bytes", lambda: 2**29)
+    says = r"newton holds what all layers give for 1,257 samples: \d\.\d GiB, .* is 0\.2 GiB: use lbfgs, or a smaller"
+    with pytest.raises(TrainError, match=says):
+        fit(net, digits, optimizer="newton", out=None, progress=False)
+    monkeypatch.setattr(choice, "memory_bytes", lambda: 2**34)
+    choice.require_fitting("newton", net, digits, PLAIN)
+
+
+@pytest.mark.parametrize("net", ["cnn", "mlp"])
+def test_what_newton_keeps_is_found_by_a_few_samples(net, monkeypatch):
+    digits = data.load("digits")
+    model, told = nets.build(net, digits.in_shape, 10), []
+    monkeypatch.setattr(choice, "_require_memory", lambda name, needed, what: told.append(needed))
+    choice.require_fitting("newton", model, digits, PLAIN)
+    part = part_of(digits, digits.train)
+    whole = kept_bytes(Objective(FlatNet(model), part.inputs, part.targets, cross_entropy))
+    assert told == [pytest.approx(whole, rel=0.2)]
 
 
 def test_a_rule_that_would_take_too_long_says_so(monkeypatch):

@@ -10,10 +10,11 @@ from torch import nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.curvature import is_dual
-from commonweight.train.flat import FlatNet
+from commonweight.train.flat import FlatNet, Objective
 from commonweight.train.jacobian import Jacobian
 from commonweight.train.muon import ROUNDS
-from commonweight.train.objective import loss_kind
+from commonweight.train.newton import kept_bytes
+from commonweight.train.objective import loss_function, loss_kind, part_of
 from commonweight.train.together import Team
 
 WHOLE_BATCH = {"descent": 1000, "lbfgs": 200, "newton": 100, "lm": 100, "lm-bayes": 100, "genetic": 300}
@@ -30,6 +31,8 @@ PRODUCTS_A_SECOND, LONGEST_STEP, LONG_STEP = 2e10, 30.0, 1.0
 """How fast its equations are set up and solved, and the seconds for a step from which it is refused, or told of."""
 MUON_PRODUCTS_A_SECOND, MUON_SECONDS = 4e10, 0.25
 """How fast the products of a step of Muon are worked out, and the seconds of its own from which AdamW is better."""
+FEW = 32
+"""Samples by which it is found how much Newton's method keeps of each."""
 RESTRAINTS = ("l1", "l2", "max_norm", "noise", "sparsity", "augment")
 DROPOUT = (nn.modules.dropout._DropoutNd, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
@@ -73,7 +76,8 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
     Raises:
         TrainError: a batch, bfloat16, something that changes samples or weights at each step, or a rate of a rule that
             has none; several processes; a net whose loss is drawn anew each time, or depends on which samples stand in
-            a batch; recurrent layers; a Jacobian that is too large, or that a net or its loss does not have.
+            a batch; recurrent layers; a Jacobian that is too large, or that a net or its loss does not have; more than
+            half of the memory.
     """
     if given["batch_size"] not in (None, len(data.train)):
         raise TrainError(f"{optimizer} takes all {len(data.train)} samples at each step: leave --batch-size out.")
@@ -87,6 +91,8 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
         raise TrainError(f"{optimizer} runs in one process; several can share the batches of muon, adam or sgd.")
     if any(isinstance(module, DROPOUT) and module.p for module in model.modules()):
         raise TrainError(f"{optimizer} needs a loss that is the same each time, and dropout draws: use adam or muon.")
+    if optimizer == "newton":
+        _require_room_for_values(model, data)
     if optimizer not in WITHOUT_RATE:
         return
     if given["lr"] is not None:
@@ -101,6 +107,28 @@ def require_fitting(optimizer: str, model: nn.Module, data: Data, given: Mapping
         _require_jacobian(optimizer, model, data)
 
 
+def _require_room_for_values(model: nn.Module, data: Data) -> None:
+    """Refuse a net of which Newton's method would keep too much; see `require_fitting`."""
+    n, net = len(data.train), FlatNet(model)
+    if n <= FEW:
+        return
+    device, loss = str(net.read().device), loss_function(model, data, 0.0)
+    half, all_few = (
+        kept_bytes(Objective(net, part.inputs, part.targets, loss))
+        for part in (part_of(data, data.train[:k], device) for k in (FEW // 2, FEW))
+    )
+    _require_memory("newton", (all_few - half) * n // (FEW // 2), f"what all layers give for {n:,} samples")
+
+
+def _require_memory(optimizer: str, needed: int, what: str) -> None:
+    there = memory_bytes()
+    if needed > there / 2:
+        raise TrainError(
+            f"{optimizer} holds {what}: {needed / 2**30:,.1f} GiB, and half of the memory here is "
+            f"{there / 2**31:,.1f} GiB: use lbfgs, or a smaller net."
+        )
+
+
 def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
     """Refuse a net that Levenberg-Marquardt cannot train; see `require_fitting`."""
     if loss_kind(model, data) == "own":
@@ -109,16 +137,12 @@ def _require_jacobian(optimizer: str, model: nn.Module, data: Data) -> None:
             f"its own: use lbfgs."
         )
     n = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    rows, there = len(data.train) * data.n_outputs, memory_bytes()
+    rows = len(data.train) * data.n_outputs
     if is_dual(rows, n):
         needed, what = 8 * rows * (n + 3 * rows), f"a Jacobian of {rows:,} × {n:,}, outputs by weights"
     else:
         needed, what = MATRICES * 8 * n * n, f"{MATRICES} matrices of {n:,} × {n:,}, one row for each weight"
-    if needed > there / 2:
-        raise TrainError(
-            f"{optimizer} holds {what}: {needed / 2**30:,.1f} GiB, and half of the memory here is "
-            f"{there / 2**31:,.1f} GiB: use lbfgs, or a smaller net."
-        )
+    _require_memory(optimizer, needed, what)
     seconds = step_seconds(n, rows)
     if seconds > LONGEST_STEP:
         raise TrainError(

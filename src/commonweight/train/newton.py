@@ -47,6 +47,19 @@ def newton_direction(product: Callable[[Tensor], Tensor], slope: Tensor, rounds:
     return direction
 
 
+def kept_bytes(objective: Objective) -> int:
+    """How much memory `objective.hessian` takes for as long as its products are asked for."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        objective.hessian(objective.net.read())
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
 class NewtonCG(torch.optim.Optimizer):
     """Newton's method with all samples: θ <- θ + t d, d by `newton_direction`, t by `wolfe` from 1.
 
