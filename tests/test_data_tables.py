@@ -218,6 +218,16 @@ def test_parquet_gives_what_csv_gives(tmp_path):
     assert (one.features, one.classes, one.target) == (other.features, other.classes, other.target)
 
 
+@pytest.mark.parametrize("gap", ["NA", "n/a", "?", "NaN", "null", " ", None])
+def test_a_text_that_says_that_a_value_is_missing_is_a_gap_in_parquet_as_in_csv(tmp_path, gap):
+    city, y = ["Rome", "Oslo", gap] * 4, ["a", "b"] * 6
+    one = data.load(write_parquet(tmp_path, city=city, x=np.arange(12.0) ** 2, y=y))
+    rows = [f"{place or ''},{n * n},{label}" for n, (place, label) in enumerate(zip(city, y, strict=True))]
+    other = data.load(written(tmp_path, "\n".join(["city,x,y", *rows])))
+    assert one.features == other.features == ("city=Oslo", "city=Rome", "x")
+    assert torch.equal(one.x, other.x)
+
+
 def test_the_labels_of_rows_that_pandas_writes_are_no_column(tmp_path):
     frame = pandas.DataFrame({"x": np.arange(12.0), "y": [0, 1] * 6}, index=[f"row {n}" for n in range(12)])
     frame.to_parquet(tmp_path / "table.parquet")

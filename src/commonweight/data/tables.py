@@ -295,7 +295,7 @@ def repeated(names: Sequence[str]) -> str | None:
 
 
 def read_parquet(path: Path) -> Table:
-    """Read a Parquet file whose columns are numbers, booleans (0 and 1) or text.
+    """Read a Parquet file whose columns are numbers, booleans (0 and 1) or text; what is missing says so as in CSV.
 
     Raises:
         DataError: pyarrow is not installed; a damaged or too large file, columns of another type.
@@ -357,13 +357,14 @@ def _from_arrow(table: Any, with_text: Sequence[str], path: Path) -> Table:
 
 
 def _text_by_row(column: Any) -> dict[int, str]:
-    """The cells of a dictionary-encoded Arrow column that are neither null nor blank, by row."""
+    """The cells of a dictionary-encoded Arrow column that are not missing, by row."""
     cells: dict[int, str] = {}
     row = 0
     for chunk in column.chunks:
         values = [(value or "").strip() for value in chunk.dictionary.to_pylist()]
+        lacks = [value.lower() in MISSING for value in values]
         for code in chunk.indices.to_pylist():
-            if code is not None and values[code]:
+            if code is not None and not lacks[code]:
                 cells[row] = values[code]
             row += 1
     return cells
