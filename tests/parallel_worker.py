@@ -4,6 +4,7 @@ Each process leaves told-RANK.json, the leader also the weights, for the tests t
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -137,3 +138,4 @@ if __name__ == "__main__":
     told = {"ties": ties, "training": training}[part](folder)
     (folder / f"told-{dist.get_rank()}.json").write_text(json.dumps(told))
     dist.destroy_process_group()
+    os._exit(0)  # meshes keep gloo's threads; one that waits for Python to let go of a tensor when it ends would abort
