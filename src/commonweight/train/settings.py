@@ -123,7 +123,7 @@ def choose_settings(
     require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
-    require("batch_size", batch_size, lambda value: isinstance(value, int) and 1 <= value <= n_train, fits)
+    require("batch_size", batch_size, lambda value: type(value) is int and 1 <= value <= n_train, fits)
     seed = require_seed(seed, TrainError)
     require("patience", patience, lambda value: 0 < value < float("inf"), "a number of epochs above 0")
     _require_restraint({"l1": l1, "l2": l2, "noise": noise}, max_norm, sparsity)
@@ -270,7 +270,7 @@ def _require_groups(model: nn.Module, soft_sharing: int | None) -> None:
         TrainError: as said.
     """
     whole = "a whole number from 1 to 256"
-    require("soft_sharing", soft_sharing, lambda value: isinstance(value, int) and 1 <= value <= 256, whole)
+    require("soft_sharing", soft_sharing, lambda value: type(value) is int and 1 <= value <= 256, whole)
     largest = max((weight.numel() for weight in model.parameters()), default=0)
     if soft_sharing is not None and soft_sharing >= largest:
         raise TrainError(
@@ -303,7 +303,7 @@ def require_epochs(epochs: Any) -> None:
         TrainError: as said.
     """
     whole = f"a whole number from 1 to {MOST_EPOCHS:,}"
-    require("epochs", epochs, lambda value: isinstance(value, int) and 1 <= value <= MOST_EPOCHS, whole)
+    require("epochs", epochs, lambda value: type(value) is int and 1 <= value <= MOST_EPOCHS, whole)
 
 
 def require(name: str, value: Any, holds: Any, expected: str) -> None:

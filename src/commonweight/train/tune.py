@@ -84,7 +84,7 @@ def tune(
         DataError: such as an unknown target column.
     """
     require_kind(storage, str | None, "storage is the URL of a database", TrainError)
-    require("trials", trials, lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
+    require("trials", trials, lambda value: type(value) is int and value >= 1, "a whole number of at least 1")
     require("minutes", minutes, lambda value: 0 < value < float("inf"), "a number above 0")
     data = sources.load(name, target=target, task=task, seed=seed, prepare=prepare)
     net = net or default_net(data.in_shape)
