@@ -354,7 +354,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(call, sentence):
 
 def test_a_choice_that_is_none_is_refused(monkeypatch):
     monkeypatch.setenv("COMMONWEIGHT_KERNELS", "sse9")
-    with pytest.raises(KernelError, match="'sse9'; expected off, portable, avx2, avx512"):
+    with pytest.raises(KernelError, match="'sse9'; expected off, portable, avx2, avx512, amx"):
         instructions()
 
 

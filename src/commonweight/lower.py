@@ -319,8 +319,7 @@ def _codebook(it: _Subject) -> Plan | None:
 def _hashed(it: _Subject) -> Plan | None:
     if not isinstance(it.bare, Hashed) or it.bare.n_full < KERNEL_SIZE:
         return None
-    spread = coded.SortedSpread((it.bare.n_out, it.bare.n_in), numbers(it.bare), it.bare.n_weights)
-    return products.linear(spread, it.transposed)
+    return coded.hashed((it.bare.n_out, it.bare.n_in), numbers(it.bare), it.bare.n_weights, it.transposed)
 
 
 def _matrix(it: _Subject) -> Plan | None:
@@ -361,7 +360,11 @@ RULES = (
     Rule("swapped", "kron(convolution, b) -> kron(b, convolution), units turned around", _swapped),
     Rule("connected", "kron(a, cheap b) -> b's operator for each connection of a, summed", _connected),
     Rule("codebook", "each weight a value of its row's codebook -> a product with packed codes", _codebook),
-    Rule("hashed", "large and hashed -> the matrix, written out by a kernel, and one product", _hashed),
+    Rule(
+        "hashed",
+        "large and hashed -> a product with weights that a kernel looks up, or writes out for one product",
+        _hashed,
+    ),
     Rule("matrix", "connections not too sparse -> the matrix, gathered, and one product", _matrix),
     Rule("gather", "anything -> each connection by itself", _gather),
 )

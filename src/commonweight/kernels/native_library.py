@@ -1,6 +1,6 @@
 """Which kernels run: the compiled ones by the processor's instruction set, or none.
 
-`COMMONWEIGHT_KERNELS` chooses: `off`, `portable`, `avx2`, `avx512`; without it, the best that the processor has.
+`COMMONWEIGHT_KERNELS` chooses: `off`, `portable`, `avx2`, `avx512`, `amx`; without it, the best that the processor has.
 """
 
 import ctypes
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from commonweight.errors import KernelError
 
-CHOICES = ("off", "portable", "avx2", "avx512")  # each runs on processors that can run a later one
+CHOICES = ("off", "portable", "avx2", "avx512", "amx")  # each runs on processors that can run a later one
 
 
 # What the compiled module has to offer; one built from another version of the sources may lack some.
@@ -33,8 +33,10 @@ FUNCTIONS = (
     "perceptron_answers",
     "perceptron_steps",
     "perceptrons_on_plane",
+    "spread_adjoint",
     "spread_float32",
     "spread_float64",
+    "spread_product",
     "use_team",
 )
 

@@ -118,6 +118,7 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
         len(words),
         layout.blocks,
         rows_per_codebook(len(words), len(values)),
+        1 if x.dtype == torch.bfloat16 else 3,
         torch.get_num_threads(),
     )
     return y.to(x.dtype).view(*x.shape[:-1], len(words))

@@ -19,13 +19,13 @@ class SortedSpread(Spread):
 
     def __init__(self, shape: Sequence[int], numbered: Index, n_weights: int) -> None:
         super().__init__(shape, numbered)
-        self._sorted = kernels.sorted_index(torch.from_numpy(numbered), n_weights)
+        self.index = kernels.sorted_index(torch.from_numpy(numbered), n_weights)
 
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""
         if not weight.is_cpu or _transformed(weight):
             return super().__call__(weight)
-        return kernels.spread(weight.reshape(-1), self._sorted).view(*self.shape)
+        return kernels.spread(weight.reshape(-1), self.index).view(*self.shape)
 
 
 def _transformed(*tensors: Tensor) -> bool:
@@ -33,6 +33,31 @@ def _transformed(*tensors: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return False
     return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
+
+
+def hashed(shape: tuple[int, int], numbered: Index, n_weights: int, transposed: bool) -> Plan:
+    """y = W x, for W of shape (O, I), or (I, O) if transposed: on a matrix unit W is never written out."""
+    n_out, n_in = shape[::-1] if transposed else shape
+    matrix = SortedSpread(shape, numbered, n_weights)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if _plain(x, weight) and kernels.on_matrix_unit(len(x), numbered.size):
+            y = kernels.spread_product(x, weight, matrix.index, shape[1], transposed=transposed)
+            return y if bias is None else y + bias
+        written_out = matrix(weight)
+        return F.linear(x, written_out.t() if transposed else written_out, bias)
+
+    tables = matrix.table.bytes if matrix.table else 0
+    weights = Spread((n_weights,))
+    return Plan("commonweight.kernels.spread_product", run, (n_in,), (n_out,), weights, n_out * n_in, tables, True)
+
+
+def _plain(*tensors: Tensor) -> bool:
+    """Whether the tensors are numbers of 32 bits on the CPU, which nothing but autograd looks at."""
+    usual = all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
+    if not usual or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    return not _transformed(*tensors)
 
 
 def codebook(pattern: Codebook) -> Plan:

@@ -143,18 +143,27 @@ void fence() {
 #endif
 }
 
+}  // namespace
+
+bool adds_in_parts(const Index& it) { return it.weights <= cached && it.cells >= 8 * it.weights; }
+
 template <class Float>
-void scattered(const Index& it, const Float* grad, Float* sums, int threads) {
+void add_in_parts(const Index& it, std::int64_t grain, Float* sums, int threads, const PartOfCells<Float>& part_of) {
   // Sums of each weight, for threads of their own: more where that costs little beside the adding.
   const std::int64_t parts = std::clamp<std::int64_t>(it.cells / (32 * it.weights + 1), 2, 16);
   const std::int64_t slots = it.weights + 1;
   const std::unique_ptr<double[]> all(new double[parts * slots]);  // each thread zeroes its own
-  const std::int64_t size = ((it.cells + parts - 1) / parts + run - 1) / run * run;
+  const std::int64_t size = ((it.cells + parts - 1) / parts + grain - 1) / grain * grain;
   parallel(parts, 1, threads, [&](std::ptrdiff_t first_part, std::ptrdiff_t last_part) {
     for (std::ptrdiff_t part = first_part; part < last_part; ++part) {
       double* own = all.get() + part * slots;
       std::fill(own, own + slots, 0.0);
-      add(it, grad, own, std::min(it.cells, part * size), std::min(it.cells, (part + 1) * size));
+      part_of(std::min(it.cells, part * size), std::min(it.cells, (part + 1) * size),
+              [&](const Float* grad, std::int64_t first, std::int64_t last) {
+                const Index here{it.numbers + first, it.runs ? it.runs + first / run : nullptr, last - first,
+                                 it.positions,       it.starts, it.weights};
+                add(here, grad, own, 0, last - first);
+              });
     }
   });
   parallel(it.weights, piece, threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
@@ -166,14 +175,13 @@ void scattered(const Index& it, const Float* grad, Float* sums, int threads) {
   });
 }
 
-}  // namespace
-
 template <class Float>
 void adjoint(const Index& it, const Float* grad, Float* sums, int threads) {
-  if (it.weights <= cached && it.cells >= 8 * it.weights)
-    scattered(it, grad, sums, threads);
-  else
-    sorted(it, grad, sums, threads);
+  if (!adds_in_parts(it)) return sorted(it, grad, sums, threads);
+  add_in_parts<Float>(it, run, sums, threads,
+                      [&](std::int64_t first, std::int64_t last, const AddCells<Float>& add) {
+                        add(grad + first, first, last);
+                      });
 }
 
 template <class Float>
@@ -202,6 +210,7 @@ void spread(const Index& it, const Float* theta, Float* out, int threads) {
   });
 }
 
+template void add_in_parts<float>(const Index&, std::int64_t, float*, int, const PartOfCells<float>&);
 template void spread<float>(const Index&, const float*, float*, int);
 template void spread<double>(const Index&, const double*, double*, int);
 template void adjoint<float>(const Index&, const float*, float*, int);

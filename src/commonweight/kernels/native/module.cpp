@@ -10,6 +10,7 @@
 #include "adjoint.hpp"
 #include "codebook.hpp"
 #include "kmeans.hpp"
+#include "matrix_unit.hpp"
 #include "networks.hpp"
 #include "perceptron.hpp"
 #include "threads.hpp"
@@ -24,7 +25,9 @@ namespace {
 std::string instructions() {
 #if defined(__x86_64__) || defined(__i386__)
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && commonweight::codebook_avx512(4).product) return "avx512";
+  if (__builtin_cpu_supports("avx512f") && commonweight::codebook_avx512(4).product) {
+    return __builtin_cpu_supports("avx512bw") && commonweight::has_matrix_unit() ? "amx" : "avx512";
+  }
   const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (has_avx2 && commonweight::codebook_avx2(4).product) return "avx2";
 #endif
@@ -36,11 +39,15 @@ T* at(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);
 }
 
+bool with_avx512(const std::string& instructions) { return instructions == "avx512" || instructions == "amx"; }
+
 CodebookKernels kernels(const std::string& instructions, int bits) {
-  if (instructions == "avx512") return commonweight::codebook_avx512(bits);
+  if (with_avx512(instructions)) return commonweight::codebook_avx512(bits);
   if (instructions == "avx2") return commonweight::codebook_avx2(bits);
   return commonweight::codebook_portable(bits);
 }
+
+constexpr std::ptrdiff_t samples_for_matrix_unit = 16;  // fewer are multiplied faster where they are looked up
 
 // Pieces of rows, some for each thread, in whole tiles: those of each instruction set divide 24.
 std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 24 + 1) * 24; }
@@ -48,13 +55,15 @@ std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * thr
 void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
                       std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,
                       std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t blocks,
-                      std::ptrdiff_t rows_per_codebook, int threads) {
+                      std::ptrdiff_t rows_per_codebook, int parts, int threads) {
   const CodebookProduct it{at<float>(x),    at<std::uint32_t>(codes), at<float>(values),
                            at<float>(bias), at<float>(y),             held,
                            batch,           rows,                     blocks,
                            rows_per_codebook};
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
+  const bool many = instructions == "amx" && batch >= samples_for_matrix_unit;
+  if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return;
   commonweight::parallel(rows, grain(rows, threads), threads,
                          [&](std::ptrdiff_t first, std::ptrdiff_t last) { product(it, first, last); });
 }
@@ -97,6 +106,27 @@ void adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::int64_t cells, st
   commonweight::adjoint<Float>(index, at<Float>(grad), at<Float>(sums), threads);
 }
 
+// On a matrix unit; each says whether what it computed is finite, and right.
+bool spread_product(std::uintptr_t numbers, std::ptrdiff_t rows, std::ptrdiff_t columns, std::int64_t weights,
+                    std::ptrdiff_t samples, bool transposed, std::uintptr_t theta, std::uintptr_t x, std::uintptr_t y,
+                    int threads) {
+  nb::gil_scoped_release release;
+  const commonweight::Index index{at<std::int32_t>(numbers), nullptr, rows * columns, nullptr, nullptr, weights};
+  return commonweight::spread_product_on_matrix_unit({index, rows, columns, samples}, transposed, at<float>(theta),
+                                                     at<float>(x), at<float>(y), threads);
+}
+
+bool spread_adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::ptrdiff_t rows, std::ptrdiff_t columns,
+                    std::int64_t weights, std::ptrdiff_t samples, std::uintptr_t g, std::uintptr_t x,
+                    std::uintptr_t sums, int threads) {
+  nb::gil_scoped_release release;
+  const std::int32_t* sixteens = at<std::int32_t>(runs);
+  const commonweight::Index index{at<std::int32_t>(numbers), sixteens, rows * columns, nullptr, nullptr, weights};
+  return commonweight::adds_in_parts(index) &&
+         commonweight::spread_adjoint_on_matrix_unit({index, rows, columns, samples}, at<float>(g), at<float>(x),
+                                                     at<float>(sums), threads);
+}
+
 // Rows of n points: one after the other by all threads if they are few, otherwise side by side.
 template <class Float>
 void kmeans(std::uintptr_t points, std::uintptr_t weights, std::ptrdiff_t rows, std::int64_t n, std::int32_t k,
@@ -125,7 +155,7 @@ void networks(const std::string& instructions, std::uintptr_t first, std::uintpt
                                   at<Index>(outputs),        at<float>(x),        at<float>(weights),
                                   at<float>(y),              n_in,                n_out,
                                   n_weights,                 samples,             per_network};
-  const auto kernel = instructions == "avx512" ? commonweight::networks_avx512()
+  const auto kernel = with_avx512(instructions) ? commonweight::networks_avx512()
                       : instructions == "avx2" ? commonweight::networks_avx2()
                                                : commonweight::networks_portable();
   nb::gil_scoped_release release;
@@ -138,7 +168,7 @@ void networks(const std::string& instructions, std::uintptr_t first, std::uintpt
 }
 
 commonweight::PerceptronKernels perceptrons(const std::string& instructions) {
-  if (instructions == "avx512") return commonweight::perceptron_avx512();
+  if (with_avx512(instructions)) return commonweight::perceptron_avx512();
   if (instructions == "avx2") return commonweight::perceptron_avx2();
   return commonweight::perceptron_portable();
 }
@@ -227,6 +257,8 @@ NB_MODULE(_native, m) {
   m.def("perceptron_steps", &perceptron_steps);
   m.def("perceptron_answers", &perceptron_answers);
   m.def("perceptrons_on_plane", &perceptrons_on_plane);
+  m.def("spread_product", &spread_product);
+  m.def("spread_adjoint", &spread_adjoint);
   m.def("spread_float32", &spread<float>);
   m.def("spread_float64", &spread<double>);
   m.def("adjoint_float32", &adjoint<float>);
