@@ -163,6 +163,20 @@ def test_products_with_spread_weights_and_their_gradients(name, batch, rows, col
     assert_near(of_theta, added, of_sizes)
 
 
+@pytest.mark.parametrize("columns", [16, 24, 48, 560])
+def test_sixteen_weights_in_a_row_wherever_they_begin(chosen, always, columns):
+    """Runs of sixteen numbers that count on, which the sums take as one, need not begin with a row of the matrix."""
+    generator = torch.Generator().manual_seed(columns)
+    starts = torch.randint(1, 65, (33 * columns // 16 + 1, 1), generator=generator)
+    numbered = (starts + torch.arange(16)).view(-1)[: 33 * columns]
+    index = sorted_index(numbered, 80)
+    assert len(index.runs)
+    x, grad = (torch.randn(40, n, generator=generator) for n in (columns, 33))
+    sums = torch.ops.commonweight.spread_product_sums(x, grad, index.index, index.runs, index.positions, index.starts)
+    exact = torch.zeros(81, dtype=torch.float64).index_add_(0, numbered, (grad.double().t() @ x.double()).view(-1))[1:]
+    torch.testing.assert_close(sums.double(), exact, rtol=1e-5, atol=1e-5 * float(exact.abs().max()))
+
+
 def test_numbers_that_are_not_finite_go_where_they_belong(chosen, always):
     numbered, weight, _ = cells(0, 40, 64, 30)
     x = torch.randn(33, 64, generator=torch.Generator().manual_seed(0))

@@ -33,7 +33,7 @@ void adjoint(const Index& index, const Float* grad, Float* sums, int threads);
 // Whether the sums of all weights lie in the second cache, and cells are so many that threads have sums of their own.
 bool adds_in_parts(const Index& index);
 
-// Adds the gradients of the cells first .. last - 1 to a part's sums. The first is a multiple of 16.
+// Adds the gradients of the cells first .. last - 1 to a part's sums. Where there are runs, first is a multiple of 16.
 template <class Float>
 using AddCells = std::function<void(const Float* grad, std::int64_t first, std::int64_t last)>;
 

@@ -1,8 +1,8 @@
-// Each product x[n] · w[m] of 32 columns is a share of a tile of 16 × 16 sums. The left factor of a tile lies in 16 rows
-// of 32 columns, the right one in 16 rows of 16 pairs: the pair j of a row or column are its columns j of two groups of
-// 16 neighbouring columns, so that the halves of neighbouring floats become neighbouring pairs.
+// The sums of 16 rows with 16 others are a tile; 32 columns of them, a step, are added to it by one instruction. Its left
+// factor lies row by row, its right one column by column, 16 pairs of numbers in each line. Pair j holds column j of two
+// groups of 16 columns, so that lines are made of registers with 16 neighbouring floats.
 //
-// Weights are taken apart where they are used, some rows and columns at a time, in the first caches; x before, once.
+// Weights are taken apart where they are used, some rows and steps at a time, in the first caches; x before, once.
 #include "matrix_unit.hpp"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__linux__)
@@ -25,12 +25,13 @@ namespace {
 
 using Size = std::ptrdiff_t;
 
-constexpr Size lanes = 16, tile = 16 * 16;       // floats of a register, of a tile of sums
-constexpr Size tile_bytes = 1024;                // of 16 × 32 numbers of 16 bits
-constexpr Size strip = 32;                       // rows of weights that are taken apart together
-constexpr Size standing_bytes = 8 << 20;         // of inputs that are taken apart together
-constexpr Size columns_at_once = 512;             // of a matrix whose elements are added up
-constexpr Size sums_bytes = 512 << 10, most_rows = 256;  // of sums that a thread holds in its second cache
+constexpr Size lanes = 16, tile = 16 * 16;  // floats of a register, of a tile of sums
+constexpr Size tile_bytes = 1024;           // of 16 × 32 numbers of 16 bits
+constexpr Size strip = 32;                  // rows of weights that are taken apart together
+constexpr Size inputs_bytes = 8 << 20;      // of inputs that are taken apart together
+constexpr Size sums_bytes = 512 << 10;      // of sums that a thread holds in its second cache
+constexpr Size most_rows = 256;             // of weights that these sums are for
+constexpr Size columns_at_once = 512;       // of a matrix whose elements are added up
 
 struct Release {
   void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{64}); }
@@ -399,7 +400,7 @@ bool rows_of_product(const Weights& weights, Size first, Size last, const Apart<
 template <int parts, bool left, class Weights>
 bool product(const Weights& weights, Size rows, const Numbers& x, const float* bias, float* y, int threads) {
   const Groups groups = weights.groups();
-  const Size steps = groups.steps(x.at.columns), most = standing_bytes / (steps * Apart<parts>::of_block);
+  const Size steps = groups.steps(x.at.columns), most = inputs_bytes / (steps * Apart<parts>::of_block);
   const Size blocks = std::min(std::max<Size>(2, most), pieces(x.at.rows, lanes));
   Apart<parts> apart(blocks, steps);
   const Size fit = sums_bytes / (blocks * lanes * Size{sizeof(float)}), fair = rows / (4 * threads);
@@ -506,7 +507,9 @@ bool codebook_product_on_matrix_unit(const CodebookProduct& it, int bits, int pa
 namespace commonweight {
 bool has_matrix_unit() { return false; }
 bool codebook_product_on_matrix_unit(const CodebookProduct&, int, int, int) { return false; }
-bool spread_product_on_matrix_unit(const SpreadProduct&, bool, const float*, const float*, float*, int) { return false; }
+bool spread_product_on_matrix_unit(const SpreadProduct&, bool, const float*, const float*, float*, int) {
+  return false;
+}
 bool spread_adjoint_on_matrix_unit(const SpreadProduct&, const float*, const float*, float*, int) { return false; }
 }  // namespace commonweight
 #endif

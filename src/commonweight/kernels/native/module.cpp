@@ -120,7 +120,7 @@ bool spread_adjoint(std::uintptr_t numbers, std::uintptr_t runs, std::ptrdiff_t 
                     std::int64_t weights, std::ptrdiff_t samples, std::uintptr_t g, std::uintptr_t x,
                     std::uintptr_t sums, int threads) {
   nb::gil_scoped_release release;
-  const std::int32_t* sixteens = at<std::int32_t>(runs);
+  const std::int32_t* sixteens = columns % 16 ? nullptr : at<std::int32_t>(runs);  // a row begins with a run, or none do
   const commonweight::Index index{at<std::int32_t>(numbers), sixteens, rows * columns, nullptr, nullptr, weights};
   return commonweight::adds_in_parts(index) &&
          commonweight::spread_adjoint_on_matrix_unit({index, rows, columns, samples}, at<float>(g), at<float>(x),
