@@ -322,3 +322,13 @@ def test_a_worker_that_takes_no_more_commands_is_told(tmp_path, asked):
     job.early = [{"do": "pause"}] * MOST_EARLY
     with pytest.raises(LabError, match="The worker is busy and takes no more commands now"):
         asyncio.run(hub.ask(viewer, json.dumps(asked)))
+
+
+def test_nothing_of_a_view_that_was_left_follows_into_the_next(tmp_path):
+    """A frame that waits for a slow page would be drawn as one of the view that it opens meanwhile."""
+    hub = Hub(tmp_path)
+    viewer = hub.join()
+    hub.jobs["map", ""] = SimpleNamespace(latest={channel.STATE: b"{}"}, tell=lambda command: None)
+    viewer.put(b"L", b"a frame of the view before")
+    asyncio.run(hub.ask(viewer, '{"type": "open", "view": "map"}'))
+    assert list(viewer.waiting) == [channel.STATE]

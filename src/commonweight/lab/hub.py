@@ -111,6 +111,7 @@ class Hub:
         key, before = (view, subject), self.watching[viewer]
         self.watching[viewer] = key
         if before != key:
+            viewer.turn_away()
             self._pause_unwatched(before)
         settings = asked.get("settings")
         if key in self.jobs:

@@ -31,6 +31,10 @@ class Viewer:
         self.waiting[kind] = body
         self._something.set()
 
+    def turn_away(self) -> None:
+        """The page has left its view: frames and states that still wait to be sent are not for the next one."""
+        self.waiting.clear()
+
     def say(self, message: bytes) -> None:
         """A message that is not replaced by a later one."""
         self.messages.append(message)

@@ -136,6 +136,7 @@ export class Lab {
       this.viewer = told.viewer;
       this.views = told.views;
     } else if (told.type === "state") {
+      if (told.view !== this.state?.view) this.live = this.structure = this.waiting = null; // frames of the view before
       this.recording.keepState(text);
       this.state = told;
       if (this.opened?.type === "open") this.opened = { ...this.opened, settings: null };
@@ -169,8 +170,7 @@ export class Lab {
         return;
       }
       this.last = now;
-      this.live = this.waiting;
-      this.waiting = null;
+      if (this.waiting) [this.live, this.waiting] = [this.waiting, null];
     };
     requestAnimationFrame(draw);
   }
