@@ -54,7 +54,7 @@ async function open(browser, address, settings) {
   await context.addInitScript(axe);
   const page = await context.newPage();
   page.setDefaultTimeout(120000);
-  page.on("pageerror", (error) => wrong.push(`${settings.locale}: ${error.message}`));
+  page.on("pageerror", (error) => wrong.push(`${settings.locale}: ${new URL(page.url()).hash}: ${error.stack}`));
   page.on("console", (message) => {
     if (message.type() === "error") wrong.push(`${settings.locale}: ${message.text()}`);
   });
