@@ -99,7 +99,7 @@ void add(const Index& it, const Float* grad, double* own, std::int64_t first, st
       [=](std::int64_t cell, std::int64_t n) {
         std::int32_t slots[stretch];
         Float terms[stretch];
-        for (int j = 0; j < n; j += run) {
+        for (int j = 0; j < n && cell + ahead < last; j += run) {
           __builtin_prefetch(grad + cell + ahead + j, 0, 2);
           __builtin_prefetch(it.numbers + cell + ahead + j, 0, 2);
         }

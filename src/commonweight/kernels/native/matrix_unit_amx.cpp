@@ -133,7 +133,7 @@ struct Cells {
 // 16 × 16 numbers from (row, column) on, zeros beyond the matrix: line i runs along that axis whose step is 1.
 template <class Matrix>
 void load_lines(const Matrix& from, Size row, Size column, __m512 (&line)[16]) {
-  constexpr Size ahead = 128;  // as many columns on from here are the next to be taken apart
+  constexpr Size ahead = 128;  // columns that are asked for before their turn
   const auto& at = from.at;
   const bool along_row = at.column_step == 1;
   const Size n_lines = along_row ? at.rows - row : at.columns - column;
@@ -168,6 +168,7 @@ struct Panel {
 // Weights in a matrix of numbers or cells.
 template <class Matrix>
 struct InMatrix {
+  static constexpr Size together = 16;  // steps that are taken apart together: 96 KiB, in the second cache
   Matrix matrix;
   bool left;
 
@@ -186,6 +187,7 @@ struct InMatrix {
 // Weights that are looked up.
 template <int bits>
 struct LookedUp {
+  static constexpr Size together = 4;  // 24 KiB, in the first cache
   const CodebookProduct& it;
 
   Groups groups() const { return {32 / bits}; }
@@ -348,6 +350,7 @@ struct Apart {
 
 // Weights that were taken apart before.
 struct TakenApart {
+  static constexpr Size together = 4;
   const Apart<3>& weights;
 
   template <int parts>
@@ -357,11 +360,10 @@ struct TakenApart {
 };
 
 // What a thread needs for some rows of weights.
-template <int parts>
+template <int parts, class Weights>
 struct Space {
-  static constexpr Size together = 4, step_of_strip = 2 * parts * tile_bytes;  // 24 KiB of weights
   Space(Size rows, Size blocks)
-      : panel(room<std::uint8_t>(together * step_of_strip)),
+      : panel(room<std::uint8_t>(Weights::together * 2 * parts * tile_bytes)),
         sums(room<float>(pieces(rows, strip) * blocks * 2 * tile)) {}
   Room<std::uint8_t> panel;
   Room<float> sums;
@@ -370,8 +372,8 @@ struct Space {
 // The rows first .. last - 1 of the weights, with all inputs; y is where the first of these rows goes.
 template <int parts, bool left, class Weights>
 bool rows_of_product(const Weights& weights, Size first, Size last, const Apart<parts>& x, const float* bias,
-                     const Answers& y, const Space<parts>& space) {
-  constexpr Size together = Space<parts>::together;
+                     const Answers& y, const Space<parts, Weights>& space) {
+  constexpr Size together = Weights::together;
   const Size of_strip = x.blocks * 2 * tile;
   const TileShapes shapes;
   _tile_loadconfig(&shapes);
@@ -410,7 +412,7 @@ bool product(const Weights& weights, Size rows, const Numbers& x, const float* b
     apart.hold(x, sample, std::min(blocks * lanes, x.at.rows - sample), groups, !left, threads);
     parallel(rows, piece, threads, [&](Size first, Size last) {
       const Answers answers{y + sample * rows + first, rows, 1};
-      const Space<parts> space(last - first, apart.blocks);
+      const Space<parts, Weights> space(last - first, apart.blocks);
       if (!rows_of_product<parts, left>(weights, first, last, apart, bias, answers, space))
         finite.store(false, std::memory_order_relaxed);
     });
@@ -471,7 +473,7 @@ bool spread_adjoint_on_matrix_unit(const SpreadProduct& it, const float* g, cons
   }
   std::atomic<bool> finite{true};
   const auto part = [&](std::int64_t first_cell, std::int64_t last_cell, const AddCells<float>& add) {
-    const Space<3> space(strip, columns_at_once / lanes);
+    const Space<3, TakenApart> space(strip, columns_at_once / lanes);
     const Room<float> piece = room<float>(strip * columns_at_once);
     const Size first = first_cell / it.columns, last = last_cell / it.columns;
     Size cell = 0;
