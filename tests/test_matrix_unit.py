@@ -10,7 +10,6 @@ from commonweight import Tied
 from commonweight.errors import KernelError
 from commonweight.hashing import hashed
 from commonweight.kernels import codebook_product, pack, sorted_index, spread, spread_product
-from commonweight.kernels.codes import bits_for
 from commonweight.lower import lower
 
 
@@ -39,28 +38,6 @@ def assert_near(got, exact, scale, tolerance=3e-6):
     """Within some roundings of a float32 of what the terms of a sum come to."""
     assert got.shape == exact.shape
     assert bool(((got.double() - exact).abs() <= tolerance * scale + 1e-30).all())
-
-
-@given(
-    st.sampled_from(HERE),
-    st.sampled_from((1, 2, 3, 4, 8, 16, 200, 256)),
-    st.integers(14, 70),
-    st.integers(1, 700),
-    st.integers(1, 70),
-    st.integers(1, 70),
-    st.booleans(),
-    st.integers(0, 99),
-)
-@settings(max_examples=200, deadline=None)
-def test_codebook_products_of_many_samples(name, k, batch, columns, rows, codebooks, with_bias, seed):
-    codebooks = min(codebooks, rows)
-    x, codes, values, bias, matrix = example(seed, batch, columns, rows, codebooks, k)
-    bits = bits_for(k)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COMMONWEIGHT_KERNELS", name)
-        y = codebook_product(x, pack(codes, bits), values, bias if with_bias else None, bits=bits)
-    wide, offset = matrix.double().t(), bias.double() if with_bias else torch.zeros(1, dtype=torch.float64)
-    assert_near(y, x.double() @ wide + offset, x.double().abs() @ wide.abs() + offset.abs())
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3, 4, 8])

@@ -38,10 +38,10 @@ def _transformed(*tensors: Tensor) -> bool:
 def hashed(shape: tuple[int, int], numbered: Index, n_weights: int, transposed: bool) -> Plan:
     """y = W x, for W of shape (O, I), or (I, O) if transposed: on a matrix unit W is never written out."""
     n_out, n_in = shape[::-1] if transposed else shape
-    matrix = SortedSpread(shape, numbered, n_weights)
+    matrix, cells = SortedSpread(shape, numbered, n_weights), numbered.size
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if _plain(x, weight) and kernels.on_matrix_unit(len(x), numbered.size):
+        if _plain(x, weight) and kernels.on_matrix_unit(len(x), cells):
             y = kernels.spread_product(x, weight, matrix.index, shape[1], transposed=transposed)
             return y if bias is None else y + bias
         written_out = matrix(weight)
