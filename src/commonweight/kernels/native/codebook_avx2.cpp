@@ -28,7 +28,7 @@ struct Avx2 {
   };
   template <int bits>
   static constexpr int rows = 2;
-  static constexpr int samples = 2;
+  static constexpr int samples = 2, together = 1;
 
   template <int bits>
   struct Table {
@@ -44,10 +44,18 @@ struct Avx2 {
     const float* from;
   };
 
+  struct Words {
+    __m256i low, high;
+  };
+
+  static Words words(const void* start) {
+    const auto* halves = static_cast<const __m256i*>(start);
+    return {_mm256_loadu_si256(halves), _mm256_loadu_si256(halves + 1)};
+  }
+
   template <int bits>
-  static __m256 eight(const Table<bits>& table, const std::uint32_t* words, int k) {
-    const __m256i loaded = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
-    const __m256i codes = _mm256_srli_epi32(loaded, bits * k);
+  static __m256 eight(const Table<bits>& table, __m256i words, int shift) {
+    const __m256i codes = _mm256_srli_epi32(words, shift);
     if constexpr (bits == 8) {
       return _mm256_i32gather_ps(table.from, _mm256_and_si256(codes, _mm256_set1_epi32(255)), 4);
     } else {
@@ -59,8 +67,8 @@ struct Avx2 {
   }
 
   template <int bits>
-  static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
-    return {eight(table, words, k), eight(table, words + 8, k)};
+  static Vec lookup(const Table<bits>& table, const Words& words, int shift) {
+    return {eight(table, words.low, shift), eight(table, words.high, shift)};
   }
 
   static Vec zero() { return {Eight::zero(), Eight::zero()}; }

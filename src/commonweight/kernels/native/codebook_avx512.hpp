@@ -23,7 +23,7 @@ struct Avx512 : Sixteen {
   using Plain = Sixteen;
   template <int bits>
   static constexpr int rows = bits == 8 ? 1 : 4;  // a codebook of 256 values takes half of the registers
-  static constexpr int samples = 5;
+  static constexpr int samples = 5, together = 4;
 
   template <int bits>
   struct Table {
@@ -37,10 +37,15 @@ struct Avx512 : Sixteen {
     __m512 values;
   };
 
+  using Words = __m512i;
+  static Words words(const void* start) { return _mm512_loadu_si512(start); }
+
   template <int bits>
-  static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
-    const __m512i codes = _mm512_srli_epi32(_mm512_loadu_si512(words), bits * k);
+  static Vec lookup(const Table<bits>& table, Words words, int shift) {
+    const __m512i codes = _mm512_srli_epi32(words, shift);
     if constexpr (bits == 8) {
+      // Every other code is looked up in memory, whose ports the permutations of the rest leave idle.
+      if (shift & 8) return _mm512_i32gather_ps(_mm512_and_si512(codes, _mm512_set1_epi32(255)), table.start, 4);
       const __mmask16 odd = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(32));
       const __mmask16 second = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(64));
       const __mmask16 upper = _mm512_test_epi32_mask(codes, _mm512_set1_epi32(128));
@@ -66,9 +71,10 @@ struct Avx512 : Sixteen {
 template <>
 struct Avx512::Table<8> {
   Table() = default;
-  Table(const float* start, std::ptrdiff_t) {
+  Table(const float* from, std::ptrdiff_t) : start(from) {
     for (int part = 0; part < 16; ++part) values[part] = _mm512_loadu_ps(start + 16 * part);
   }
+  const float* start;
   __m512 values[16];
 };
 

@@ -1,5 +1,6 @@
 // The codebook product in plain C++, for every processor.
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "codebook_tile.hpp"
@@ -34,7 +35,7 @@ struct Portable : Sixteen {
   using Plain = Sixteen;
   template <int bits>
   static constexpr int rows = 1;
-  static constexpr int samples = 4;
+  static constexpr int samples = 4, together = 1;
 
   template <int bits>
   struct Table {
@@ -43,10 +44,20 @@ struct Portable : Sixteen {
     float values[1 << bits] = {};
   };
 
+  struct Words {
+    std::uint32_t of[16];
+  };
+
+  static Words words(const void* start) {
+    Words loaded;
+    std::memcpy(loaded.of, start, sizeof loaded.of);
+    return loaded;
+  }
+
   template <int bits>
-  static Vec lookup(const Table<bits>& table, const std::uint32_t* words, int k) {
+  static Vec lookup(const Table<bits>& table, const Words& words, int shift) {
     Vec found;
-    for (int j = 0; j < 16; ++j) found.of[j] = table.values[(words[j] >> (bits * k)) & ((1u << bits) - 1)];
+    for (int j = 0; j < 16; ++j) found.of[j] = table.values[(words.of[j] >> shift) & ((1u << bits) - 1)];
     return found;
   }
 

@@ -207,11 +207,12 @@ struct LookedUp {
       for (Size block = first / half; block * half < last; ++block) {
         const std::uint32_t* words = it.codes + ((row + r) * it.blocks + block) * lanes;
         __builtin_prefetch(words + ahead, 0, 2);
+        const __m512i codes = Avx512::words(words);
 #pragma GCC unroll 16
         for (int k = 0; k < half; ++k) {
           if (block * half + k < first || block * half + k >= last) continue;
-          const auto low = Avx512::lookup<bits>(table, words, k), high = Avx512::lookup<bits>(table, words, k + half);
-          store_parts<parts>(low, high, place);
+          const auto low = Avx512::lookup<bits>(table, codes, bits * k);
+          store_parts<parts>(low, Avx512::lookup<bits>(table, codes, bits * (k + half)), place);
           place += 2 * parts * tile_bytes;
         }
       }
