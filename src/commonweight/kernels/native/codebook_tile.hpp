@@ -2,10 +2,10 @@
 //
 // `Isa` has: Vec, 16 floats; Table<bits>(values, held), a codebook made ready: one of at most 4 bits is repeated to 16
 // values, so that bits of a word beyond its own do not matter, and values that it does not hold are zeros; Words, 16
-// words, and words(start); lookup<bits>(table, words, shift), the weights of their codes from that bit on; load, store, zero, fma and
-// sum; rows<bits> × samples, the largest tile that its registers hold; together, the codes of a word that are looked up
-// one after the other for a single sample. Isa::Plain is the same for weights that are written out: Vec, some `lanes`
-// floats; load, zero, fma and sum; rows × samples.
+// words, and words(start); lookup<bits>(table, words, shift), the weights of their codes from that bit on; load, store,
+// zero, fma and sum; rows<bits> × samples, the largest tile that its registers hold; together, the codes of a word that
+// are looked up one after the other for a single sample. Isa::Plain is the same for weights that are written out: Vec,
+// some `lanes` floats; load, zero, fma and sum; rows × samples.
 #pragma once
 
 #include <algorithm>
