@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from hypothesis import example as example_of_hypothesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_kernels import HERE, example
@@ -113,6 +114,7 @@ def test_a_product_is_the_same_whatever_the_threads(chosen, always):
     st.booleans(),
     st.integers(0, 99),
 )
+@example_of_hypothesis(HERE[-1], 16, 15, 1, 7, True, 0)  # of one column neighbours are those of a row, too
 @settings(max_examples=200, deadline=None)
 def test_products_with_spread_weights_and_their_gradients(name, batch, rows, columns, n_weights, transposed, seed):
     numbered, weight, matrix = cells(seed, rows, columns, n_weights)

@@ -1,4 +1,5 @@
-// Registers of sixteen floats, and codebooks in them: one permutation looks 16 codes up. For files compiled for AVX-512.
+// Registers of sixteen floats, with codebooks in them: one permutation looks 16 codes up. For files compiled for
+// AVX-512.
 #pragma once
 
 #include <immintrin.h>

@@ -12,6 +12,13 @@
 
 #include "codebook.hpp"
 
+// Loops whose turns are all written out; with checks of every access in them they would take minutes to compile.
+#if defined(__SANITIZE_ADDRESS__)
+#define UNROLLED
+#else
+#define UNROLLED _Pragma("GCC unroll 32")
+#endif
+
 namespace commonweight {
 namespace {
 
@@ -79,7 +86,7 @@ void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sam
   Tile<Isa, bits, rows, samples> it(product, row);
   const float* x = product.x + sample * width;
   for (std::ptrdiff_t block = 0; block < product.blocks; ++block) {
-#pragma GCC unroll 32
+    UNROLLED
     for (int k = 0; k < per; ++k) {
       typename Isa::Vec weights[rows];
       for (int r = 0; r < rows; ++r)
@@ -101,16 +108,16 @@ void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sam
 template <bool askew, class Isa, int bits, int rows>
 void add_block(Tile<Isa, bits, rows, 1>& it, const float* x) {
   constexpr int per = 32 / bits, together = Isa::together;
-#pragma GCC unroll 32
+  UNROLLED
   for (int k = 0; k < per; k += together) {
     const int here = std::min(together, per - k), byte = askew ? k * bits / 8 : 0;
     typename Isa::Vec inputs[together];
-#pragma GCC unroll 32
+    UNROLLED
     for (int j = 0; j < here; ++j) inputs[j] = Isa::load(x + (k + j) * block_words);
-#pragma GCC unroll 32
+    UNROLLED
     for (int r = 0; r < rows; ++r) {
       const auto words = Isa::words(reinterpret_cast<const std::uint8_t*>(it.words[r]) + byte);
-#pragma GCC unroll 32
+      UNROLLED
       for (int j = 0; j < here; ++j) {
         const auto weights = Isa::template lookup<bits>(it.tables[r], words, (k + j) * bits - 8 * byte);
         it.sums[r][0] = Isa::fma(weights, inputs[j], it.sums[r][0]);

@@ -314,7 +314,7 @@ bool product(const Weights& weights, Size rows, const Numbers& x, const float* b
 template <int bits>
 bool codebook_product_of(const CodebookProduct& it, int parts, int threads) {
   const Size columns = it.blocks * lanes * (32 / bits);
-  const Numbers x{{it.x, it.batch, columns, columns, 1}};
+  const Numbers x{{it.x, it.batch, columns, columns, true}};
   const LookedUp<bits> weights{it};
   return parts == 1 ? product<1, true>(weights, it.rows, x, it.bias, it.y, threads)
                     : product<3, true>(weights, it.rows, x, it.bias, it.y, threads);
@@ -341,17 +341,16 @@ bool spread_product_on_matrix_unit(const SpreadProduct& it, bool transposed, con
   table[0] = 0;
   std::copy(theta, theta + it.index.weights, table.get() + 1);
   const Size rows = transposed ? it.columns : it.rows, columns = transposed ? it.rows : it.columns;
-  const Strided<std::int32_t> cells{it.index.numbers, rows, columns, transposed ? 1 : it.columns,
-                                    transposed ? it.columns : 1};
+  const Strided<std::int32_t> cells{it.index.numbers, rows, columns, it.columns, !transposed};
   const InCells weights({cells, table.get()});
-  const Numbers inputs{{x, it.samples, columns, columns, 1}};
+  const Numbers inputs{{x, it.samples, columns, columns, true}};
   return transposed ? product<3, false>(weights, rows, inputs, nullptr, y, threads)
                     : product<3, true>(weights, rows, inputs, nullptr, y, threads);
 }
 
 // A piece of gᵀ x at a time stays in the second cache, where it is added up while the next one is computed.
 bool spread_adjoint_on_matrix_unit(const SpreadProduct& it, const float* g, const float* x, float* sums, int threads) {
-  const Numbers rows{{g, it.rows, it.samples, 1, it.rows}}, columns{{x, it.columns, it.samples, 1, it.columns}};
+  const Numbers rows{{g, it.rows, it.samples, it.rows, false}}, columns{{x, it.columns, it.samples, it.columns, false}};
   const Groups groups;
   const Size steps = groups.steps(it.samples), strips = pieces(it.rows, strip);
   Apart<3> of_rows(2 * strips, steps);

@@ -1,8 +1,8 @@
 // Numbers taken apart into parts of 16 bits, as the tiles of a matrix unit. For files compiled for AVX-512.
 //
 // The sums of 16 rows with 16 others are a tile; 32 columns of them, a step, are added to it by one instruction. Its
-// left factor lies row by row, its right one column by column, 16 pairs of numbers in each line. Pair j holds column j of
-// two groups of 16 columns, so that lines are made of registers with 16 neighbouring floats.
+// left factor lies row by row, its right one column by column, 16 pairs of numbers in each line. Pair j holds column j
+// of two groups of 16 columns, so that lines are made of registers with 16 neighbouring floats.
 #pragma once
 
 #include <immintrin.h>
@@ -96,11 +96,12 @@ void transpose(__m512 (&line)[16]) {
 
 __mmask16 before(Size n) { return static_cast<__mmask16>((1u << std::clamp<Size>(n, 0, lanes)) - 1); }
 
-// A matrix of which the element (row, column) is start[row · row_step + column · column_step]; one of the steps is 1.
+// A matrix whose neighbouring numbers are those of a row, or of a column; the next row, or column, is a step away.
 template <class T>
 struct Strided {
   const T* start;
-  Size rows, columns, row_step, column_step;
+  Size rows, columns, step;
+  bool along_rows;
 };
 
 struct Numbers {
@@ -120,17 +121,16 @@ struct Cells {
   }
 };
 
-// 16 numbers of line i from (row, column) on, zeros beyond the matrix: it runs along that axis whose step is 1.
+// 16 numbers of line i from (row, column) on, zeros beyond the matrix: neighbours are in one line.
 template <class Matrix>
 __m512 load_line(const Matrix& from, Size row, Size column, Size i) {
   constexpr Size ahead = 128;  // columns that are asked for before their turn
   const auto& at = from.at;
-  const bool along_row = at.column_step == 1;
-  const Size step = along_row ? at.row_step : at.column_step;
-  const auto* start = at.start + row * at.row_step + column * at.column_step + i * step;
-  __builtin_prefetch(start + ahead * at.column_step, 0, 2);
-  const __mmask16 here = before(along_row ? at.columns - column : at.rows - row);
-  return here && i < (along_row ? at.rows - row : at.columns - column) ? from.line(start, here) : _mm512_setzero_ps();
+  const bool along = at.along_rows;
+  const auto* start = at.start + (along ? (row + i) * at.step + column : row + (column + i) * at.step);
+  __builtin_prefetch(start + (along ? ahead : ahead * at.step), 0, 2);
+  const __mmask16 here = before(along ? at.columns - column : at.rows - row);
+  return here && i < (along ? at.rows - row : at.columns - column) ? from.line(start, here) : _mm512_setzero_ps();
 }
 
 // 16 rows of two groups of columns, as the left factor of a tile, with its lines along rows, or as the right one.
@@ -138,7 +138,7 @@ template <int parts, class Matrix>
 void take_apart(const Matrix& from, Size row, Size first, Size second, bool left, std::uint8_t* to) {
   __m512 low[16], high[16];
   for (Size i = 0; i < lanes; ++i) low[i] = load_line(from, row, first, i), high[i] = load_line(from, row, second, i);
-  if ((from.at.column_step == 1) != left) {
+  if (from.at.along_rows != left) {
     transpose(low);
     transpose(high);
   }

@@ -1,5 +1,5 @@
-// Each thread has a share of neighbouring pieces, whose memory is read in a row, and which it had in its caches the last
-// time. It takes them one by one, then those that others have left: a thread that is held up costs little.
+// Each thread has a share of neighbouring pieces, whose memory is read in a row, and which it had in its caches before.
+// It takes them one by one, then those that others have left: a thread that is held up costs little.
 #include "threads.hpp"
 
 #include <algorithm>
