@@ -1,6 +1,7 @@
 """What is of the wrong kind is refused in one sentence, and every family of networks has its place in the docs."""
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,8 @@ from commonweight.nets.deep_sets import DeepSets
 from commonweight.nets.equivariant import P4, GroupPool, p4_conv2d, plain, reversal_conv1d
 from commonweight.nets.fully_convolutional import FullyConvolutional
 from commonweight.nets.group_cnn import P4CNN, GroupCNN
-from commonweight.nets.lenet import LeNet5, LeNet1989
-from commonweight.nets.locally_connected import LocallyConnected
-from commonweight.nets.mlp import MLP
 from commonweight.nets.own import load_factory
 from commonweight.nets.recurrent import Recurrent
-from commonweight.nets.resnet import ResNet
 from commonweight.recognise import recognise
 from commonweight.train import finetune
 from commonweight.train.initialise import initialise
@@ -179,7 +176,8 @@ def test_what_draws_weights_is_a_generator(given):
 
 
 FAR = torch.cdist(IRIS.x, IRIS.x)
-IMAGE_NETS = (CNN, FullyConvolutional, LeNet1989, LeNet5, LocallyConnected, MLP, P4CNN, Recurrent, ResNet)
+FAMILIES = [entry.factory.split(":") for entry in nets.entries() if entry.factory != "comparators:unfitted"]
+NETS = [getattr(import_module(f"commonweight.nets.{file}"), name) for file, name in FAMILIES]
 WHOLE = {
     "seed is a whole number from 0 to 4,294,967,295": [
         lambda seed: cw.data.load("iris", seed=seed),
@@ -202,9 +200,9 @@ WHOLE = {
     "components is a whole number from 0": lambda kept: components.truncated(X, kept),
     "ways is a whole number from 2 to 3": lambda ways: one_shot_accuracy(FAR, IRIS.y, ways=ways),
     "trials is a whole number from 1": lambda trials: one_shot_accuracy(FAR, IRIS.y, ways=2, trials=trials),
-    "A size of in_shape is a whole number from 1": [lambda size, net=net: net((1, 8, size), 3) for net in IMAGE_NETS],
+    "A size of in_shape is a whole number from 1": [lambda size, net=net: net((1, 8, size), 3) for net in NETS],
     "n_outputs is a whole number from 1": [
-        *(partial(net, (1, 8, 8)) for net in IMAGE_NETS),
+        *(partial(net, (1, 8, 8)) for net in NETS),
         partial(nets.build, "mlp", (4,)),
     ],
     "width is a whole number from 1": [
@@ -276,7 +274,7 @@ def test_what_layers_take_and_groups_turn_is_a_tensor(call, says, given):
 
 @pytest.mark.parametrize("given", [3, None, 2.5])
 def test_the_shape_of_a_sample_is_a_tuple(given):
-    for net in IMAGE_NETS:
+    for net in NETS:
         with pytest.raises(CommonweightError, match="The shape of a sample is a tuple"):
             net(given, 3)
     with pytest.raises(CommonweightError, match="GroupCNN takes a group"):
