@@ -22,12 +22,14 @@ from machine import setting, write_result
 from commonweight import patterns as p
 from commonweight.checkpoints import content_of
 from commonweight.patterns import Pattern
+from commonweight.tiemap import TieMap
 from commonweight.verdicts.suggest import suggest
 
 NOISE = 0.01
 TARGET = 0.95
 FIRST = 3000  # the seeds before were looked at while the code was written
 Random = np.random.Generator
+Orders = tuple[Any, Any]  # rows and columns, one after another
 
 
 def window(random: Random, axes: int, name: str) -> Pattern:
@@ -86,11 +88,13 @@ def example(family: str, random: Random) -> tuple[np.ndarray, float, Pattern | i
     return matrix, spread, pattern
 
 
-def said_of(matrix: np.ndarray) -> str:
-    """The suggestion for a matrix by itself, or the empty text."""
+def said_of(matrix: np.ndarray) -> tuple[str, Orders | None]:
+    """The pattern that is suggested for a matrix by itself, or the empty text, and in which order it has it."""
     tensor = torch.from_numpy(matrix.astype(np.float32))
     found = suggest({"w": tuple(tensor.shape)}, {"w": tensor}.__getitem__, {"w": content_of(tensor)})
-    return found[0].text if found else ""
+    if not found:
+        return "", None
+    return found[0].text.removesuffix(", with its rows and columns in another order"), found[0].orders
 
 
 def built(text: str) -> Pattern:
@@ -115,14 +119,18 @@ def family_of(text: str) -> str:
     return name if name in FAMILIES else "other"
 
 
-def is_right(text: str, truth: Pattern | int) -> bool:
-    """Whether a suggestion says what the matrix is."""
+def is_right(text: str, orders: Orders | None, truth: Pattern | int, hidden: Orders) -> bool:
+    """Whether a suggestion says what the matrix is whose rows and columns are these of the truth."""
     if isinstance(truth, int):
         return f"k={truth}," in text or f"k={truth})" in text or f" {truth} different" in text
     if family_of(text) in OTHERS:
         return False
-    said = built(text).tiemap() if text else p.dense(truth.n_in, truth.n_out).tiemap()
-    return said.same_ties(truth.tiemap())
+    said = (built(text) if text else p.dense(truth.n_in, truth.n_out)).tiemap()
+    rows, columns = hidden
+    if orders is not None:
+        rows, columns = rows[list(orders[0])], columns[list(orders[1])]
+    found = (said.n_weights, rows[said.out], columns[said.inp], said.weight, said.sign)
+    return TieMap(truth.n_out, truth.n_in, *found).same_ties(truth.tiemap())
 
 
 def table(counts: Counter[tuple[str, str]], right: Counter[str], seeds: int) -> str:
@@ -158,10 +166,9 @@ def main() -> None:
                 random = np.random.default_rng([number, FIRST + seed])
                 matrix, spread, truth = example(name, random)
                 matrix = matrix + noise * spread * random.normal(size=matrix.shape)
-                if hidden:
-                    matrix = matrix[random.permutation(len(matrix))][:, random.permutation(matrix.shape[1])]
-                text = said_of(matrix)
-                ok = is_right(text, truth)
+                rows, columns = (random.permutation(n) if hidden else np.arange(n) for n in matrix.shape)
+                text, found = said_of(matrix[np.ix_(rows, columns)])
+                ok = is_right(text, found, truth, (rows, columns))
                 # What one and the same map is called is no confusion.
                 counts[name, name if ok else family_of(text)] += 1
                 right[name] += ok

@@ -17,7 +17,8 @@ from test_parallel import HERE, torchrun
 import commonweight as cw
 from commonweight import nets
 from commonweight.errors import NetError
-from commonweight.kernels.native_library import CHOICES, instructions
+from commonweight.instruction_sets import CHOICES
+from commonweight.kernels.native_library import instructions
 from commonweight.nets import topology_search as search
 from commonweight.nets.agnostic import BAND, Agnostic, AgnosticClassifier, drawn, entropy, respond
 from commonweight.nets.genome import NAMES, Genome, checked

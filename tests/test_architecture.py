@@ -116,7 +116,7 @@ def test_what_cannot_be_built_is_refused_before_it_takes_memory(structure, says)
 
 def test_a_structure_that_json_cannot_hold_is_refused():
     with pytest.raises(NetError, match="The structure of a net is made of numbers, words, lists and dicts"):
-        nets.build("mlp", (4,), 3, structure={"dropout": torch.tensor(0.5)})
+        nets.build("mlp", (4,), 3, structure={"softmax": torch.tensor(True)})
 
 
 def test_a_net_that_was_not_built_by_name_has_no_architecture(tmp_path):

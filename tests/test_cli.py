@@ -244,6 +244,13 @@ def test_a_table_that_cannot_be_learned_begins_no_run(say, tmp_path, words, says
     assert not (tmp_path / "runs").exists()
 
 
+def test_kernels_that_do_not_exist_are_refused_where_none_is_needed(say, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", "sse")
+    code, _, told = say("nets")
+    assert (code, told.count("\n")) == (2, 1)
+    assert "COMMONWEIGHT_KERNELS is 'sse'; expected off, portable, avx2, avx512, amx, or nothing" in told
+
+
 def test_columns_that_repeat_another_are_no_hindrance_to_levenberg_marquardt(say, tmp_path):
     """The Jacobian has less than full rank then."""
     rows = [f"{k},{2 * k},{3 * k % 7}" for k in range(60)]

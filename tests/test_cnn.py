@@ -137,7 +137,7 @@ def test_every_weight_receives_a_gradient():
         ((30,), {}, r"images of shape .* or series of shape .*, but the samples have shape \(30,\): use mlp"),
         ((1, 7, 28), {}, r"needs at least 8 pixels or steps of it, but these samples have 7×28: enlarge them, or use"),
         ((2, 5), {}, r"needs at least 8 pixels or steps of it, but these samples have 5: enlarge them, or use mlp"),
-        ((1, 28, 28), {"width": 0}, r"at least 1 channel; got width 0"),
+        ((1, 28, 28), {"width": 0}, r"width is a whole number from 1; got int: 0"),
         ((1, 28, 28), {"pooling": "median"}, r"pooling of a cnn is max or average; got 'median'"),
         (
             (1, 28, 28),
@@ -173,3 +173,5 @@ def test_dropout_is_before_the_linear_layer():
     assert net.dropout.p == 0.5
     with pytest.raises(NetError, match=r"The dropout of a cnn is a probability from 0 to below 1; got -0\.1"):
         CNN((1, 8, 8), 3, dropout=-0.1)
+    with pytest.raises(NetError, match="The dropout of a cnn is a number from 0 to below 1; got str: 'half'"):
+        CNN((1, 8, 8), 3, dropout="half")

@@ -9,8 +9,9 @@ from torch import nn
 from commonweight import data, fit, nets
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
+from commonweight.instruction_sets import CHOICES
 from commonweight.kernels.chains import answers, answers_on_plane, chain_of
-from commonweight.kernels.native_library import CHOICES, library
+from commonweight.kernels.native_library import library
 from commonweight.train.compiled_steps import RULES, compiled_steps
 from commonweight.train.loop import Trainer, resume
 from commonweight.train.run import Run

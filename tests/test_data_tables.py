@@ -228,6 +228,16 @@ def test_a_text_that_says_that_a_value_is_missing_is_a_gap_in_parquet_as_in_csv(
     assert torch.equal(one.x, other.x)
 
 
+def test_a_text_that_says_a_number_is_one_in_parquet_as_in_csv(tmp_path):
+    sizes, y = ["2.5", " 7", "-1e3", "NA"] * 3, ["3", "10", "3", "10"] * 3
+    one = data.load(write_parquet(tmp_path, size=sizes, code=["1_0", "2", "1_0"] * 4, y=y))
+    rows = map(",".join, zip(sizes, ["1_0", "2", "1_0"] * 4, y, strict=True))
+    other = data.load(written(tmp_path, "\n".join(["size,code,y", *rows])))
+    assert one.features == other.features == ("size", "size is missing", "code=1_0", "code=2")
+    assert one.classes == other.classes == ("3", "10")
+    assert torch.equal(one.x, other.x)
+
+
 def test_the_labels_of_rows_that_pandas_writes_are_no_column(tmp_path):
     frame = pandas.DataFrame({"x": np.arange(12.0), "y": [0, 1] * 6}, index=[f"row {n}" for n in range(12)])
     frame.to_parquet(tmp_path / "table.parquet")

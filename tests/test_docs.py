@@ -64,6 +64,14 @@ def test_command_line_page_is_what_the_program_says():
     assert says.strip() == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8").strip()
 
 
+def test_the_json_of_every_command_has_a_section():
+    cli, json = ((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("cli", "json"))
+    commands = [part.split("`")[0] for part in cli.split("\n## `commonweight ")[1:] if "* `--json`" in part]
+    headings = "\n".join(re.findall("^## .*", json, re.M))
+    assert commands[:2] == ["train", "predict"]
+    assert [name for name in commands if f"`commonweight {name} " not in headings] == []
+
+
 def test_every_rule_of_lowering_is_on_its_page():
     rows = re.findall(r"^\| ([a-z ]+) \| ", (ROOT / "docs" / "lowering.md").read_text(encoding="utf-8"), re.M)
     assert [row for row in rows if row not in ("rule", "choice")] == [rule.name for rule in RULES]

@@ -549,6 +549,11 @@ CONV = r"p4_conv2d takes images of shape \(channels, height, width\) or fields o
             r"This layer of Deep Sets takes sets of shape \(\.\.\., n, 3\); got \(7, 4\)",
         ),
         (lambda: DeepSets(3, 2)(torch.zeros(3)), NetError, r"takes sets of shape \(\.\.\., n, 3\); got \(3,\)"),
+        (
+            lambda: DeepSets(3, 2)(torch.zeros(7, 3, dtype=torch.int64)),
+            NetError,
+            r"has weights of torch\.float32 and cannot take sets of torch\.int64: .* x\.to\(torch\.float32\) does",
+        ),
         (lambda: GroupCNN(P4, (30,), 3), NetError, r"p4_cnn takes images .* have shape \(30,\): use mlp"),
         (lambda: GroupCNN(P4M, (1, 7, 9), 3), NetError, r"p4m_cnn needs images of at least 8×8 .*; got 7×9"),
         (lambda: GroupCNN(P4, (1, 8, 8), 3, width=0), NetError, r"width is a whole number from 1; got int: 0"),

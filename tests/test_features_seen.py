@@ -40,7 +40,7 @@ def test_layers_are_those_with_weights_in_the_order_of_computation(digits, cnn):
     packed = nets.build("mlp", (1, 8, 8), 10)
     compress.share(packed, 4)
     assert layers(packed, digits) == ["hidden1", "hidden2", "output"]
-    with pytest.raises(DataError, match=r"iris, samples of shape \(4,\), does not fit this net"):
+    with pytest.raises(DataError, match=r"Samples of shape \(4,\) do not fit this net \("):
         layers(cnn, data.load("iris"))
 
 
@@ -84,6 +84,19 @@ def test_the_window_of_a_unit_is_that_of_the_formula(net, layer, place, window):
 def test_windows_of_series_have_one_side_and_those_of_tables_none():
     assert receptive_field(nn.Sequential(nn.Conv1d(2, 3, 5)), "0", (2, 20), 4) == (slice(4, 9),)
     assert receptive_field(nn.Sequential(nn.Linear(4, 3)), "0", (4,), 0) == ()
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "says"),
+    [
+        ((5,), r"Samples of shape \(5,\) do not fit this net \("),
+        ((4.0,), r"A size of in_shape is a whole number from 1; got float: 4\.0"),
+        ((0,), "A size of in_shape is a whole number from 1; got int: 0"),
+    ],
+)
+def test_a_shape_that_does_not_fit_has_no_windows(in_shape, says):
+    with pytest.raises(DataError, match=says):
+        receptive_field(nn.Sequential(nn.Linear(4, 3)), "0", in_shape, 0)
 
 
 def test_the_favourite_of_a_linear_unit_is_its_weight(digits):

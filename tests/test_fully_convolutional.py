@@ -106,7 +106,7 @@ def test_its_views_show_a_scene_and_a_map_for_each_class():
             lambda: FullyConvolutional((1, 7, 9), 2),
             r"at least 8×8 pixels, but these have 7×9: enlarge them, or use mlp",
         ),
-        (lambda: FullyConvolutional((1, 8, 8), 2, width=0), r"at least 1 channel; got width 0"),
+        (lambda: FullyConvolutional((1, 8, 8), 2, width=0), r"width is a whole number from 1; got int: 0"),
         (
             lambda: FullyConvolutional((1, 28, 28), 2)(torch.zeros(1, 1, 40, 25)),
             r"through a window of 26×26 pixels, but the images have 40×25: enlarge or pad them",

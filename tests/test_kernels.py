@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commonweight.errors import KernelError
+from commonweight.instruction_sets import CHOICES
 from commonweight.kernels import adjoint as summed
 from commonweight.kernels import codebook_product, native_library, pack, sorted_index, spread, unpack
 from commonweight.kernels.codes import BITS, bits_for
-from commonweight.kernels.native_library import CHOICES, instructions, library
+from commonweight.kernels.native_library import instructions, library
 
 BEST = library().instructions() if library() else "off"
 HERE = CHOICES[: CHOICES.index(BEST) + 1]

@@ -1,6 +1,7 @@
 """What is of the wrong kind is refused in one sentence, and every family of networks has its place in the docs."""
 
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from commonweight.measure import components, features, selectivity, space, surfa
 from commonweight.measure.start import check_start
 from commonweight.measure.verification import one_shot_accuracy
 from commonweight.measure.weights import values, write_values
+from commonweight.nets.cnn import CNN
 from commonweight.nets.deep_sets import DeepSets
 from commonweight.nets.equivariant import P4, GroupPool, p4_conv2d, plain, reversal_conv1d
-from commonweight.nets.group_cnn import GroupCNN
+from commonweight.nets.fully_convolutional import FullyConvolutional
+from commonweight.nets.group_cnn import P4CNN, GroupCNN
 from commonweight.nets.own import load_factory
+from commonweight.nets.recurrent import Recurrent
 from commonweight.recognise import recognise
 from commonweight.train import finetune
 from commonweight.train.initialise import initialise
@@ -70,12 +74,12 @@ TAKING = {
     "picture_grid writes to a path|is to be a PNG": [lambda given: cw.data.picture_grid(cw.data.load("iris"), given)],
     "read_inputs takes a list of paths|nothing to predict": partial(cw.data.read_inputs, like=(4,)),
     "the shape of one sample by a tuple": partial(cw.data.read_inputs, ["x.csv"]),
-    "The shape of a sample is a tuple|The sizes of a net's samples|A net has at least 1 input|takes": partial(
+    "The shape of a sample is a tuple|A size of in_shape is a whole number from 1|takes": partial(
         nets.build, "mlp", n_outputs=2
     ),
     "save writes to a path": lambda given: cw.save(nn.Linear(1, 1), None if given == "x" else given),
     "A net's structure is a dict": lambda given: nets.build("mlp", (4,), 3, structure=given or 3),
-    "The shape of a sample is a tuple|The sizes of a net's samples|got samples of": partial(
+    "The shape of a sample is a tuple|A size of in_shape is a whole number from 1|got samples of": partial(
         nets.estimator, "svm", task="classification", seed=0
     ),
     "What is looked at is a torch.nn.Module": [
@@ -127,7 +131,6 @@ TAKING = {
         NET, IRIS, epochs=1, lr=given if given != 3 else "3"
     ),
     "storage is the URL|The storage 'x' cannot be used": lambda given: tune("iris", storage=given or []),
-    "number of outputs are whole numbers|at least 1 input and 1 output": partial(nets.build, "mlp", (4,)),
 }
 NAMED = {
     "load takes the path of a file|x cannot|x": cw.load,
@@ -156,8 +159,6 @@ CASES = [
 
 @pytest.mark.parametrize(("says", "call", "given"), CASES)
 def test_the_wrong_kind_is_one_sentence(says, call, given):
-    if given == 3 and "number of outputs" in says:
-        given = 3.0
     with pytest.raises(CommonweightError, match=says) as told:
         call(given)
     assert "\n" not in str(told.value)
@@ -175,6 +176,8 @@ def test_what_draws_weights_is_a_generator(given):
 
 
 FAR = torch.cdist(IRIS.x, IRIS.x)
+FAMILIES = [entry.factory.split(":") for entry in nets.entries() if entry.factory != "comparators:unfitted"]
+NETS = [getattr(import_module(f"commonweight.nets.{file}"), name) for file, name in FAMILIES]
 WHOLE = {
     "seed is a whole number from 0 to 4,294,967,295": [
         lambda seed: cw.data.load("iris", seed=seed),
@@ -197,9 +200,15 @@ WHOLE = {
     "components is a whole number from 0": lambda kept: components.truncated(X, kept),
     "ways is a whole number from 2 to 3": lambda ways: one_shot_accuracy(FAR, IRIS.y, ways=ways),
     "trials is a whole number from 1": lambda trials: one_shot_accuracy(FAR, IRIS.y, ways=2, trials=trials),
-    "A size of in_shape is a whole number from 1": lambda size: GroupCNN(P4, (1, 8, size), 3),
-    "n_outputs is a whole number from 1": lambda n: GroupCNN(P4, (1, 8, 8), n),
-    "width is a whole number from 1": lambda width: GroupCNN(P4, (1, 8, 8), 3, width=width),
+    "A size of in_shape is a whole number from 1": [lambda size, net=net: net((1, 8, size), 3) for net in NETS],
+    "n_outputs is a whole number from 1": [
+        *(partial(net, (1, 8, 8)) for net in NETS),
+        partial(nets.build, "mlp", (4,)),
+    ],
+    "width is a whole number from 1": [
+        lambda width, net=net: net((1, 8, 8), 3, width=width) for net in (CNN, FullyConvolutional, P4CNN)
+    ],
+    "units is a whole number from 1": lambda units: Recurrent((1, 8), 3, units=units),
 }
 
 
@@ -253,19 +262,21 @@ def test_weights_are_on_a_device_and_of_a_type_that_there_is(given):
     [
         (GroupPool(), "GroupPool takes a field"),
         (DeepSets(4, 2), "A layer of Deep Sets takes sets"),
+        (cw.Tied(patterns.dense(1, 2)), r"dense\(1, 2\) takes a tensor of shape \(1,\)"),
         (partial(P4.act, 1), "p4 turns a tensor"),
     ],
 )
-@pytest.mark.parametrize("given", ["x", None, 3, [[1.0]]])
-def test_what_turns_and_sets_are_made_of_is_a_tensor(call, says, given):
+@pytest.mark.parametrize("given", ["x", None, 3, [[1.0]], np.zeros((2, 1))])
+def test_what_layers_take_and_groups_turn_is_a_tensor(call, says, given):
     with pytest.raises(CommonweightError, match=f"{says}.*; got {type(given).__name__}"):
         call(given)
 
 
 @pytest.mark.parametrize("given", [3, None, 2.5])
-def test_the_shape_of_a_sample_of_a_group_cnn_is_a_tuple(given):
-    with pytest.raises(CommonweightError, match="The shape of a sample is a tuple"):
-        GroupCNN(P4, given, 3)
+def test_the_shape_of_a_sample_is_a_tuple(given):
+    for net in NETS:
+        with pytest.raises(CommonweightError, match="The shape of a sample is a tuple"):
+            net(given, 3)
     with pytest.raises(CommonweightError, match="GroupCNN takes a group"):
         GroupCNN(given, (1, 8, 8), 3)
 
@@ -287,6 +298,7 @@ def test_a_field_has_its_maps_on_the_third_axis():
         ("batch_size", True, "batch_size is a whole number from 1 to 106, the size of the training part; got True."),
         ("soft_sharing", True, "soft_sharing is a whole number from 1 to 256; got True."),
         ("patience", [], "patience is a number of epochs above 0; got []."),
+        ("repair", "no", "repair is True or False; got str: 'no'."),
         ("l2", None, "l2 is a number, and 0 for none of it; got NoneType: None."),
         ("sparsity", "a", "sparsity is a number, and 0 for none of it; got str: 'a'."),
         ("max_norm", "a", "max_norm is a number above 0; got 'a'."),

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -20,13 +21,14 @@ HERE = Path(__file__).parent
 
 
 def torchrun(*words, cwd=HERE, timeout=120):
-    """Two processes; returns what torchrun itself returns."""
+    """Two processes; returns what torchrun itself returns, without the folder that it leaves."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, *map(str, words)]
-    return subprocess.run(
-        command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, check=False
-    )
+    with TemporaryDirectory() as temporary:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": temporary}
+        return subprocess.run(
+            command, cwd=cwd, env=environment, timeout=timeout, capture_output=True, text=True, check=False
+        )
 
 
 def told_by(part, folder):

@@ -144,7 +144,7 @@ def test_its_views_show_the_states_over_time():
         (lambda: Recurrent((5,), 2), r"series of shape .* or images of shape .*, but the samples have shape \(5,\)"),
         (lambda: Recurrent((1, 5), 2, cell="rnn"), r"The cell of a recurrent net is elman, gru, lstm; got 'rnn'"),
         (lambda: Recurrent((1, 5), 2, read="all"), r"the mean of its states or the last one; got 'all'"),
-        (lambda: Recurrent((1, 5), 2, units=0), r"at least 1 unit; got 0"),
+        (lambda: Recurrent((1, 5), 2, units=0), r"units is a whole number from 1; got int: 0"),
         (
             lambda: Recurrent((1, 5), 2)(torch.zeros(3, 1, 5), torch.tensor([5, 0, 2])),
             r"has 1 to 5 steps; got lengths of 0 to 5: leave out the empty ones",

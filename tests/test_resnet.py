@@ -119,7 +119,7 @@ def test_a_step_of_152_layers_moves_every_weight():
             {"depth": 21},
             r"20, 32, 44, 56, 110 layers for small images or 18, 34, .* for large ones; got 21",
         ),
-        ((1, 28, 28), {"width": 0}, r"at least 1 channel; got width 0"),
+        ((1, 28, 28), {"width": 0}, r"width is a whole number from 1; got int: 0"),
     ],
 )
 def test_what_it_cannot_take_is_said_in_a_sentence(in_shape, given, sentence):

@@ -37,7 +37,7 @@ from commonweight.patterns import bias as bias_pattern
 # Measured, see docs/lowering.md: how many multiplications of a dense operator cost as much as one gathered connection,
 GATHER_COST = 48
 # how many matrix cells cost as much as one point of a Fourier transform,
-FOURIER_COST = 128
+FOURIER_COST = 160
 # from how many connections on a hashed matrix is written out by the kernels,
 KERNEL_SIZE = 1 << 14
 # and how much faster a plain matrix multiplies than operators that are vectorised over connections.

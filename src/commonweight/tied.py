@@ -31,7 +31,8 @@ class Tied(nn.Module):
 
     Raises:
         PatternError: no pattern, no such kind of bias, no generator, a device or type that torch does not have here, or
-            an input of another shape than the pattern's, or of a type that does not go with that of the weights.
+            an input that is no tensor, of another shape than the pattern's, or of a type that does not go with that of
+            the weights.
 
     Example:
         >>> from commonweight.patterns import conv2d
@@ -85,28 +86,30 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x of shape (*lead, *in_shape) -> (*lead, *out_shape), with any number of leading axes."""
-        if x.shape[1:] == self.pattern.in_shape:
-            return self._run(x)
-        n_lead = x.ndim - len(self.pattern.in_shape)
-        if n_lead < 0 or x.shape[n_lead:] != self.pattern.in_shape:
-            raise PatternError(
-                f"{self.pattern} takes an input of shape {self.pattern.in_shape}, after any leading axes; "
-                f"got {tuple(x.shape)}."
-            )
-        lead = x.shape[:n_lead]
-        batch = x.reshape(lead.numel(), *self.pattern.in_shape)
-        return self._run(batch).reshape(*lead, *self.pattern.out_shape)
-
-    def _run(self, x: Tensor) -> Tensor:
         try:
-            return self.operator.run(x, self.weight, self.bias)
-        except RuntimeError as error:
+            if x.shape[1:] == self.pattern.in_shape:
+                return self.operator.run(x, self.weight, self.bias)
+            lead = self._lead(x)
+            batch = x.reshape(lead.numel(), *self.pattern.in_shape)
+            return self.operator.run(batch, self.weight, self.bias).reshape(*lead, *self.pattern.out_shape)
+        except (AttributeError, TypeError, RuntimeError) as error:
+            require_kind(x, Tensor, f"{self.pattern} takes a tensor of shape {self.pattern.in_shape}", PatternError)
             if x.dtype == self.weight.dtype:
                 raise
             raise PatternError(
                 f"{self.pattern} has weights of {self.weight.dtype} and cannot take an input of {x.dtype}: give both "
                 f"one type, as layer.to({x.dtype}) or x.to({self.weight.dtype}) does."
             ) from error
+
+    def _lead(self, x: Tensor) -> torch.Size:
+        """The sizes of the leading axes of an input."""
+        n_lead = x.ndim - len(self.pattern.in_shape)
+        if n_lead < 0 or x.shape[n_lead:] != self.pattern.in_shape:
+            raise PatternError(
+                f"{self.pattern} takes an input of shape {self.pattern.in_shape}, after any leading axes; "
+                f"got {tuple(x.shape)}."
+            )
+        return x.shape[:n_lead]
 
     def extra_repr(self) -> str:
         """The notation."""

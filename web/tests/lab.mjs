@@ -1,6 +1,7 @@
 // Starts the lab as a person would, and says where it is.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
 import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,10 +13,17 @@ const command = process.env.LAB ?? "../.venv/bin/commonweight";
 /** Where views are opened that need something to show. */
 export const PLACES = { run: "#run?run=too-fast&beside=calm", audit: "#audit?file=model&at.tie=0" };
 
+/** A folder that is gone when the program ends. */
+export async function makeTemporary(prefix) {
+  const folder = await mkdtemp(join(tmpdir(), prefix));
+  process.once("exit", () => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
 /** A folder with two short runs in it, one at a rate that the diagnosis finds too high; two classes of pictures; a checkpoint
  * whose configuration says that two tensors are one, and they are not. */
 export async function makeFolder() {
-  const folder = await mkdtemp(join(tmpdir(), "lab-"));
+  const folder = await makeTemporary("lab-");
   const [program, ...first] = command.split(" ");
   for (const [name, rate] of [["calm", "0.1"], ["too-fast", "8"]]) {
     const words = ["train", "digits", "--net", "mlp", "--optimizer", "sgd", "--lr", rate, "--epochs", "3", "--json"];

@@ -1,9 +1,8 @@
 // The view Play in a browser: points are painted by mouse and keys, units and weights are walked, one's own pictures learned,
 // given by a folder that is chosen or dropped.
-import { mkdir, mkdtemp, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { makePictures } from "./lab.mjs";
+import { makePictures, makeTemporary } from "./lab.mjs";
 
 export async function play(page, address, wrong) {
   const holds = (test, what) => page.waitForFunction(test, null, { timeout: 30000 }).catch(() => wrong.push(`play: ${what}`));
@@ -76,7 +75,7 @@ async function stepped(page, wrong) {
 
 /** A folder of pictures by the input that keys reach, and dropped; one without classes is refused in a sentence. */
 async function given(page, wrong) {
-  const folder = await makePictures(join(await mkdtemp(join(tmpdir(), "given-")), "my shades"));
+  const folder = await makePictures(join(await makeTemporary("given-"), "my shades"));
   const opened = (what) =>
     page.waitForFunction(() => /subject=upload-/.test(location.hash) && /file=my\+shades/.test(location.hash), null, { timeout: 30000 })
       .catch(() => wrong.push(`play: a folder of pictures that is ${what} is not learned from`));

@@ -8,13 +8,20 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from commonweight.instruction_sets import wanted_instructions
+
 
 class Interruptible(TyperGroup):
     """The commands. Ctrl-C ends one with a sentence and exit code 130; typer itself would say nothing."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was typed; a `KeyboardInterrupt` may bring its own words of what it left."""
+        """Run the command that was typed; a `KeyboardInterrupt` may bring its own words of what it left.
+
+        Raises:
+            KernelError: the environment asks for kernels that do not exist.
+        """
         try:
+            wanted_instructions()  # a wrong word would be met only where a kernel is needed
             return super().invoke(ctx)
         except KeyboardInterrupt as interrupt:
             left = str(interrupt) or "no file was left half written"

@@ -284,7 +284,7 @@ def predict(
     net: Annotated[str | None, typer.Option(help="file.py:factory, for a run with a net of your own.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what the network of a run makes of images or of the rows of a CSV file."""
+    """Say what the network of a run makes of images or of the rows of a table."""
     import torch
 
     from commonweight.data import read_inputs

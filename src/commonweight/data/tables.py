@@ -295,7 +295,7 @@ def repeated(names: Sequence[str]) -> str | None:
 
 
 def read_parquet(path: Path) -> Table:
-    """Read a Parquet file whose columns are numbers, booleans (0 and 1) or text; what is missing says so as in CSV.
+    """Read a Parquet file whose columns are numbers, booleans (0 and 1) or text, which is read as in CSV.
 
     Raises:
         DataError: pyarrow is not installed; a damaged or too large file, columns of another type.
@@ -351,23 +351,26 @@ def _from_arrow(table: Any, with_text: Sequence[str], path: Path) -> Table:
     for index, (name, column) in enumerate(zip(table.column_names, table.columns, strict=True)):
         if name not in with_text:
             numbers[:, index] = column.cast(pyarrow.float64(), safe=False).to_numpy()
-        elif cells := _text_by_row(column.dictionary_encode()):
+        elif cells := _read_text(column.dictionary_encode(), numbers[:, index]):
             text[index] = cells
     return Table(str(path), tuple(table.column_names), True, numbers, text, ())
 
 
-def _text_by_row(column: Any) -> dict[int, str]:
-    """The cells of a dictionary-encoded Arrow column that are not missing, by row."""
-    cells: dict[int, str] = {}
+def _read_text(column: Any, numbers: NDArray[np.float64]) -> dict[int, str]:
+    """The cells of a dictionary-encoded Arrow column that are text, by row; `numbers` takes those that say a number."""
+    text: dict[int, str] = {}
     row = 0
     for chunk in column.chunks:
-        values = [(value or "").strip() for value in chunk.dictionary.to_pylist()]
-        lacks = [value.lower() in MISSING for value in values]
+        cells = [(cell or "").strip() for cell in chunk.dictionary.to_pylist()]
+        values = [_number(cell) for cell in cells]
         for code in chunk.indices.to_pylist():
-            if code is not None and not lacks[code]:
-                cells[row] = values[code]
+            value = math.nan if code is None else values[code]
+            if value is None:
+                text[row] = cells[code]
+            else:
+                numbers[row] = value
             row += 1
-    return cells
+    return text
 
 
 def _one_line(error: Exception) -> str:

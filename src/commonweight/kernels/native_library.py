@@ -4,7 +4,6 @@
 """
 
 import ctypes
-import os
 import warnings
 from functools import lru_cache
 from importlib import import_module
@@ -15,9 +14,7 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
-
-CHOICES = ("off", "portable", "avx2", "avx512", "amx")  # each runs on processors that can run a later one
-
+from commonweight.instruction_sets import CHOICES, VARIABLE, wanted_instructions
 
 # What the compiled module has to offer; one built from another version of the sources may lack some.
 FUNCTIONS = (
@@ -98,7 +95,7 @@ def instructions() -> str:
     Raises:
         KernelError: COMMONWEIGHT_KERNELS names none of them, or one that this machine cannot run.
     """
-    return _instructions(os.environ.get("COMMONWEIGHT_KERNELS", ""))
+    return _instructions(wanted_instructions())
 
 
 @lru_cache
@@ -107,10 +104,7 @@ def _instructions(wanted: str) -> str:
     best = compiled.instructions() if compiled else "off"
     if not wanted:
         return best
-    if wanted not in CHOICES:
-        known = ", ".join(CHOICES)
-        raise KernelError(f"COMMONWEIGHT_KERNELS is {wanted!r}; expected {known}, or nothing for the best.")
     if CHOICES.index(wanted) > CHOICES.index(best):
         why = "the kernels were not compiled" if compiled is None else "this processor has not those instructions"
-        raise KernelError(f"COMMONWEIGHT_KERNELS asks for {wanted!r}, but {why}; unset it, or choose {best!r}.")
+        raise KernelError(f"{VARIABLE} asks for {wanted!r}, but {why}; unset it, or choose {best!r}.")
     return wanted

@@ -46,11 +46,8 @@ def layers(model: nn.Module, data: Data) -> list[str]:
     require_net(model)
     require_data(data)
     weighted = [name for name, module in model.named_modules() if _is_weighted(module)]
-    try:
-        with observing(model):
-            answers = _answers(model, weighted, data.normalisation.apply(data.x[data.train[:2]]))
-    except RuntimeError as error:
-        raise DataError(f"{data.name}, samples of shape {data.in_shape}, does not fit this net ({error}).") from error
+    with observing(model):
+        answers = _answers(model, weighted, data.normalisation.apply(data.x[data.train[:2]]))
     return [name for name, answer in answers.items() if answer.ndim > 1 and len(answer) == 2]
 
 
@@ -93,6 +90,9 @@ def _forward(model: nn.Module, x: Tensor, handles: Sequence[Any]) -> None:
     try:
         require_kind(x, Tensor, "The samples of a net are a tensor", DataError)
         model(x.to(next(model.parameters(), x)))
+    except RuntimeError as error:
+        told = str(error).partition("\n")[0]  # torch goes on with a trace of its own
+        raise DataError(f"Samples of shape {tuple(x.shape[1:])} do not fit this net ({told}).") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -144,13 +144,14 @@ def receptive_field(model: nn.Module, layer: str, in_shape: tuple[int, ...], pla
 
     Raises:
         NetError: no net, or no such layer.
-        DataError: a shape that is no tuple, or a place that the layer does not have.
+        DataError: a shape that is no tuple of sizes or does not fit the net, or a place that the layer does not have.
 
     >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(2), nn.Conv2d(2, 2, 3))
     >>> receptive_field(net, "2", (1, 16, 16), 1)
     (slice(0, 8, None), slice(2, 10, None))
     """
     require_kind(in_shape, tuple, "The shape of one sample is a tuple, such as (1, 28, 28)", DataError)
+    in_shape = tuple(require_whole(size, "A size of in_shape", DataError, least=1) for size in in_shape)
     x = torch.randn(_PROBES, *in_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with observing(model), torch.enable_grad():
         seen = answers(model, layer, x)

@@ -7,11 +7,10 @@ has more to show than its kernels has a method `views` (see `commonweight.views`
 A family is imported when it is asked for.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import signature
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from commonweight.errors import NetError, require_kind, require_seed
 from commonweight.nets.architecture import Architecture
 from commonweight.nets.catalogue import ENTRIES, Entry
 from commonweight.nets.own import Shape, is_own, load_factory
+from commonweight.nets.sample_shape import output_number, sample_shape
 
 __all__ = ["Entry", "build", "entries", "estimator", "load_factory", "names", "natural_shape"]
 _ENTRIES = {entry.name: entry for entry in ENTRIES}
@@ -31,7 +31,6 @@ _SHAPES = {
 }
 _ALWAYS = ("in_shape", "n_outputs")
 CALLED = "A net is called by a name, such as 'mlp', or by file.py:factory"
-SIZES = "The sizes of a net's samples and its number of outputs are whole numbers"
 _AXES = {"image": 3, "series": 2, "table": 1}
 
 
@@ -86,10 +85,7 @@ def build(
     require_kind(name, str, CALLED, NetError)
     seed = require_seed(seed, NetError)
     require_kind(structure, Mapping | None, "A net's structure is a dict of its arguments, or None", NetError)
-    in_shape = _shape(in_shape)
-    require_kind(n_outputs, Integral, SIZES, NetError)
-    if min((*in_shape, n_outputs)) < 1:
-        raise NetError(f"A net has at least 1 input and 1 output; got samples of {in_shape} and {n_outputs} outputs.")
+    in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
     own = is_own(name)
     factory = load_factory(name) if own else _found(_entry_for(name, in_shape, task).factory)
     given = dict(structure or {})
@@ -109,14 +105,6 @@ def build(
     net.built_as, net.built_with = name, given  # type: ignore[assignment]  # neither modules nor tensors
     net.architecture = Architecture(name, in_shape, n_outputs, task, given).to_json()  # type: ignore[assignment]
     return net
-
-
-def _shape(in_shape: Shape) -> Shape:
-    """The shape of a sample, checked."""
-    require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
-    for size in in_shape:
-        require_kind(size, Integral, SIZES, NetError)
-    return tuple(in_shape)
 
 
 def _check_arguments(name: str, factory: Any, given: Mapping[str, Any]) -> None:
@@ -150,7 +138,7 @@ def estimator(name: str, in_shape: Shape, *, task: str, seed: int) -> Any | None
     """
     require_kind(name, str, CALLED, NetError)
     seed = require_seed(seed, NetError)
-    in_shape = _shape(in_shape)
+    in_shape = sample_shape(in_shape)
     if is_own(name):
         return None
     path = _entry_for(name, in_shape, task).estimators.get(task)

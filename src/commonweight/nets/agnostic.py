@@ -20,6 +20,7 @@ from commonweight.errors import NetError
 from commonweight.nets.estimators import ModuleClassifier, require_whole, seed_of
 from commonweight.nets.genome import ACTIVATIONS, NAMES, Genome, checked
 from commonweight.nets.population import Population
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.nets.topology_search import WEIGHTS, Rewards, evolve
 from commonweight.tied import Tied
 from commonweight.views import View
@@ -53,7 +54,7 @@ class Agnostic(nn.Module):
     Shapes: x (B, *in_shape) -> (B, n_outputs).
 
     Raises:
-        NetError: a genome that cannot be computed; see `genome.checked`.
+        NetError: sizes that are no whole numbers from 1, or a genome that cannot be computed; see `genome.checked`.
 
     Example:
         >>> net = Agnostic((2,), 1, hidden=("tanh",), connections=[(0, 4), (1, 4), (4, 3), (2, 3)])
@@ -74,6 +75,7 @@ class Agnostic(nn.Module):
         connections: Iterable[Sequence[int]] | None = None,
         shared: bool = True,
     ) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         super().__init__()
         self.genome = genome = checked(int(np.prod(in_shape)), n_outputs, hidden, connections)
         computed = np.arange(genome.first_output, genome.n_nodes)

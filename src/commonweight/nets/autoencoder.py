@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from commonweight.equations import tie
 from commonweight.errors import NetError
 from commonweight.nets.boltzmann import filters_view
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.nets.unit_interval import UnitInterval, as_pictures
 from commonweight.views import View, spread
 
@@ -39,7 +40,7 @@ class Autoencoder(nn.Module):
         output: reads the code.
 
     Raises:
-        NetError: no hidden layer, or one without units.
+        NetError: sizes that are no whole numbers from 1, no hidden layer, or one without units.
 
     Example:
         >>> import commonweight as cw
@@ -57,6 +58,7 @@ class Autoencoder(nn.Module):
     def __init__(
         self, in_shape: Sequence[int], n_outputs: int, *, hidden: Sequence[int] = (256, 32), tied: bool = True
     ) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         if not hidden or min(hidden) < 1:
             raise NetError(f"An autoencoder has one hidden layer or more, of at least 1 unit; got {tuple(hidden)}.")
         super().__init__()

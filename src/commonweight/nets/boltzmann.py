@@ -22,6 +22,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from commonweight.errors import NetError
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.nets.unit_interval import Shape, UnitInterval, as_pictures
 from commonweight.views import View
 
@@ -275,12 +276,16 @@ class LabelledNet(nn.Module):
         n_outputs: number of classes.
         hidden: units.
 
+    Raises:
+        NetError: sizes that are no whole numbers from 1.
+
     Example:
         >>> LabelledNet((1, 8, 8), 10, hidden=32)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 10])
     """
 
     def __init__(self, in_shape: Shape, n_outputs: int, *, hidden: int = 256) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         super().__init__()
         n_features = prod(in_shape)
         self.interval = UnitInterval(n_features)

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from math import prod
+from numbers import Real
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind, require_whole
+from commonweight.nets.sample_shape import output_number, sample_shape
 
 STAGES = 3
 SMALLEST = 2**STAGES
@@ -47,8 +49,8 @@ class CNN(nn.Sequential):
     Shapes: x (B, *in_shape) -> (B, n_outputs), in float32 or bfloat16.
 
     Raises:
-        NetError: samples that are neither images nor series, sides below 8, a width below 1, another word for pooling
-            or convolution, or a dropout that is no such probability.
+        NetError: sizes that are no whole numbers from 1, samples that are neither images nor series, sides below 8,
+            another word for pooling or convolution, or a dropout that is no such probability.
 
     Example:
         >>> import torch
@@ -70,7 +72,10 @@ class CNN(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = True,
     ) -> None:
-        _require(in_shape, width, pooling, convolution)
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
+        width = require_whole(width, "width", NetError, least=1)
+        _require(in_shape, pooling, convolution)
+        require_kind(dropout, Real, "The dropout of a cnn is a number from 0 to below 1", NetError)
         if not 0 <= dropout < 1:
             raise NetError(f"The dropout of a cnn is a probability from 0 to below 1; got {dropout!r}.")
         super().__init__()
@@ -111,12 +116,12 @@ class Turned(nn.Module):
     right_inverse = forward
 
 
-def _require(in_shape: tuple[int, ...], width: int, pooling: str, convolution: str) -> None:
+def _require(in_shape: tuple[int, ...], pooling: str, convolution: str) -> None:
     """Refuse what no net can be made for."""
     if len(in_shape) not in (2, 3):
         raise NetError(
             f"A cnn takes images of shape (channels, height, width) or series of shape (channels, length), but the "
-            f"samples have shape {tuple(in_shape)}: use mlp."
+            f"samples have shape {in_shape}: use mlp."
         )
     if min(in_shape[1:]) < SMALLEST:
         size = "×".join(map(str, in_shape[1:]))
@@ -124,8 +129,6 @@ def _require(in_shape: tuple[int, ...], width: int, pooling: str, convolution: s
             f"A cnn halves each side {STAGES} times and needs at least {SMALLEST} pixels or steps of it, but these "
             f"samples have {size}: enlarge them, or use mlp."
         )
-    if width < 1:
-        raise NetError(f"The first stage of a cnn needs at least 1 channel; got width {width}.")
     if pooling not in ("max", "average"):
         raise NetError(f"The pooling of a cnn is max or average; got {pooling!r}.")
     if convolution not in ("correlation", "true"):

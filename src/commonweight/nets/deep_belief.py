@@ -27,6 +27,7 @@ from commonweight.nets.boltzmann import (
     sample,
     samples_view,
 )
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.nets.unit_interval import Shape, UnitInterval, as_pictures
 from commonweight.views import View, spread
 
@@ -54,7 +55,7 @@ class DeepBeliefNet(nn.Module):
         classifier: recognition layers and machine of the answers.
 
     Raises:
-        NetError: no hidden layer, or one without units.
+        NetError: sizes that are no whole numbers from 1, no hidden layer, or one without units.
 
     Example:
         >>> net = DeepBeliefNet((1, 8, 8), 10, hidden=(32, 48))
@@ -70,6 +71,7 @@ class DeepBeliefNet(nn.Module):
     generation: Any
 
     def __init__(self, in_shape: Sequence[int], n_outputs: int, *, hidden: Sequence[int] = (256, 512)) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         if not hidden or min(hidden) < 1:
             raise NetError(f"A deep belief net has one hidden layer or more, of at least 1 unit; got {tuple(hidden)}.")
         super().__init__()

@@ -26,7 +26,7 @@ class DeepSets(nn.Module):
     Shapes: x (..., n, in_features) -> (..., n, out_features). Weights start uniform in ±1/√(2 · in_features).
 
     Raises:
-        NetError: features that are no whole number of at least 1, or sets of another shape.
+        NetError: features that are no whole number of at least 1, or sets of another shape or type.
 
     Example:
         >>> layer, order = DeepSets(3, 5), torch.randperm(7)
@@ -54,4 +54,12 @@ class DeepSets(nn.Module):
         if x.ndim < 2 or x.shape[-1] != self.own.shape[1]:
             expected = f"(..., n, {self.own.shape[1]})"
             raise NetError(f"This layer of Deep Sets takes sets of shape {expected}; got {tuple(x.shape)}.")
-        return F.linear(x, self.own, self.bias) + F.linear(x.mean(-2, keepdim=True), self.shared)
+        try:
+            return F.linear(x, self.own, self.bias) + F.linear(x.mean(-2, keepdim=True), self.shared)
+        except RuntimeError as error:
+            if x.dtype == self.own.dtype:
+                raise
+            raise NetError(
+                f"This layer of Deep Sets has weights of {self.own.dtype} and cannot take sets of {x.dtype}: give both "
+                f"one type, as layer.to({x.dtype}) or x.to({self.own.dtype}) does."
+            ) from error

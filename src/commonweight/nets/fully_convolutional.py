@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_whole
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.views import View, spread
 
 SMALLEST = 8
@@ -46,8 +47,8 @@ class FullyConvolutional(nn.Sequential):
     Shapes: x (B, C, H, W) -> (B, n_outputs), the mean of the map; H and W may be any that hold a window.
 
     Raises:
-        NetError: samples that are not images, images to learn from below 8×8, images smaller than the window, or a
-            width below 1.
+        NetError: sizes that are no whole numbers from 1, samples that are not images, images to learn from below 8×8,
+            or images smaller than the window.
 
     Example:
         >>> import torch
@@ -65,18 +66,18 @@ class FullyConvolutional(nn.Sequential):
     """
 
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 16) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
+        width = require_whole(width, "width", NetError, least=1)
         if len(in_shape) != 3:
             raise NetError(
                 f"A fully convolutional net takes images of shape (channels, height, width), but the samples have "
-                f"shape {tuple(in_shape)}: use mlp."
+                f"shape {in_shape}: use mlp."
             )
         if min(in_shape[1:]) < SMALLEST:
             raise NetError(
                 f"A fully convolutional net learns from images of at least {SMALLEST}×{SMALLEST} pixels, but these "
                 f"have {in_shape[1]}×{in_shape[2]}: enlarge them, or use mlp."
             )
-        if width < 1:
-            raise NetError(f"The first stage of a fully convolutional net needs at least 1 channel; got width {width}.")
         super().__init__()
         channels, rows, columns = in_shape
         self.stride, stage = 1, 1

@@ -1,12 +1,12 @@
 """The convolutional nets that answer the same however an image is turned: p4_cnn and p4m_cnn."""
 
-from collections.abc import Sequence
 from functools import partial
 
 from torch import nn
 
 from commonweight.errors import NetError, require_kind, require_whole
 from commonweight.nets.equivariant import P4, P4M, GroupPool, PlaneGroup, plane_conv
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.tied import Tied
 
 STAGES = 3
@@ -48,9 +48,7 @@ class GroupCNN(nn.Sequential):
 
     def __init__(self, group: PlaneGroup, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 8) -> None:
         require_kind(group, PlaneGroup, "GroupCNN takes a group: P4, P4M or P1", NetError)
-        require_kind(in_shape, Sequence, "The shape of a sample is a tuple, such as (1, 28, 28)", NetError)
-        in_shape = tuple(require_whole(size, "A size of in_shape", NetError, least=1) for size in in_shape)
-        n_outputs = require_whole(n_outputs, "n_outputs", NetError, least=1)
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         width = require_whole(width, "width", NetError, least=1)
         if len(in_shape) != 3:
             raise NetError(

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from commonweight import patterns
 from commonweight.errors import NetError
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.patterns import Pattern
 from commonweight.tied import Tied
 
@@ -81,7 +82,7 @@ class LeNet5(nn.Sequential):
         n_outputs: 2 to 10, the classes that there are drawings for.
 
     Raises:
-        NetError: more classes than drawings, or less than two.
+        NetError: samples that are not images, more classes than drawings, or less than two.
 
     Example:
         >>> net = LeNet5((1, 8, 8))
@@ -92,7 +93,7 @@ class LeNet5(nn.Sequential):
     """
 
     def __init__(self, in_shape: tuple[int, ...] = (1, 32, 32), n_outputs: int = 10) -> None:
-        codes = digit_codes()
+        codes, n_outputs = digit_codes(), output_number(n_outputs)
         if not 2 <= n_outputs <= len(codes):
             raise NetError(
                 f"lenet5 answers with a drawing of a digit and has {len(codes)}, so it tells 2 to {len(codes)} classes "
@@ -160,7 +161,7 @@ class LeNet1989(nn.Sequential):
         n_outputs: number of classes, at least 2; the published net has 10.
 
     Raises:
-        NetError: less than two classes.
+        NetError: samples that are not images, or less than two classes.
 
     Example:
         >>> net = LeNet1989((1, 28, 28))
@@ -171,6 +172,7 @@ class LeNet1989(nn.Sequential):
     """
 
     def __init__(self, in_shape: tuple[int, ...] = (1, 16, 16), n_outputs: int = 10) -> None:
+        n_outputs = output_number(n_outputs)
         if n_outputs < 2:
             raise NetError(f"lenet1989 tells two or more classes apart; got {n_outputs}: use the net mlp for values.")
         # Windows of 5x5 centred on every second pixel reach 2 pixels over the border at one end and 1 at the other.
@@ -234,6 +236,12 @@ class GreyImage(nn.Module):
 
     def __init__(self, in_shape: tuple[int, ...], *, size: int, inner: int) -> None:
         super().__init__()
+        in_shape = sample_shape(in_shape)
+        if len(in_shape) != 3:
+            raise NetError(
+                f"A LeNet reads images of shape (channels, height, width), but the samples have shape {in_shape}: use "
+                f"mlp."
+            )
         self.size, self.inner, self.fits = size, inner, in_shape[1:] == (size, size)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from torch import nn
 from commonweight import patterns
 from commonweight.errors import NetError
 from commonweight.nets.cnn import CNN
+from commonweight.nets.sample_shape import sample_shape
 from commonweight.tied import Tied
 
 
@@ -36,10 +37,11 @@ class LocallyConnected(CNN):
     """
 
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int, *, width: int = 16) -> None:
+        in_shape = sample_shape(in_shape)
         if len(in_shape) != 3:
             raise NetError(
                 f"A locally connected net takes images of shape (channels, height, width), but the samples have shape "
-                f"{tuple(in_shape)}: use cnn for series, mlp for the rest."
+                f"{in_shape}: use cnn for series, mlp for the rest."
             )
         super().__init__(in_shape, n_outputs, width=width)
         _, n_rows, n_columns = in_shape

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 from torch import nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_kind
 from commonweight.nets.activations import ACTIVATIONS
+from commonweight.nets.sample_shape import output_number, sample_shape
 
 
 class MLP(nn.Sequential):
@@ -36,7 +37,8 @@ class MLP(nn.Sequential):
         batch_norm: whether the weighted sums are normalised over the batch.
 
     Raises:
-        NetError: a hidden layer without units, an unknown activation, or a dropout that is no such probability.
+        NetError: sizes that are no whole numbers from 1, a hidden layer without units, an unknown activation, or a
+            dropout that is no such probability.
 
     Example, the net that MATLAB's `feedforwardnet(10)` makes:
         >>> import torch
@@ -58,6 +60,7 @@ class MLP(nn.Sequential):
         dropout: float = 0.0,
         batch_norm: bool = False,
     ) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         given: Any = hidden
         if not isinstance(given, Sequence) or not all(
             isinstance(units, Integral) and int(units) >= 1 for units in given
@@ -68,6 +71,7 @@ class MLP(nn.Sequential):
             )
         if activation not in ACTIVATIONS:
             raise NetError(f"The activation of an mlp is one of {', '.join(ACTIVATIONS)}; got {activation!r}.")
+        require_kind(dropout, Real, "The dropout of an mlp is a number from 0 to below 1", NetError)
         if not 0 <= dropout < 1:
             raise NetError(f"The dropout of an mlp is a probability from 0 to below 1; got {dropout!r}.")
         super().__init__()

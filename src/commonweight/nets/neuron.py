@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from commonweight import patterns
 from commonweight.errors import NetError
 from commonweight.nets.estimators import ModuleClassifier, checked_pairs, require_whole
+from commonweight.nets.sample_shape import output_number, sample_shape
 
 BLOCK = 64
 """Samples whose scores the perceptron works out at once."""
@@ -120,6 +121,9 @@ class Perceptron(nn.Sequential):
 
     Shapes: x (B, *in_shape) -> (B, n_outputs).
 
+    Raises:
+        NetError: sizes that are no whole numbers from 1.
+
     Example:
         >>> Perceptron((1, 8, 8), 10)(torch.ones(2, 1, 8, 8)).shape
         torch.Size([2, 10])
@@ -128,6 +132,7 @@ class Perceptron(nn.Sequential):
     scores_only = True  # what it puts out are no logits: their softmax is no probability
 
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         super().__init__()
         self.flat = nn.Flatten()
         self.output = nn.Linear(prod(in_shape), n_outputs)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from commonweight import patterns
 from commonweight.errors import NetError
 from commonweight.nets.estimators import ModuleClassifier, ModuleEstimator, ModuleRegressor, require_whole, seed_of
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.nets.unit_interval import as_pictures
 from commonweight.views import View
 
@@ -91,7 +92,7 @@ class RBF(nn.Module):
     Shapes: x (B, *in_shape) -> (B, n_outputs).
 
     Raises:
-        NetError: no centre.
+        NetError: sizes that are no whole numbers from 1, or no centre.
 
     Example:
         >>> net = RBF((1, 8, 8), 10, n_centres=50)
@@ -100,6 +101,7 @@ class RBF(nn.Module):
     """
 
     def __init__(self, in_shape: tuple[int, ...], n_outputs: int, *, n_centres: int = 100) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         if n_centres < 1:
             raise NetError(f"An rbf network needs at least 1 centre; got {n_centres}.")
         super().__init__()

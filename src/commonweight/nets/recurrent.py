@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_whole
 from commonweight.lower import lower
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.patterns import copies, dense
 from commonweight.views import View, spread
 
@@ -38,8 +39,8 @@ class Recurrent(nn.Module):
     Shapes: x (B, *in_shape) -> (B, n_outputs). Other lengths than that of `in_shape` are taken too; see `forward`.
 
     Raises:
-        NetError: samples that are neither series nor images, an unknown cell or way to read, less than 1 unit, or
-            sequences without steps.
+        NetError: sizes that are no whole numbers from 1, samples that are neither series nor images, an unknown cell
+            or way to read, or sequences without steps.
 
     Example:
         >>> import commonweight as cw
@@ -61,17 +62,17 @@ class Recurrent(nn.Module):
         read: str = "mean",
         fused: bool = True,
     ) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
+        units = require_whole(units, "units", NetError, least=1)
         if len(in_shape) not in (2, 3):
             raise NetError(
                 f"A recurrent net takes series of shape (channels, length) or images of shape (channels, height, "
-                f"width), but the samples have shape {tuple(in_shape)}: use mlp."
+                f"width), but the samples have shape {in_shape}: use mlp."
             )
         if cell not in GATES:
             raise NetError(f"The cell of a recurrent net is {', '.join(GATES)}; got {cell!r}.")
         if read not in ("mean", "last"):
             raise NetError(f"A recurrent net reads the mean of its states or the last one; got {read!r}.")
-        if units < 1:
-            raise NetError(f"The state of a recurrent net has at least 1 unit; got {units}.")
         super().__init__()
         self.read = read
         n_in = in_shape[0] * (in_shape[2] if len(in_shape) == 3 else 1)

@@ -5,7 +5,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from commonweight.errors import NetError
+from commonweight.errors import NetError, require_whole
+from commonweight.nets.sample_shape import output_number, sample_shape
 
 SMALLEST = 8
 SMALL_DEPTHS = {depth: ((depth - 2) // 6,) * 3 for depth in (20, 32, 44, 56, 110)}
@@ -43,8 +44,8 @@ class ResNet(nn.Module):
     Shapes: x (B, C, H, W) -> (B, n_outputs).
 
     Raises:
-        NetError: samples that are not images, images smaller than 8×8, a depth that is none of these, or a width
-            below 1.
+        NetError: sizes that are no whole numbers from 1, samples that are not images, images smaller than 8×8, or a
+            depth that is none of these.
 
     Example:
         >>> import torch
@@ -64,10 +65,12 @@ class ResNet(nn.Module):
         residual: bool = True,
         width: int | None = None,
     ) -> None:
-        _require(in_shape, depth, width)
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
+        _require(in_shape, depth)
         super().__init__()
         is_large = depth in LARGE_DEPTHS
-        maps = width or (64 if is_large else 16)
+        default = 64 if is_large else 16
+        maps = default if width is None else require_whole(width, "width", NetError, least=1)
         self.conv1 = _convolution(in_shape[0], maps, 7 if is_large else 3, stride=2 if is_large else 1)
         self.bn1 = nn.BatchNorm2d(maps)
         self.relu = nn.ReLU()
@@ -159,12 +162,11 @@ def _convolution(channels: int, maps: int, kernel: int, stride: int) -> nn.Conv2
     return layer
 
 
-def _require(in_shape: tuple[int, ...], depth: int, width: int | None) -> None:
+def _require(in_shape: tuple[int, ...], depth: int) -> None:
     """Refuse what no net can be made for."""
     if len(in_shape) != 3:
         raise NetError(
-            f"A resnet takes images of shape (channels, height, width), but the samples have shape {tuple(in_shape)}: "
-            f"use mlp."
+            f"A resnet takes images of shape (channels, height, width), but the samples have shape {in_shape}: use mlp."
         )
     if min(in_shape[1:]) < SMALLEST:
         raise NetError(
@@ -176,8 +178,6 @@ def _require(in_shape: tuple[int, ...], depth: int, width: int | None) -> None:
             f"A resnet has {', '.join(map(str, SMALL_DEPTHS))} layers for small images or "
             f"{', '.join(map(str, LARGE_DEPTHS))} for large ones; got {depth}: take one of these."
         )
-    if width is not None and width < 1:
-        raise NetError(f"The first stage of a resnet needs at least 1 channel; got width {width}.")
 
 
 plain20 = partial(ResNet, depth=20, residual=False)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight.errors import NetError
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.views import View
 
 _BLOCK = 1 << 22
@@ -143,7 +144,7 @@ class SelfOrganisingMap(nn.Module):
         answers: the class of each unit, int64 of shape (units,).
 
     Raises:
-        NetError: a grid that cannot be.
+        NetError: sizes that are no whole numbers from 1, or a grid that cannot be.
 
     Example:
         >>> net = SelfOrganisingMap((2,), 2, rows=1, columns=3)
@@ -168,10 +169,10 @@ class SelfOrganisingMap(nn.Module):
         torus: bool = False,
     ) -> None:
         super().__init__()
-        self.n_outputs = n_outputs
         self.grid = Grid(rows, columns, hexagonal, torus)
-        self.weight = nn.Parameter(torch.randn(self.grid.units, prod(in_shape)))
-        self.register_buffer("answers", torch.arange(self.grid.units) % n_outputs)
+        self.n_outputs = output_number(n_outputs)
+        self.weight = nn.Parameter(torch.randn(self.grid.units, prod(sample_shape(in_shape))))
+        self.register_buffer("answers", torch.arange(self.grid.units) % self.n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores, shape (B, n_outputs), of samples (B, *in_shape)."""

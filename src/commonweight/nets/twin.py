@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from commonweight.equations import tie
 from commonweight.errors import NetError
+from commonweight.nets.sample_shape import output_number, sample_shape
 from commonweight.views import View, spread
 
 HIDDEN = 128
@@ -280,7 +281,8 @@ class Recogniser(nn.Module):
     Shapes: x (B, *in_shape), or flat, -> (B, n_outputs).
 
     Raises:
-        NetError: a head that does not exist, no features, or images smaller than 4×4.
+        NetError: sizes that are no whole numbers from 1, a head that does not exist, no features, or images smaller
+            than 4×4.
 
     Example:
         >>> net = Recogniser((1, 8, 8), 2)
@@ -293,8 +295,9 @@ class Recogniser(nn.Module):
     scores_only = True  # distances: their softmax is no probability
 
     def __init__(self, in_shape: Sequence[int], n_outputs: int, *, head: str = "triplet", n_features: int = 64) -> None:
+        in_shape, n_outputs = sample_shape(in_shape), output_number(n_outputs)
         super().__init__()
-        self.in_shape = tuple(in_shape)
+        self.in_shape = in_shape
         self.twin = make_twins(in_shape, head, n_features)
         self.register_buffer("enrolled", torch.zeros(n_outputs, n_features))
 

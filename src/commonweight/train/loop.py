@@ -122,6 +122,7 @@ def fit(
         >>> run.results["test"]["accuracy"] > 0.8
         True
     """
+    require_kind(repair, bool, "repair is True or False", TrainError)
     settings = choose_settings(
         model,
         data,

@@ -158,7 +158,8 @@ def joined() -> Iterator[Team]:
     """Join the other processes if torchrun started this one with others.
 
     An error of this library ends the process with exit code 2, and only the first of them tells what it was: the others
-    have met the same one, or have lost the first.
+    have met the same one, or have lost the first. The group is not destroyed then: all of its processes do that
+    together (pytorch#48203), and one could wait for another that is gone.
     """
     if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
         yield ALONE

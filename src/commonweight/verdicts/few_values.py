@@ -45,8 +45,10 @@ def few_values(weights: Weights, name: str) -> Candidate | None:
         return None
     stored, error, k, per = min(found)
     saved = weights.nbytes(name) - stored
+    if saved <= 0:
+        return None
     text = f'cw.codebook.learn(weight, k={k}, per="{per}")'
-    return Candidate(Suggestion("codebook", (name,), text, error, saved, (k, per)), (name,)) if saved > 0 else None
+    return Candidate(Suggestion("codebook", (name,), text, error, saved, codebook=(k, per)), (name,))
 
 
 def _equal_values(bits: Bits) -> _Codebook | None:

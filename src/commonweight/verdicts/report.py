@@ -163,6 +163,7 @@ class Audit:
                     "error": _finite(s.error),
                     "bytes_saved": s.bytes_saved,
                 }
+                | ({"orders": [list(side) for side in s.orders]} if s.orders else {})
                 for s in self.suggestions
             ]
         return answer

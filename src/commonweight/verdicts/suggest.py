@@ -12,6 +12,7 @@ from torch import Tensor
 from commonweight.verdicts.bits import Weights, difference
 from commonweight.verdicts.few_values import few_values
 from commonweight.verdicts.lines import lines
+from commonweight.verdicts.orders import reordered
 from commonweight.verdicts.sharing import parts, permuted, repeated_lines
 from commonweight.verdicts.structure import structure
 from commonweight.verdicts.suggestion import Candidate, Suggestion
@@ -75,7 +76,7 @@ def _strength(candidate: Candidate) -> tuple[int, float]:
 
 def _within(weights: Weights, names: Iterable[str]) -> Iterator[Candidate]:
     for name in names:
-        for candidate in (structure(weights, name), few_values(weights, name)):
+        for candidate in (structure(weights, name) or reordered(weights, name), few_values(weights, name)):
             if candidate:
                 yield candidate
 

@@ -66,19 +66,32 @@ def fitted(values: Values, pattern: Pattern, close: float = CLOSE) -> float | No
     return error if error <= close * min(mean.std(), 3 * most.std()) else None
 
 
-def _supports(values: Values) -> Iterator[Mask]:
-    """What may be the connections: all that is not zero, or else what is not small, with the gaps filled."""
+def clearly_connected(values: Values) -> Mask:
+    """What is not zero, or where hardly anything is zero, what is not small."""
     size = np.abs(values)
-    if np.count_nonzero(size == 0) >= EVIDENCE:  # zeros are as they were: there is no noise
-        yield size > 0
-        return
+    if _has_zeros(values):
+        connected: Mask = size > 0
+        return connected
     least = float(size.max()) / 8
     while (lower := CLOSE * float(np.sqrt(np.mean(size[size > least] ** 2)))) < least:
         least = lower
-    large = size > least
-    if large.any(1).mean() >= _FILLED and large.mean() < _SPARSE:  # noise has small elements too
-        yield from _completed(large, _AXES)
-        yield from _blocks(large)
+    large: Mask = size > least
+    return large if large.mean() < _SPARSE else np.ones_like(large)
+
+
+def _has_zeros(values: Values) -> bool:
+    """Whether zeros are as they were: there is no noise."""
+    return int(np.count_nonzero(values == 0)) >= EVIDENCE
+
+
+def _supports(values: Values) -> Iterator[Mask]:
+    """What may be the connections: all that is not zero, or else what is not small, with the gaps filled."""
+    connected = clearly_connected(values)
+    if _has_zeros(values):
+        yield connected
+    elif connected.any(1).mean() >= _FILLED and not connected.all():  # noise has small elements too
+        yield from _completed(connected, _AXES)
+        yield from _blocks(connected)
 
 
 def _completed(connected: Mask, axes: int) -> Iterator[Mask]:

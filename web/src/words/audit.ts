@@ -45,7 +45,8 @@ const en = {
     shape: "Another shape", differs: "Other values", untouched: "Did not move", untouched_rows: "Rows did not move",
   } as Record<string, string>,
   kinds: {
-    tie: "tie", layers: "layers", permutation: "permutation", lines: "rows or columns", pattern: "pattern", codebook: "codebook",
+    tie: "tie", layers: "layers", permutation: "permutation", lines: "rows or columns", pattern: "pattern", order: "pattern, other order",
+    codebook: "codebook",
   } as Record<string, string>,
 };
 
@@ -94,7 +95,7 @@ const hans: Said = {
     not_finite: "不是有限数", altered: "保存后被改动", absent: "少一个张量", extra: "多一个张量",
     shape: "形状不同", differs: "数值不同", untouched: "没有动过", untouched_rows: "有些行没有动过",
   },
-  kinds: { tie: "等式", layers: "层", permutation: "置换", lines: "行或列", pattern: "模式", codebook: "码本" },
+  kinds: { tie: "等式", layers: "层", permutation: "置换", lines: "行或列", pattern: "模式", order: "换序的模式", codebook: "码本" },
 };
 
 const hant: Said = {
@@ -140,7 +141,7 @@ const hant: Said = {
     not_finite: "不是有限數", altered: "儲存後被改動", absent: "少一個張量", extra: "多一個張量",
     shape: "形狀不同", differs: "數值不同", untouched: "沒有動過", untouched_rows: "有些列沒有動過",
   },
-  kinds: { tie: "等式", layers: "層", permutation: "置換", lines: "列或行", pattern: "模式", codebook: "碼本" },
+  kinds: { tie: "等式", layers: "層", permutation: "置換", lines: "列或行", pattern: "模式", order: "換序的模式", codebook: "碼本" },
 };
 
 export const audit = { en, hans, hant };

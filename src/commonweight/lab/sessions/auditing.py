@@ -126,6 +126,7 @@ def _told(found: Audit) -> dict[str, Any]:
         entry |= {"message": _in_each(problem.message), "remedy": _in_each(problem.remedy)}
     for entry, suggestion in zip(told["suggestions"], found.suggestions or (), strict=False):
         entry["text"] = _in_each(suggestion.text)
+        entry.pop("orders", None)
     notes, searched = [_in_each(note) for note in found.notes], found.suggestions is not None
     return told | {"subject": found.subject, "tensors": found.tensors, "notes": notes, "searched": searched}
 
