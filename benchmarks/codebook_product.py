@@ -8,8 +8,7 @@ Targets   4096² and 8192², 4 bits, one sample: 12 times F.linear in float32, 5
           Codes that are in no cache, also of 16384²: 0.8 of the speed at which a sum reads as many such bytes.
 How       One process, two threads. Contenders take turns, each after a pause in which the threads of the one before
           stop looking for work, with calls before the clock starts; median of the turns' medians, and their range.
-          "Fresh" reads 256 MB between calls, so that nothing of W is left in any cache. The 134 MB of codes of 16384²
-          fit into none: they are as far away in the sweep, without that reading.
+          "Fresh" reads 256 MB between calls, so that hardly anything of W is left in a cache.
 Result    benchmarks/results/codebook_product.md and .svg, with versions, hardware, date and n, written by this script:
 
     python benchmarks/codebook_product.py [--turns 7]
@@ -177,13 +176,12 @@ rate one multiplication for each weight takes {least}. MatMulNBits at accuracy l
 multiplies integers of 8 bits instead: a product in float32 cannot be twice as fast as that. The kernel's loop alone,
 its codes in the second cache, takes {loop():.3f} ms (4096²): looking up and shifting need units that multiplying needs.
 
-The {8192 * 8192 / 2e6:.1f} MB of codes of 8192² take {reading:.2f} ms to read from memory, and do not fit the caches:
-at most {most}.
+The {8192 * 8192 / 2e6:.1f} MB of codes of 8192² take {reading:.2f} ms to read from memory. What no cache holds of them
+comes no faster: from memory alone, at most {most}.
 
 What drives codes out of the caches drives Python, torch and this package out, too. A fresh product of 128² takes
 {ours}, F.linear {linear}, a sum over as many bytes {total}: the call alone, in all that is called fresh below.
-It weighs least beside the 134 MB of codes of 16384², which fit into no cache: compare the sweep, where nothing is read
-between calls."""
+It weighs least beside the 134 MB of codes of 16384²: compare the sweep, where nothing is read between calls."""
 
 
 def row(what: str, times: dict[str, list[float]], peer: str, target: float | None) -> str:
