@@ -454,6 +454,7 @@ def test_locally_connected_with_equal_kernels_everywhere_computes_what_cnn_does(
         (lambda: nets.build("lenet5", (1, 28, 28), 1), r"tells 2 to 10 classes apart; got 1"),
         (lambda: nets.build("lenet1989", (1, 28, 28), 1), r"lenet1989 tells two or more classes apart; got 1"),
         (lambda: MLP((4,), 2, activation="relU"), r"one of step, sgn, sigmoid, .*leaky_relu; got 'relU'"),
+        (lambda: MLP((4,), 2, dropout="half"), "The dropout of an mlp is a number from 0 to below 1; got str: 'half'"),
         (lambda: MLP((4,), 2, dropout=1.0), r"The dropout of an mlp is a probability from 0 to below 1; got 1.0"),
         (lambda: MLP((4,), 2, hidden=(8, 0)), r"at least 1 in each, such as \[64, 64\]; got \(8, 0\)"),
     ],

@@ -130,21 +130,23 @@ def test_no_order_is_found_where_there_is_no_pattern(make):
         assert orders.in_order(make(np.random.default_rng(seed)).astype(np.float32).astype(np.float64)) is None
 
 
-@settings(max_examples=150)
+@settings(max_examples=100, deadline=None)
 @given(
-    st.integers(2, 9), st.integers(2, 9), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 0.4, 0.8]), st.integers(1, 6)
+    st.sampled_from(DENSE + WINDOWS),
+    st.integers(0, 99),
+    st.sampled_from([0.0, 0.01, 0.05]),
+    st.sampled_from([0, 0, 1, 3]),
 )
-def test_whatever_is_found_rebuilds_the_matrix(n_out, n_in, seed, zeros, values):
-    random = np.random.default_rng(seed)
-    matrix = random.integers(-values, values + 1, (n_out, n_in)) * (random.random((n_out, n_in)) >= zeros) * 1.0
-    matrix[0, 0] = 1.0
+def test_whatever_is_found_rebuilds_the_matrix(pattern, seed, noise, lost):
+    """Also where some rows of a pattern are missing, so that what is found is another one."""
+    matrix = hidden(pattern, seed, noise)[0][lost:].double().numpy()
     found = orders.in_order(matrix)
     if found is not None:
         tiemap = found.pattern.tiemap()
         inside = torch.from_numpy(matrix[np.ix_(found.rows, found.columns)])
         rebuilt = np.zeros_like(matrix)
         rebuilt[np.ix_(found.rows, found.columns)] = tiemap.expand(tiemap.project(inside)).numpy()
-        assert np.abs(rebuilt - matrix).max() == pytest.approx(found.error, abs=1e-12)
+        assert np.abs(rebuilt - matrix).max() == pytest.approx(found.error, abs=1e-6)
 
 
 def test_large_matrices_are_not_looked_at():

@@ -2,7 +2,7 @@
 
 What a pattern leaves as it is in any order says what it could be: rows of a circulant matrix have the same values, rows
 of a symmetric one those of the columns, neighbours in a Toeplitz one all values but one. Each such fact gives an order
-of rows and columns, and `named` says whether the matrix has a pattern in it: a wrong order is found by nobody.
+of rows and columns, which is a proposal only: `named` says whether the matrix has a pattern in it.
 """
 
 from collections import defaultdict
@@ -253,9 +253,7 @@ def _side_by_side(values: Values, mask: Mask, tolerance: float) -> Iterator[Orde
         ordered += [_like(values, model, one, tolerance) for one in alike]
     rows, columns = (np.concatenate(side) for side in zip(*ordered, strict=True))
     if by_size.keys() == {(1, 1)}:  # a diagonal, of which small weights may look like zeros
-        left = [
-            np.flatnonzero(~np.isin(np.arange(n), some)) for n, some in zip(values.shape, (rows, columns), strict=True)
-        ]
+        left = [np.setdiff1d(np.arange(n), some) for n, some in zip(values.shape, (rows, columns), strict=True)]
         row, column = linear_sum_assignment(-np.abs(values[np.ix_(*left)]))
         rows, columns = np.append(rows, left[0][row]), np.append(columns, left[1][column])
     yield rows, columns

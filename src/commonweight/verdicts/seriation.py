@@ -24,6 +24,7 @@ from scipy.spatial.distance import cdist
 
 from commonweight.verdicts.bits import Values
 from commonweight.verdicts.lines import Index, Mask
+from commonweight.verdicts.support import divisors
 
 _NOISE = (2.0, 3.0, 4.5)  # deviations of the noise by which values of a strand may differ, in the mean
 _FILLED = 0.6  # part of the connections of a window that is found below noise
@@ -328,7 +329,7 @@ def _by_strands(strand: Index, places: Values, steps: Sequence[int]) -> Laid | N
 def _even_levels(x: Values) -> Index | None:
     """The number of the level of each coordinate, if equally many lie on each of two or more clear levels."""
     order, best = np.argsort(x, kind="stable"), (_EVEN, 0)
-    for n in _divisors(len(x))[1:]:
+    for n in divisors(len(x))[1:]:
         level = x[order].reshape(n, -1)
         between, within = (level[1:, 0] - level[:-1, -1]).min(), (level[:, -1] - level[:, 0]).max()
         best = max(best, (float(between / (within + 0.02 * np.ptp(x) / n + _EXACT)), n))
@@ -346,8 +347,8 @@ def _by_places(places: Values) -> Iterator[Laid]:
     counts = [np.bincount(level) for level in levels]
     cell = np.ravel_multi_index(levels, [len(count) for count in counts])
     in_cell = np.bincount(cell, minlength=prod(len(count) for count in counts))
-    for channels in reversed(_divisors(int(np.gcd.reduce(in_cell)))):
-        for height in _divisors(n // channels):
+    for channels in reversed(divisors(int(np.gcd.reduce(in_cell)))):
+        for height in divisors(n // channels):
             sizes = [height, n // channels // height][-axes:]
             if axes == 1 and height > 1:
                 break
@@ -381,7 +382,3 @@ def _clear_levels(x: Values) -> Index:
     levels = np.empty(len(x), dtype=np.int64)
     levels[order] = np.cumsum(np.append(0, gaps > least))
     return levels
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from math import gcd
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from commonweight.tiemap import TieMap
 from commonweight.verdicts.bits import CLOSE, EVIDENCE, Bits, Values, Weights, blocks, scale_of
 from commonweight.verdicts.lines import Index
 from commonweight.verdicts.suggestion import Candidate, Suggestion
-from commonweight.verdicts.support import by_support, fitted
+from commonweight.verdicts.support import by_support, divisors, fitted
 
 _LARGEST = 1 << 25  # cells of a matrix that is looked at
 _WRITTEN_OUT = 1 << 18  # cells of one whose equal values are given to `recognise`
@@ -177,7 +178,7 @@ def _all(n_out: int, n_in: int) -> Iterator[Hypothesis]:
         yield Hypothesis(patterns.symmetric(n_in), lambda o, i: (np.minimum(o, i), np.maximum(o, i)))
         yield Hypothesis(patterns.antisymmetric(n_in), lambda o, i: (np.minimum(o, i), np.maximum(o, i)), odd=True)
     yield Hypothesis(patterns.toeplitz(n_in, n_out), partial(_toeplitz, (1, 1)))
-    for n in _divisors(np.gcd(n_out, n_in)):
+    for n in divisors(gcd(n_out, n_in))[1:]:
         size = (n_out // n, n_in // n)
         part = dense(size[1], size[0])
         yield Hypothesis(_times(patterns.circulant(n), part), partial(_circulant, size, n_in))
@@ -185,12 +186,12 @@ def _all(n_out: int, n_in: int) -> Iterator[Hypothesis]:
             yield Hypothesis(kron(patterns.toeplitz(n, n), part), partial(_toeplitz, size))
         yield Hypothesis(_times(patterns.diagonal(n), part), lambda o, i: (o, i), size)
         yield Hypothesis(patterns.copies(n, part), partial(_first, size), size)
-    for n in _divisors(n_out):
+    for n in divisors(n_out)[1:]:
         size = (n_out // n, n_in)
         yield Hypothesis(kron(single(1, n), dense(n_in, size[0])), partial(_first, size))
         if n < n_out:
             yield Hypothesis(kron(dense(n_in, size[0]), single(1, n)), partial(_runs, (n, 1)))
-    for n in _divisors(n_in):
+    for n in divisors(n_in)[1:]:
         size = (n_out, n_in // n)
         yield Hypothesis(kron(single(n, 1), dense(size[1], n_out)), partial(_first, size))
         if n < n_in:
@@ -199,12 +200,6 @@ def _all(n_out: int, n_in: int) -> Iterator[Hypothesis]:
 
 def _times(outer: Pattern, part: Pattern) -> Pattern:
     return outer if part.n_weights == 1 else patterns.kron(outer, part)
-
-
-def _divisors(n: int) -> list[int]:
-    """Those larger than 1."""
-    small = [d for d in range(1, int(n**0.5) + 1) if n % d == 0]
-    return sorted({*small, *(int(n) // d for d in small)} - {1})
 
 
 def _toeplitz(size: tuple[int, int], out: Index, inp: Index) -> tuple[Index, Index]:

@@ -8,6 +8,7 @@ as if nothing were tied; then the ties that such a pattern can have are tried, t
 
 from collections.abc import Iterator
 from itertools import product
+from math import isqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,7 +148,7 @@ def _untied(support: Mask) -> Pattern | None:
 def _factors(connected: Mask) -> Iterator[tuple[Mask, Mask]]:
     """Masks whose product is nearly this one."""
     (n_out, n_in), count = connected.shape, connected.sum()
-    for m, k in product(_divisors(n_out), _divisors(n_in)):
+    for m, k in product(divisors(n_out), divisors(n_in)):
         if 1 < m * k < n_out * n_in:
             blocks = connected.reshape(n_out // m, m, n_in // k, k)
             outer, inner = (np.asarray(blocks.any(axes)) for axes in ((1, 3), (0, 2)))
@@ -169,8 +170,10 @@ def _filled(connected: Mask) -> Iterator[Mask]:
                 yield mask
 
 
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
+def divisors(n: int) -> list[int]:
+    """All of them, from 1 on."""
+    small = [d for d in range(1, isqrt(n) + 1) if n % d == 0]
+    return sorted({*small, *(n // d for d in small)})
 
 
 def _tightest_first(untied: Pattern) -> Iterator[Pattern]:
