@@ -47,7 +47,10 @@ CodebookKernels kernels(const std::string& instructions, int bits) {
   return commonweight::codebook_portable(bits);
 }
 
-constexpr std::ptrdiff_t samples_for_matrix_unit = 16;  // fewer are multiplied faster where they are looked up
+// So many samples are multiplied faster on a matrix unit than where weights are looked up: in integers, if the matrix is
+// large, or in parts of 16 bits. From so many more on, or if one part is enough, integers gain nothing over those.
+constexpr std::ptrdiff_t samples_for_integers = 3, weights_for_integers = 1 << 21;
+constexpr std::ptrdiff_t samples_for_one_part = 16, samples_for_parts = 48;
 
 // Pieces of rows, some for each thread, in whole tiles: those of each instruction set divide 24.
 std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 24 + 1) * 24; }
@@ -62,8 +65,13 @@ void codebook_product(const std::string& instructions, int bits, std::uintptr_t 
                            rows_per_codebook};
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
-  const bool many = instructions == "amx" && batch >= samples_for_matrix_unit;
-  if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return;
+  if (instructions == "amx") {
+    const bool large = rows * blocks * 16 * (32 / bits) >= weights_for_integers;
+    const bool some = batch >= samples_for_integers && batch < (parts == 1 ? samples_for_one_part : samples_for_parts);
+    if (some && large && commonweight::codebook_product_in_integers(it, bits, threads)) return;
+    const bool many = batch >= samples_for_one_part;
+    if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return;
+  }
   commonweight::parallel(rows, grain(rows, threads), threads,
                          [&](std::ptrdiff_t first, std::ptrdiff_t last) { product(it, first, last); });
 }
