@@ -379,7 +379,7 @@ def damaged(name):
 
 def of_an_old_processor(name):
     offered = dict.fromkeys(native_library.FUNCTIONS, lambda address: None)
-    return SimpleNamespace(**offered | {"instructions": lambda: "portable"})
+    return SimpleNamespace(**offered | {"instructions": lambda: "portable", "said": os.environ.get})
 
 
 def of_an_old_version(name):
