@@ -164,11 +164,12 @@ def test_wherever_the_numbers_lie(name, how, threads, k, batch, columns, rows, s
     assert torch.equal(grads[2], torch.full((rows,), float(batch)))
 
 
-def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_padding_stays_silent_beside_values_that_are_not_finite(chosen, value):
     codes = torch.tensor([[1, 1, 1], [0, 1, 1]])
-    values = torch.tensor([[torch.inf, 2.0]])
+    values = torch.tensor([[value, 2.0]])
     y = codebook_product(torch.ones(1, 3), pack(codes, 1), values, bits=1)
-    assert y.tolist() == [[6.0, torch.inf]]
+    torch.testing.assert_close(y, torch.tensor([[6.0, value]]), equal_nan=True)
 
 
 @pytest.mark.parametrize(("k", "bits"), [(3, 2), (5, 3), (3, 4), (9, 4), (3, 8)])
