@@ -22,6 +22,7 @@ from machine import setting, write_result
 from commonweight import patterns as p
 from commonweight.checkpoints import content_of
 from commonweight.patterns import Pattern
+from commonweight.reordering import Reordered
 from commonweight.tiemap import TieMap
 from commonweight.verdicts.suggest import suggest
 
@@ -94,7 +95,8 @@ def said_of(matrix: np.ndarray) -> tuple[str, Orders | None]:
     found = suggest({"w": tuple(tensor.shape)}, {"w": tensor}.__getitem__, {"w": content_of(tensor)})
     if not found:
         return "", None
-    return found[0].text.removesuffix(", with its rows and columns in another order"), found[0].orders
+    one = found[0]
+    return str(one.pattern.a) if isinstance(one.pattern, Reordered) else one.text, one.orders
 
 
 def built(text: str) -> Pattern:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from commonweight import patterns as P
 from commonweight.errors import PatternError
+from commonweight.reordering import reordered
 from commonweight.tiemap import TieMap
 
 small = st.integers(1, 5)
@@ -124,6 +125,15 @@ def composed(draw: st.DrawFn, parts: st.SearchStrategy[P.Pattern]) -> P.Pattern:
     return P.compose(a, weights_of=draw(st.sampled_from(kinds)))
 
 
+@st.composite
+def in_another_order(draw: st.DrawFn, parts: st.SearchStrategy[P.Pattern]) -> P.Pattern:
+    """A pattern whose units are in any order, up to two more units on each side among them."""
+    a = draw(parts)
+    n_out, n_in = (n + draw(st.integers(0, 2)) for n in (a.n_out, a.n_in))
+    rows, columns = draw(st.permutations(range(n_out)))[: a.n_out], draw(st.permutations(range(n_in)))[: a.n_in]
+    return reordered(a, rows, columns, n_out=n_out, n_in=n_in)
+
+
 def _turns_once(window: P.Pattern) -> bool:
     """Whether no circular axis is shorter than the stride or the dilation."""
     conv = window.a if isinstance(window, P.Transpose) else window
@@ -147,7 +157,8 @@ def patterns() -> st.SearchStrategy[P.Pattern]:
 
     def combined(parts):
         kron = st.builds(P.kron, parts, parts)
-        return (side_by_side(parts) | kron | composed(parts) | parts.map(P.transpose)).filter(_not_large)
+        orders = in_another_order(parts)
+        return (side_by_side(parts) | kron | composed(parts) | parts.map(P.transpose) | orders).filter(_not_large)
 
     return st.recursive(leaves(), combined, max_leaves=4)
 

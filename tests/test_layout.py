@@ -22,7 +22,7 @@ LEVELS = [
     {"sizes", "instruction_sets"},
     {"tiemap", "atomic", "transforms", "views"},
     {"patterns", "data", "notation", "checkpoints", "kernels"},
-    {"codebook", "hashing"},
+    {"codebook", "hashing", "reordering"},
     {"operators", "manifest"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},

@@ -24,6 +24,7 @@ from commonweight.lower import RULES, explain, lower, simplify
 from commonweight.operators import products
 from commonweight.operators.sliding import sliding
 from commonweight.operators.spread import Spread, Table, numbers
+from commonweight.reordering import reordered
 
 C3 = [[m % 6, (m + 1) % 6, (m + 2) % 6] for m in range(6)] + [[0, 1, 2, 3], [0, 1, 3, 4], [0, 1, 2, 3, 4, 5]]
 SUBSAMPLING = P.kron(P.diagonal(6), P.compose(P.conv2d((1, 8, 8), 1, kernel=2, stride=2), weights_of=P.single(4, 1)))
@@ -32,6 +33,8 @@ SPARSE = P.table([[o] for o in range(100)], 200)
 GROUPED = P.conv2d((4, 5, 4), 6, kernel=(3, 2), stride=(2, 1), padding=1, dilation=(1, 2), groups=2)
 LOCAL = P.local((4, 5, 4), 6, kernel=3, padding=1, groups=2)
 TILED = P.tiled((2, 7, 5), 3, kernel=3, padding=1, period=(2, 3))
+
+BACKWARDS = np.arange(160)[::-1]
 
 # Rule, operator and pattern: each way of each rule, at both sides of what it distinguishes.
 CODED = codebook(np.arange(12 * 40).reshape(12, 40) % 5, k=5, rows=2)
@@ -120,6 +123,13 @@ CHOICES = [
     ("swapped", "conv2d", P.kron(P.conv2d((1, 5, 5), 2, kernel=3), P.diagonal(3))),
     ("connected", "rfft", P.kron(P.table([[0, 1], [1, 2]], 3), P.circulant(256))),
     ("connected", "mul", P.kron(P.antisymmetric(3), P.diagonal(30))),
+    ("reordered", "rfft", reordered(P.circulant(160), BACKWARDS, np.roll(BACKWARDS, 7))),
+    ("reordered", "rfft", P.transpose(reordered(P.circulant(160), BACKWARDS, 2 * BACKWARDS, n_in=320))),
+    ("reordered", "linear", reordered(P.dense(3, 2), [0, 1], [2, 0, 4], n_in=5)),
+    ("reordered", "conv2d", reordered(P.conv2d((1, 4, 4), 2, kernel=3), np.arange(8) ^ 3, np.arange(16) + 2, n_in=20)),
+    ("matrix", "linear", reordered(P.symmetric(3), [2, 0, 1], [0, 1, 2])),
+    ("scale", "mul", reordered(reordered(P.diagonal(3), [1, 2, 0], [0, 1, 2]), [2, 0, 1], [0, 1, 2])),
+    ("gather", "index_add", reordered(SPARSE, np.arange(100)[::-1], np.arange(200))),
     ("gather", "index_add", SPARSE),
     ("gather", "index_add", P.transpose(P.compose(P.dense(100, 2), weights_of=P.table([[0], [0]], 100)))),
 ]

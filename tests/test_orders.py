@@ -9,6 +9,7 @@ from tests.test_suggest import one, told
 
 from commonweight import patterns as p
 from commonweight import verdicts
+from commonweight.reordering import reordered
 from commonweight.tiemap import TieMap
 from commonweight.verdicts import orders, seriation
 from commonweight.verdicts.bits import CLOSE, scale_of
@@ -92,7 +93,11 @@ def test_the_ties_of_a_pattern_are_found_below_one_percent_of_noise(pattern):
 def test_a_suggestion_says_the_pattern_the_order_and_what_it_saves():
     matrix, _, _ = hidden(p.circulant(24), 0)
     found = one({"a": matrix})
-    assert (found.kind, found.text) == ("order", "circulant(24), with its rows and columns in another order")
+    assert (found.kind, found.text) == ("order", "reordered(circulant(24), rows, columns)")
+    rows, columns = found.orders
+    assert found.pattern == reordered(p.circulant(24), rows, columns)
+    tiemap = found.pattern.tiemap()
+    assert torch.allclose(tiemap.expand(tiemap.project(matrix)), matrix)
     assert found.error == 0
     assert found.bytes_saved == 4 * (24 * 24 - 24) - 2 * 24 * 5 // 8  # 5 bits for the number of a row
     turned = matrix[np.ix_(*found.orders)]
@@ -105,7 +110,8 @@ def test_units_that_nothing_is_connected_to_are_left_out():
     pattern = p.conv1d((1, 17), 2, kernel=2, stride=3)  # of 17 inputs, 12 are used
     found = one({"a": hidden(pattern, 1)[0]})
     assert [len(side) for side in found.orders] == [12, 12]
-    assert found.text == "conv1d((2, 6), 2, kernel=1), with its rows and columns in another order"  # six equal parts
+    assert found.text == "reordered(conv1d((2, 6), 2, kernel=1), rows, columns, n_in=17)"  # six equal parts
+    assert (found.pattern.n_out, found.pattern.n_in) == (12, 17)
 
 
 def test_what_has_a_pattern_as_it_stands_is_in_no_other_order():

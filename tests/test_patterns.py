@@ -61,7 +61,7 @@ def called(node: ast.expr):
     return getattr(P, node.func.id)(*map(called, node.args), **options)
 
 
-@given(patterns().filter(lambda pattern: "orbits" not in str(pattern)))
+@given(patterns().filter(lambda pattern: "<" not in str(pattern)))  # nothing left out
 def test_the_notation_is_the_call_that_makes_the_pattern(pattern):
     again = called(ast.parse(str(pattern), mode="eval").body)
     assert again == pattern

@@ -221,6 +221,13 @@ def test_neurons_whose_biases_disagree_are_permuted_one_by_one():
 # Lines
 
 
+def rebuilt(matrix, pattern):
+    tiemap = pattern.tiemap()
+    theta = torch.zeros(pattern.n_weights)
+    theta[tiemap.weight.tolist()] = matrix[tiemap.out.tolist(), tiemap.inp.tolist()]  # their mean may be rounded
+    return tiemap.expand(theta)
+
+
 def test_repeated_rows_and_columns_are_a_codebook_of_lines():
     which = torch.randint(5, (64,), generator=torch.Generator().manual_seed(0))
     rows = A[which]
@@ -228,9 +235,13 @@ def test_repeated_rows_and_columns_are_a_codebook_of_lines():
     which = "weight.unique(dim=0, return_inverse=True)[1].numpy()"
     assert found.text == f"kron(codebook({which}[:, None], k=5, rows=64), dense(20, 1))"
     assert found.bytes_saved == 4 * (64 - 5) * 20 - 64 * 3 / 8
+    assert torch.equal(rebuilt(rows, found.pattern), rows)
     which = "weight.unique(dim=1, return_inverse=True)[1].numpy()"
-    assert one({"a": rows.T.contiguous()}).text == f"kron(codebook({which}[None], k=5), dense(1, 20))"
+    found = one({"a": rows.T.contiguous()})
+    assert found.text == f"kron(codebook({which}[None], k=5), dense(1, 20))"
+    assert torch.equal(rebuilt(rows.T, found.pattern), rows.T)
     close = one({"a": nearly(rows)})
+    assert close.pattern is None
     assert close.text == "`a` has 5 different rows among 64"
     assert 0 < close.error < float(rows.std()) / 8
 
@@ -280,7 +291,7 @@ PATTERNS = [
 @pytest.mark.parametrize("pattern", PATTERNS, ids=str)
 def test_patterns_are_found(pattern):
     found = one({"a": tied(pattern)})
-    assert (found.kind, found.text, found.error) == ("pattern", str(pattern), 0.0)
+    assert (found.kind, found.text, found.pattern, found.error) == ("pattern", str(pattern), pattern, 0.0)
     assert found.bytes_saved == 4 * (pattern.n_full - pattern.n_weights)
 
 

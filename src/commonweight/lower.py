@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from weakref import WeakValueDictionary
 
+import numpy as np
 from torch import Tensor
 
 from commonweight.codebook import Codebook
@@ -33,6 +34,7 @@ from commonweight.patterns import (
     Transpose,
 )
 from commonweight.patterns import bias as bias_pattern
+from commonweight.reordering import Reordered
 
 # Measured, see docs/lowering.md: how many multiplications of a dense operator cost as much as one gathered connection,
 GATHER_COST = 48
@@ -159,6 +161,8 @@ def simplify(pattern: Pattern) -> Pattern:
         if isinstance(pattern.b, Dense):
             return a
         return pattern if a is pattern.a else Compose(a, weights_of=pattern.b)
+    if isinstance(pattern, Reordered):
+        return _simplify_reordered(pattern)
     if isinstance(pattern, Kron):
         a, b = simplify(pattern.a), simplify(pattern.b)
         if a.n_full == 1 or b.n_full == 1:  # kron(1×1, b) -> b, kron(a, 1×1) -> a
@@ -189,7 +193,19 @@ def _simplify_transpose(pattern: Transpose) -> Pattern:
         return simplify(Block(*map(Transpose, a.parts)))
     if isinstance(a, Compose):
         return simplify(Compose(Transpose(a.a), weights_of=a.b))
+    if isinstance(a, Reordered):
+        return simplify(Reordered(Transpose(a.a), a.columns, a.rows, n_out=a.n_in, n_in=a.n_out))
     return pattern
+
+
+def _simplify_reordered(pattern: Reordered) -> Pattern:
+    a, rows, columns = simplify(pattern.a), pattern.rows, pattern.columns
+    if isinstance(a, Reordered):  # an order of an order -> one
+        rows, columns = rows[a.rows], columns[a.columns]
+        a = a.a
+    if np.array_equal(rows, np.arange(pattern.n_out)) and np.array_equal(columns, np.arange(pattern.n_in)):
+        return a  # nothing moves
+    return Reordered(a, rows, columns, n_out=pattern.n_out, n_in=pattern.n_in)
 
 
 class _Subject:
@@ -307,6 +323,15 @@ def _connected(it: _Subject) -> Plan | None:
     return nested.connected(a.tiemap(), part) if cheaper else None
 
 
+def _reordered(it: _Subject) -> Plan | None:
+    if not isinstance(it.pattern, Reordered):
+        return None
+    name, plan = _choose(it.pattern.a)
+    if name in ("matrix", "gather"):  # whose own table says the order, too
+        return None
+    return nested.reordered(it.pattern, fit(plan, it.pattern.a))
+
+
 def _codebook(it: _Subject) -> Plan | None:
     if not isinstance(it.pattern, Codebook) or it.pattern.k > 256:
         return None
@@ -359,6 +384,7 @@ RULES = (
     Rule("composed", "compose(a, weights_of=b) -> a's operator, on weights gathered by b", _composed),
     Rule("swapped", "kron(convolution, b) -> kron(b, convolution), units turned around", _swapped),
     Rule("connected", "kron(a, cheap b) -> b's operator for each connection of a, summed", _connected),
+    Rule("reordered", "reordered(a, ...) -> a's operator, units gathered before and after", _reordered),
     Rule("codebook", "each weight a value of its row's codebook -> a product with packed codes", _codebook),
     Rule(
         "hashed",

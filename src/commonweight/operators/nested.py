@@ -1,4 +1,4 @@
-"""Plans made of the plan of a part: `copies`, `block` and `kron` of anything."""
+"""Plans made of the plan of a part: `copies`, `block`, `kron` and `reordered` of anything."""
 
 from collections.abc import Callable, Sequence
 from math import prod
@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from commonweight.operators.plan import Plan
 from commonweight.operators.spread import Spread, Table, pairs
 from commonweight.patterns import Pattern
+from commonweight.reordering import Reordered
 from commonweight.tiemap import TieMap
 
 
@@ -98,3 +99,25 @@ def swapped(a: Pattern, b: Pattern, part: Plan) -> Plan:
 
     shapes = (a.n_in, b.n_in), (a.n_out, b.n_out)
     return part._replace(run=run, in_shape=shapes[0], out_shape=shapes[1], spread=Spread((a.n_weights, b.n_weights)))
+
+
+def reordered(pattern: Reordered, part: Plan) -> Plan:
+    """The operator of the part, between a gather of the inputs that it takes and one of the outputs that it gives."""
+    place = np.full(pattern.n_out, len(pattern.rows))  # of an output without connections: a 0 behind those of the part
+    place[pattern.rows] = np.arange(len(pattern.rows))
+    inp, out = Table(pattern.columns), Table(place)
+    empty = int(pattern.n_out > len(pattern.rows))
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        batch = x.shape[0]
+        y = part.run(x.index_select(1, inp.beside(x)).reshape(batch, *part.in_shape), weight, None)
+        y = y.reshape(batch, len(pattern.rows))
+        return (F.pad(y, (0, 1)) if empty else y).index_select(1, out.beside(y))
+
+    return part._replace(
+        run=run,
+        in_shape=pattern.in_shape,
+        out_shape=pattern.out_shape,
+        tables=part.tables + inp.bytes + out.bytes,
+        fuses_bias=False,
+    )

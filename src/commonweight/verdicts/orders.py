@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from commonweight.patterns import Pattern
+from commonweight.reordering import Reordered
 from commonweight.verdicts.bits import CLOSE, EVIDENCE, Bits, Values, Weights, scale_of
 from commonweight.verdicts.lines import Index, Mask
 from commonweight.verdicts.seriation import deviation, parts_of, windows
@@ -23,7 +24,6 @@ from commonweight.verdicts.sharing import index_bytes
 from commonweight.verdicts.structure import named
 from commonweight.verdicts.suggestion import Candidate, Suggestion
 from commonweight.verdicts.support import clearly_connected
-from commonweight.verdicts.words import say
 
 Orders: TypeAlias = tuple[Index, Index]  # the rows and the columns that have a pattern, one after another
 
@@ -59,12 +59,16 @@ def reordered(weights: Weights, name: str) -> Candidate | None:
     found = in_order(bits.values())
     if found is None:
         return None
-    pattern, rows, columns, error = found
-    saved = weights.nbytes(name) - pattern.n_weights * weights.dtypes[name].itemsize
-    saved -= sum(index_bytes(count, count) for count in bits.shape)
+    part, rows, columns, error = found
+    n_out, n_in = bits.shape
+    saved = weights.nbytes(name) - part.n_weights * weights.dtypes[name].itemsize
+    saved -= index_bytes(n_out, n_out) + index_bytes(n_in, n_in)
+    if saved <= 0:
+        return None
+    pattern = Reordered(part, rows, columns, n_out=n_out, n_in=n_in)
+    text = f"reordered({part}, rows, columns{Reordered.sizes(part, n_out, n_in)})"
     orders = (tuple(rows.tolist()), tuple(columns.tolist()))
-    text = say("reordered_pattern", pattern=pattern)
-    return Candidate(Suggestion("order", (name,), text, error, saved, orders=orders), (name,)) if saved > 0 else None
+    return Candidate(Suggestion("order", (name,), text, error, saved, pattern, orders), (name,))
 
 
 def in_order(values: Values) -> Ordered | None:

@@ -7,7 +7,9 @@ from math import ceil, inf, log2
 
 import numpy as np
 
+from commonweight.codebook import codebook
 from commonweight.notation import Equation
+from commonweight.patterns import Pattern, dense, kron
 from commonweight.transforms import Flip, Slice, SliceItem, Transform, Transpose
 from commonweight.verdicts.bits import Weights
 from commonweight.verdicts.lines import Bundle, Index, Lines, line_errors
@@ -218,19 +220,25 @@ def _lines(weights: Weights, table: Lines, number: int, again: Index, owners: In
         error = max(error, float(line_errors(weights, side, mine, table.sides[other], theirs).max(initial=0.0)))
     if error > weights.tolerance(side.name):
         return None
-    names = (side.name, *(table.sides[n].name for n in others))
-    text = _lines_text(weights, side, kept, len(again), error, names[1:])
-    return Candidate(Suggestion("lines", names, text, error, saved), (side.name,))
-
-
-def _lines_text(weights: Weights, side: Bundle, kept: int, again: int, error: float, others: Sequence[str]) -> str:
-    """The pattern, if lines of this tensor alone are equal; their numbers are found by the reader's torch."""
-    what, count = ("rows", "columns")[side.axis], kept + again
+    names, what = (side.name, *(table.sides[n].name for n in others)), ("rows", "columns")[side.axis]
+    pattern: Pattern | None = None
     if others:
-        return say(f"{what}_of_others", again=again, count=count, name=side.name, sources=listed(others))
-    if error:
-        return say(f"different_{what}", name=side.name, kept=kept, count=count)
-    which, length = f"weight.unique(dim={side.axis}, return_inverse=True)[1].numpy()", weights[side.name].size // count
-    if side.axis:
-        return f"kron(codebook({which}[None], k={kept}), dense(1, {length}))"
-    return f"kron(codebook({which}[:, None], k={kept}, rows={count}), dense({length}, 1))"
+        text: str = say(f"{what}_of_others", again=len(again), count=count, name=side.name, sources=listed(names[1:]))
+    elif error:
+        text = say(f"different_{what}", name=side.name, kept=kept, count=count)
+    else:
+        line = np.arange(count)
+        line[again - table.starts[number]] = owners - table.starts[number]
+        which = np.unique(line, return_inverse=True)[1]
+        text, pattern = _of_lines(which, side.axis, kept, weights[side.name].size // count)
+    return Candidate(Suggestion("lines", names, text, error, saved, pattern), (side.name,))
+
+
+def _of_lines(which: Index, axis: int, kept: int, length: int) -> tuple[str, Pattern]:
+    """A matrix of so many different lines of this length, as a text whose numbers are found by the reader's torch."""
+    found = f"weight.unique(dim={axis}, return_inverse=True)[1].numpy()"
+    if axis:
+        text = f"kron(codebook({found}[None], k={kept}), dense(1, {length}))"
+        return text, kron(codebook(which[None], kept), dense(1, length))
+    text = f"kron(codebook({found}[:, None], k={kept}, rows={len(which)}), dense({length}, 1))"
+    return text, kron(codebook(which[:, None], kept, rows=len(which)), dense(length, 1))

@@ -69,7 +69,7 @@ def structure(weights: Weights, name: str) -> Candidate | None:
         return None
     pattern, error = found
     saved = weights.nbytes(name) - pattern.n_weights * weights.dtypes[name].itemsize
-    return Candidate(Suggestion("pattern", (name,), str(pattern), error, saved), (name,))
+    return Candidate(Suggestion("pattern", (name,), str(pattern), error, saved, pattern), (name,))
 
 
 def named(bits: Bits, close: float = CLOSE) -> tuple[Pattern, float] | None:

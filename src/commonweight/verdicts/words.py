@@ -359,11 +359,6 @@ TEXTS: Mapping[str, tuple[str, str, str]] = {
         "{equations}，其间 {count} 个神经元的次序不同",
         "{equations}，其間 {count} 個神經元的次序不同",
     ),
-    "reordered_pattern": (
-        "{pattern}, with its rows and columns in another order",
-        "{pattern}，其行与列的次序不同",
-        "{pattern}，其列與行的次序不同",
-    ),
     "rows_of_others": (
         "{again} of the {count} rows of `{name}` are rows of {sources}",
         "`{name}` 的 {count} 行中有 {again} 行是 {sources} 的行",
