@@ -100,6 +100,15 @@ def test_gradients_equal_those_through_the_matrix(chosen, dtype, k, codebooks):
         torch.testing.assert_close(one.detach().double(), other.detach(), rtol=tolerance, atol=tolerance * scale)
 
 
+def test_the_default_type_of_torch_changes_no_product(chosen, other_default):
+    x, codes, values, bias, matrix = example(8, 6, 333, 24, 24, 16)
+    x.requires_grad_()
+    y = codebook_product(x, pack(codes, 4), values, bias, bits=4)
+    torch.testing.assert_close(y, x @ matrix.t() + bias, rtol=1e-4, atol=1e-4)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, matrix.sum(0).expand(6, -1), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
 def test_a_product_is_the_same_whatever_the_threads(chosen):
     x, codes, values, _, _ = example(3, 7, 640, 301, 301, 16)

@@ -92,12 +92,12 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
     # A call that finds the caches cold waits for each line that torch or Python reads here: no operator of torch and
     # no object more than it takes.
     chosen, dtype = instructions(), x.dtype
-    (*lead, columns), rows, batch = x.shape, words.shape[0], x.numel()
-    if chosen == "off" or dtype not in KERNEL_FLOATS or not (batch and rows):
+    (*lead, columns), rows, size = x.shape, words.shape[0], x.numel()
+    if chosen == "off" or dtype not in KERNEL_FLOATS or not (size and rows):
         return _by_torch(x, words, values, bias, bits)
     inputs, words, table = _floats(x), laid_out(words), _table(values, bits)
     offsets = None if bias is None else _floats(bias)
-    y = torch.empty(*lead, rows)
+    y = torch.empty(*lead, rows, dtype=torch.float32)
     done = compiled().codebook_product(
         chosen,
         bits,
@@ -107,7 +107,7 @@ def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits:
         *table.shape,
         0 if offsets is None else offsets.data_ptr(),
         y.data_ptr(),
-        batch // columns,
+        size // columns,
         rows,
         columns,
         1 if dtype == torch.bfloat16 else 3,
@@ -166,7 +166,7 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
         return written_out(words, values, columns, bits)
     require_words(words, columns, bits)
     table, words = _table(values, bits), laid_out(words)
-    matrix = torch.empty(len(words), words.shape[1] * (32 // bits))
+    matrix = torch.empty(len(words), words.shape[1] * (32 // bits), dtype=torch.float32)
     compiled().codebook_expand(
         chosen,
         bits,
