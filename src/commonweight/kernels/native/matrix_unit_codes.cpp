@@ -7,8 +7,8 @@
 // samples, take the unit as long as one. Sums of products of two digits are exact, and put together in double.
 //
 // So all that is rounded are values, to 2⁻²³ of the largest of their codebook, and inputs, to 2⁻³¹ of the largest of
-// their sample. Rows whose codebook has a value that loses more than 2⁻¹² of itself are left to the registers; so is the
-// product where an input is 2¹² times as large as the sample's are on average, or not finite.
+// their sample. Rows whose codebook has a value that loses more than 2⁻¹² of itself, or is not finite, are left to the
+// registers; so is the product if one of 64 inputs of a sample loses as much, or one is not finite.
 #include "matrix_unit.hpp"
 
 #if defined(__AMX_INT8__) && defined(__AVX512VBMI__) && defined(__linux__)
@@ -35,8 +35,7 @@ constexpr Size samples_of_group = 4;
 constexpr Size block_bytes = 4 * block_words;
 constexpr Size most_columns = (1 << 17) - 1;  // whose products of digits, 2¹⁴ each, stay below 2³¹
 constexpr Size piece_bytes = 512 << 10;       // of codes that stay in the second cache for all samples
-constexpr float largest_over_mean = 4096;     // of a sample's inputs
-constexpr float coarse = 1.0f / 4096;         // of a value
+constexpr Size inputs_for_one_coarse = 64;
 
 // work(0), work(1) and so on, each with a number that the compiler knows.
 template <class Work, int... index>
@@ -80,7 +79,15 @@ __m512 scaled(__m512 numbers, __m512i exponent) {
   return _mm512_scalef_ps(numbers, _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_setzero_si512(), exponent)));
 }
 
-// Their digits in bytes, from the lowest on.
+// Of which numbers more than 2⁻¹² is lost, if they are scaled and rounded to integers; of those that are no numbers, too.
+__mmask16 too_coarse(__m512 numbers, __m512 exact, __m512i integers) {
+  const __m512 lost = _mm512_abs_ps(_mm512_sub_ps(exact, _mm512_cvtepi32_ps(integers)));
+  const __m512 most = _mm512_mul_ps(_mm512_abs_ps(exact), _mm512_set1_ps(0x1p-12f));
+  const __mmask16 not_zero = _mm512_cmp_ps_mask(numbers, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+  return _mm512_mask_cmp_ps_mask(not_zero, lost, most, _CMP_NLT_UQ);
+}
+
+// The digits of integers in bytes, from the lowest on.
 __m512i digits_of(__m512i integers) {
   const __m512i middle = _mm512_set1_epi32(static_cast<int>(0x80808080u));
   return _mm512_xor_si512(_mm512_add_epi32(integers, middle), middle);
@@ -121,7 +128,7 @@ struct Inputs {
     if (largest >= infinite) return false;
     const __m512i exponent = unit_exponent(_mm512_set1_epi32(largest), digits_of_input);
     units[n] = power_of_two(exponent);
-    __m512 sum = _mm512_setzero_ps();
+    __m512i coarse = _mm512_setzero_si512();  // how many
     std::uint8_t* to = digits.get() + n / samples_of_group * group_bytes() + n % samples_of_group * 16;
     for (Size block = 0; block < it.blocks; ++block, x += block_words * S::per) {
       for (int step = 0; step < S::of_block; ++step, to += step_bytes()) {
@@ -130,14 +137,14 @@ struct Inputs {
           const int code = S::code(step, byte);
           const __m512 some = code < S::per ? _mm512_loadu_ps(x + code * block_words) : _mm512_setzero_ps();
           const __m512 exact = scaled(some, exponent);
-          sum = _mm512_add_ps(sum, _mm512_abs_ps(exact));
-          bytes[byte] = digits_of(_mm512_cvtps_epi32(exact));
+          const __m512i integers = _mm512_cvtps_epi32(exact);
+          coarse = _mm512_mask_add_epi32(coarse, too_coarse(some, exact, integers), coarse, _mm512_set1_epi32(1));
+          bytes[byte] = digits_of(integers);
         }
         store_lines(bytes, to);
       }
     }
-    const float top = _mm512_cvtss_f32(scaled(_mm512_castsi512_ps(_mm512_set1_epi32(largest)), exponent));
-    return largest_over_mean * _mm512_reduce_add_ps(sum) >= top * static_cast<float>(columns);
+    return inputs_for_one_coarse * _mm512_reduce_add_epi32(coarse) <= columns;
   }
 
   // From (byte, lane, digit) to (lane, digit, byte).
@@ -182,10 +189,7 @@ struct Codebooks {
       const __m512i exponent = unit_exponent(max_of_all(size_bits(values)), digits_of_value);
       const __m512 exact = scaled(values, exponent);
       const __m512i integers = _mm512_cvtps_epi32(exact);
-      const __m512 lost = _mm512_abs_ps(_mm512_sub_ps(exact, _mm512_cvtepi32_ps(integers)));
-      const __m512 most = _mm512_mul_ps(_mm512_abs_ps(exact), _mm512_set1_ps(coarse));
-      const __mmask16 some = _mm512_cmp_ps_mask(values, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-      too_coarse[r] = _mm512_mask_cmp_ps_mask(some, lost, most, _CMP_NLT_UQ) != 0;  // if not finite, too
+      for_registers[r] = too_coarse(values, exact, integers) != 0;
       units[r] = power_of_two(exponent);
       _mm512_store_si512(tables[r], _mm512_permutexvar_epi8(by_digit, digits_of(integers)));
     }
@@ -198,7 +202,7 @@ struct Codebooks {
 
   alignas(64) std::uint8_t tables[lanes][64];
   double units[lanes];
-  bool too_coarse[lanes];
+  bool for_registers[lanes];
 };
 
 // Some steps of a strip, whose weights are looked up: where that is done, and where they go, (steps, digits) tiles.
@@ -294,10 +298,10 @@ void write(const CodebookProduct& it, const Inputs& x, Size group, const Codeboo
 }
 
 // Whole strips of 16 rows, times one or two groups of samples. What is multiplied was looked up two turns before, and
-// lies in the first cache; one turn before it would still be on the way there. Rows that are too coarse are noted.
+// lies in the first cache; one turn before it would still be on the way there. Rows for registers are noted.
 template <int bits, int groups>
 void strips(const CodebookProduct& it, const Inputs& x, Size group, Size first, Size last,
-            std::vector<Size>& too_coarse) {
+            std::vector<Size>& for_registers) {
   using S = Steps<bits>;
   constexpr int parts = S::of_block / S::together, turns = 3;
   struct Turn {
@@ -323,7 +327,7 @@ void strips(const CodebookProduct& it, const Inputs& x, Size group, Size first, 
     Codebooks& own = codebooks[row / lanes % turns];
     own.hold<bits>(it, row);
     for (Size r = 0; r < lanes; ++r)
-      if (group == 0 && own.too_coarse[r]) too_coarse.push_back(row + r);
+      if (group == 0 && own.for_registers[r]) for_registers.push_back(row + r);
     for (Size block = 0; block < it.blocks; ++block) {
       const auto take = [&](auto part) {
         const int before = (now + 1) % turns;
@@ -344,18 +348,18 @@ void strips(const CodebookProduct& it, const Inputs& x, Size group, Size first, 
   }
 }
 
-// Strips of rows, for all samples. Rows that are too coarse are computed once more by registers.
+// Strips of rows, for all samples. Some rows are computed once more, by registers.
 template <int bits>
 void rows_of(const CodebookProduct& it, const Inputs& x, Size first, Size last) {
   TileShapes shapes;
   for (int sums_or_inputs : {0, 1, 2, 3, 4, 5, 7}) shapes.bytes[sums_or_inputs] = static_cast<std::uint16_t>(x.line);
   _tile_loadconfig(&shapes);
-  std::vector<Size> too_coarse;
+  std::vector<Size> for_registers;
   Size group = 0;
-  for (; group + 2 <= x.groups; group += 2) strips<bits, 2>(it, x, group, first, last, too_coarse);
-  if (group < x.groups) strips<bits, 1>(it, x, group, first, last, too_coarse);
+  for (; group + 2 <= x.groups; group += 2) strips<bits, 2>(it, x, group, first, last, for_registers);
+  if (group < x.groups) strips<bits, 1>(it, x, group, first, last, for_registers);
   _tile_release();
-  for (const Size row : too_coarse) codebook_avx512(bits).product(it, row, row + 1);
+  for (const Size row : for_registers) codebook_avx512(bits).product(it, row, row + 1);
 }
 
 template <int bits>
