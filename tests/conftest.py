@@ -26,3 +26,11 @@ def say(monkeypatch, capsys, tmp_path):
         return ended.value.code or 0, out, err
 
     return run
+
+
+@pytest.fixture(params=[torch.float64, torch.bfloat16])
+def other_default(request):
+    """Another type in which torch makes numbers of which nothing is said."""
+    torch.set_default_dtype(request.param)
+    yield
+    torch.set_default_dtype(torch.float32)

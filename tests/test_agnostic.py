@@ -94,6 +94,15 @@ def test_a_population_computes_what_its_nodes_say(kernel, data):
     np.testing.assert_allclose(outputs, np.swapaxes(expected, 1, 2), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize("kernel", AVAILABLE)
+def test_a_population_computes_the_same_whatever_the_default_type_of_torch(kernel, other_default, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", kernel)
+    genome = search.smallest(3, 2, 0.5, np.random.default_rng(0))
+    x = np.random.default_rng(1).normal(size=(3, 5))
+    outputs = Population([genome])(torch.from_numpy(x).float(), torch.tensor([[0.3]], dtype=torch.float32))
+    np.testing.assert_allclose(outputs[0, :, 0], by_recursion(genome, x, 0.3)[0], rtol=1e-4, atol=1e-4)
+
+
 @settings(deadline=None, max_examples=30)
 @given(genomes())
 def test_the_module_and_the_population_in_double_precision_agree_with_the_definition(genome):

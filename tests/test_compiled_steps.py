@@ -222,6 +222,17 @@ def test_nets_on_a_plane_answer_as_each_does_alone(kernels, bias, sizes, n, monk
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
+def test_nets_answer_the_same_whatever_the_default_type_of_torch(monkeypatch, other_default):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", BEST)
+    generator = torch.Generator().manual_seed(0)
+    model, x = net([5, 19, 3], (nn.Tanh,), True, 0).float(), torch.randn(40, 5, generator=generator).float()
+    chain, row = chain_of(model, x), nn.utils.parameters_to_vector(model.parameters()).detach()
+    plane = answers_on_plane(chain, row, torch.zeros(2, len(row)), torch.zeros(1, 2), x)
+    for found in (answers(chain, row[None], x), plane):
+        torch.testing.assert_close(found[0], model(x).detach(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
 def test_nets_answer_the_same_on_any_number_of_threads(monkeypatch):
     monkeypatch.setenv("COMMONWEIGHT_KERNELS", BEST)
     generator = torch.Generator().manual_seed(0)

@@ -100,6 +100,15 @@ def test_gradients_equal_those_through_the_matrix(chosen, dtype, k, codebooks):
         torch.testing.assert_close(one.detach().double(), other.detach(), rtol=tolerance, atol=tolerance * scale)
 
 
+def test_the_default_type_of_torch_changes_no_product(chosen, other_default):
+    x, codes, values, bias, matrix = example(8, 6, 333, 24, 24, 16)
+    x.requires_grad_()
+    y = codebook_product(x, pack(codes, 4), values, bias, bits=4)
+    torch.testing.assert_close(y, x @ matrix.t() + bias, rtol=1e-4, atol=1e-4)
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, matrix.sum(0).expand(6, -1), rtol=1e-5, atol=1e-4)
+
+
 @pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
 def test_a_product_is_the_same_whatever_the_threads(chosen):
     x, codes, values, _, _ = example(3, 7, 640, 301, 301, 16)
@@ -164,11 +173,12 @@ def test_wherever_the_numbers_lie(name, how, threads, k, batch, columns, rows, s
     assert torch.equal(grads[2], torch.full((rows,), float(batch)))
 
 
-def test_padding_stays_silent_beside_values_that_are_not_finite(chosen):
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_padding_stays_silent_beside_values_that_are_not_finite(chosen, value):
     codes = torch.tensor([[1, 1, 1], [0, 1, 1]])
-    values = torch.tensor([[torch.inf, 2.0]])
+    values = torch.tensor([[value, 2.0]])
     y = codebook_product(torch.ones(1, 3), pack(codes, 1), values, bits=1)
-    assert y.tolist() == [[6.0, torch.inf]]
+    torch.testing.assert_close(y, torch.tensor([[6.0, value]]), equal_nan=True)
 
 
 @pytest.mark.parametrize(("k", "bits"), [(3, 2), (5, 3), (3, 4), (9, 4), (3, 8)])
@@ -379,7 +389,7 @@ def damaged(name):
 
 def of_an_old_processor(name):
     offered = dict.fromkeys(native_library.FUNCTIONS, lambda address: None)
-    return SimpleNamespace(**offered | {"instructions": lambda: "portable"})
+    return SimpleNamespace(**offered | {"instructions": lambda: "portable", "said": os.environ.get})
 
 
 def of_an_old_version(name):

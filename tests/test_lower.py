@@ -302,11 +302,11 @@ def test_weights_in_order_are_not_gathered():
 
 def test_a_table_is_placed_once_on_each_device_and_stays_at_home():
     table = Table(np.array([[2, 0], [1, 1]]))
-    assert table.beside(torch.empty(0, device="cpu")).tolist() == [2, 0, 1, 1]
+    assert table.beside(torch.empty(0, device="cpu")).tolist() == [[2, 0], [1, 1]]
     away = table.beside(torch.empty(0, device="meta"))
     assert away.device.type == "meta"
     assert table.beside(torch.empty(0, device="meta")) is away
-    assert table.beside(torch.empty(0, device="cpu")).tolist() == [2, 0, 1, 1]
+    assert table.beside(torch.empty(0, device="cpu")).tolist() == [[2, 0], [1, 1]]
     with torch.device("meta"):  # as when a module is made without memory
         assert Table(np.array([3])).beside(torch.empty(0, device="cpu")).tolist() == [3]
 

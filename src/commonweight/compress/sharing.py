@@ -175,7 +175,7 @@ def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
 
 def packed_bytes(n: int, bits: int) -> int:
     """Bytes of n codes, one after another in words of 32 bits, as `compress.save` writes them."""
-    return 4 * kernels.codes.Layout(n, bits).blocks * kernels.codes.WORDS
+    return 4 * kernels.codes.words_in_row(n, bits)
 
 
 def _learned(

@@ -83,7 +83,11 @@ class SharedWeight(nn.Module):
         """x Wᵀ + b without writing W out."""
         if self.shadow is not None:
             return F.linear(x, self(), bias)
-        values, bias = self.values.to(x.dtype), None if bias is None else bias.to(x.dtype)
+        values: Tensor = self.values
+        if values.dtype != x.dtype:  # a conversion that changes nothing would cost as much as the product's checks
+            values = values.to(x.dtype)
+        if bias is not None and bias.dtype != x.dtype:
+            bias = bias.to(x.dtype)
         return kernels.codebook_product(x, self.words, values, bias, bits=self.bits)
 
     @torch.no_grad()

@@ -63,7 +63,7 @@ def answers(chain: Chain, rows: Tensor, x: Tensor) -> Tensor:
         x: shape (B, ...), float32.
     """
     rows, x = rows.contiguous(), x.flatten(1).contiguous()
-    y = torch.empty(len(rows), len(x), chain[-1][0].out_features)
+    y = torch.empty(len(rows), len(x), chain[-1][0].out_features, dtype=torch.float32)
     if y.numel():
         table, threads = _table(chain, rows), torch.get_num_threads()
         given = (table.data_ptr(), len(chain), *rows.shape, x.data_ptr(), len(x), y.data_ptr(), threads)
@@ -94,7 +94,8 @@ def answers_on_plane(chain: Chain, centre: Tensor, directions: Tensor, points: T
     if layer.bias is not None:
         sums += rows[:, n_weights:n_first, None]
     rest, later = rows[:, n_first:].contiguous(), chain[1:]
-    table, y = _table(later, rest), torch.empty(len(points), chain[-1][0].out_features, len(padded))
+    table = _table(later, rest)
+    y = torch.empty(len(points), chain[-1][0].out_features, len(padded), dtype=torch.float32)
     if y.numel():
         compiled().perceptrons_on_plane(
             instructions(),

@@ -5,8 +5,6 @@ block of 16 · per columns: word j of block n holds the codes of the columns 16 
 Rows are padded with zeros to whole blocks.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -29,48 +27,30 @@ def bits_for(k: int) -> int:
     return next(bits for bits in BITS if k <= 1 << bits)
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How the codes of `columns` columns lie in words of 32 bits.
+def words_in_row(columns: int, bits: int) -> int:
+    """The words of 32 bits that the codes of so many columns take: those of whole blocks.
 
     Raises:
         KernelError: no such number of bits.
     """
+    if bits not in BITS or not isinstance(bits, int):
+        raise KernelError(f"Codes have 1, 2, 3, 4 or 8 bits; got {bits!r}.")
+    return -(-columns // (WORDS * (32 // bits))) * WORDS
 
-    columns: int
-    bits: int
 
-    def __post_init__(self) -> None:
-        if self.bits not in BITS or not isinstance(self.bits, int):
-            raise KernelError(f"Codes have 1, 2, 3, 4 or 8 bits; got {self.bits!r}.")
+def require_words(words: Tensor, columns: int, bits: int) -> None:
+    """Refuse what are no packed codes of so many columns.
 
-    @property
-    def per(self) -> int:
-        """Codes in a word."""
-        return 32 // self.bits
-
-    @property
-    def blocks(self) -> int:
-        """Blocks in a row."""
-        return -(-self.columns // (WORDS * self.per))
-
-    @property
-    def width(self) -> int:
-        """Columns with the padding."""
-        return self.blocks * WORDS * self.per
-
-    def refuse_other(self, words: Tensor) -> None:
-        """Says what words these codes have.
-
-        Raises:
-            KernelError: not such words.
-        """
-        require_kind(words, Tensor, "Packed codes are a tensor of words", KernelError)
-        if words.ndim != 2 or words.shape[1] != self.blocks * WORDS or words.dtype != torch.int32:
-            raise KernelError(
-                f"Codes of {self.bits} bits for {self.columns:,} columns are int32 words of shape (outputs, "
-                f"{self.blocks * WORDS}); got {words.dtype} of shape {tuple(words.shape)}."
-            )
+    Raises:
+        KernelError: not such words, or no such number of bits.
+    """
+    in_row = words_in_row(columns, bits)
+    require_kind(words, Tensor, "Packed codes are a tensor of words", KernelError)
+    if words.ndim != 2 or words.shape[1] != in_row or words.dtype != torch.int32:
+        raise KernelError(
+            f"Codes of {bits} bits for {columns:,} columns are int32 words of shape (outputs, {in_row}); "
+            f"got {words.dtype} of shape {tuple(words.shape)}."
+        )
 
 
 def pack(codes: Tensor, bits: int) -> Tensor:
@@ -85,17 +65,18 @@ def pack(codes: Tensor, bits: int) -> Tensor:
     require_kind(codes, Tensor, "pack takes a tensor of codes", KernelError)
     if codes.ndim != 2 or codes.is_floating_point() or codes.is_complex():
         raise KernelError(f"Codes are a matrix of whole numbers; got {codes.dtype} of shape {tuple(codes.shape)}.")
-    layout = Layout(codes.shape[1], bits)
+    rows, columns = codes.shape
+    in_row, per = words_in_row(columns, bits), 32 // bits
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < 1 << bits:
         raise KernelError(
             f"Codes of {bits} bits lie in 0 … {(1 << bits) - 1}; got {int(codes.min())} to {int(codes.max())}."
         )
-    words = torch.zeros(len(codes), layout.blocks, WORDS, dtype=torch.int32, device=codes.device)
-    padded = torch.zeros(len(codes), layout.width, dtype=torch.uint8, device=codes.device)
-    padded[:, : layout.columns] = codes
-    for k, each in enumerate(padded.view(len(codes), layout.blocks, layout.per, WORDS).unbind(2)):
+    words = torch.zeros(rows, in_row // WORDS, WORDS, dtype=torch.int32, device=codes.device)
+    padded = torch.zeros(rows, in_row * per, dtype=torch.uint8, device=codes.device)
+    padded[:, :columns] = codes
+    for k, each in enumerate(padded.view(rows, in_row // WORDS, per, WORDS).unbind(2)):
         words |= each.int() << (bits * k)
-    return words.view(len(codes), layout.blocks * WORDS)
+    return words.view(rows, in_row)
 
 
 def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
@@ -108,8 +89,8 @@ def unpack(words: Tensor, columns: int, bits: int) -> Tensor:
     [[3, 1]]
     """
     require_kind(columns, WHOLE, "unpack takes a number of columns", KernelError)
-    layout = Layout(columns, bits)
-    layout.refuse_other(words)
-    shifts = torch.arange(layout.per, dtype=torch.int32, device=words.device)[:, None] * bits
-    codes = (words.view(len(words), layout.blocks, 1, WORDS) >> shifts) & ((1 << bits) - 1)
-    return codes.reshape(len(words), layout.width)[:, :columns]
+    require_words(words, columns, bits)
+    (rows, in_row), per = words.shape, 32 // bits
+    shifts = torch.arange(per, dtype=torch.int32, device=words.device)[:, None] * bits
+    codes = (words.view(rows, in_row // WORDS, 1, WORDS) >> shifts) & ((1 << bits) - 1)
+    return codes.reshape(rows, in_row * per)[:, :columns]

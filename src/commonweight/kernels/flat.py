@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from commonweight.errors import KernelError
-from commonweight.kernels.codes import WORDS, Layout, pack, unpack
+from commonweight.kernels.codes import pack, unpack, words_in_row
 from commonweight.kernels.product import rows_per_codebook
 
 AT_ONCE = 1 << 20
@@ -31,7 +31,7 @@ def flat_codes(words: Tensor, values: Tensor, shape: tuple[int, ...], bits: int)
     >>> flat_codes(words, torch.zeros(1, 4), (2, 2), bits=2).tolist()
     [[3, 1], [2, 0]]
     """
-    n_words = Layout(prod(shape), bits).blocks * WORDS
+    n_words = words_in_row(prod(shape), bits)
     if words.dtype != torch.int32 or tuple(words.shape) != (1, n_words):
         given = f"{words.dtype} of shape {tuple(words.shape)}"
         raise KernelError(

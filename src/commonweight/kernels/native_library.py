@@ -30,6 +30,7 @@ FUNCTIONS = (
     "perceptron_answers",
     "perceptron_steps",
     "perceptrons_on_plane",
+    "said",
     "spread_adjoint",
     "spread_float32",
     "spread_float64",
@@ -95,12 +96,14 @@ def instructions() -> str:
     Raises:
         KernelError: COMMONWEIGHT_KERNELS names none of them, or one that this machine cannot run.
     """
-    return _instructions(wanted_instructions())
+    module = library()
+    return _instructions(module.said(VARIABLE) if module else wanted_instructions())
 
 
 @lru_cache
-def _instructions(wanted: str) -> str:
-    compiled = library()
+def _instructions(said: str) -> str:
+    """The instruction set in use while the variable says this."""
+    compiled, wanted = library(), wanted_instructions()
     best = compiled.instructions() if compiled else "off"
     if not wanted:
         return best

@@ -44,7 +44,7 @@ def run(networks: Networks, x: Tensor, weights: Tensor) -> Tensor:
     """
     x, weights = x.contiguous(), weights.contiguous()
     n_networks, n_out = networks.outputs.shape
-    y = torch.empty(n_networks, n_out, len(weights), x.shape[-1])
+    y = torch.empty(n_networks, n_out, len(weights), x.shape[-1], dtype=torch.float32)
     index = (
         networks.first, networks.kind, networks.given_start, networks.given, networks.computed_start,
         networks.computed, networks.outputs,

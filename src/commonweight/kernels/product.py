@@ -5,7 +5,6 @@ register, for many samples into a few rows that stay in the first cache. The gra
 the places that use it.
 """
 
-from math import isfinite
 from typing import Any
 
 import torch
@@ -13,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from commonweight.errors import KernelError, require_kind
-from commonweight.kernels.codes import FLOATS, Layout, unpack
+from commonweight.kernels.codes import FLOATS, WORDS, require_words, unpack
 from commonweight.kernels.native_library import compiled, instructions, laid_out
 
 ROWS_AT_ONCE = 1 << 22  # weights that are written out at a time, where that cannot be avoided
+KERNEL_FLOATS = (torch.float32, torch.bfloat16)  # other types go through torch
 
 
 def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None = None, *, bits: int) -> Tensor:
@@ -46,24 +46,24 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
     """
     require_kind(x, Tensor, "codebook_product takes a tensor of inputs", KernelError)
     require_kind(values, Tensor, "codebook_product takes a tensor of codebooks", KernelError)
-    require_kind(bias, Tensor | None, "A bias is a tensor", KernelError)
+    if bias is not None:
+        require_kind(bias, Tensor, "A bias is a tensor", KernelError)
     if not x.ndim:
         raise KernelError("Inputs have at least one axis; got a single number.")
-    Layout(x.shape[-1], bits).refuse_other(words)
-    if values.ndim != 2 or not 1 <= values.shape[1] <= 1 << bits or not 1 <= values.shape[0] <= max(1, words.shape[0]):
+    require_words(words, x.shape[-1], bits)
+    rows = words.shape[0]
+    if values.ndim != 2 or not 1 <= values.shape[1] <= 1 << bits or not 1 <= values.shape[0] <= max(1, rows):
         raise KernelError(
-            f"Codes of {bits} bits for {words.shape[0]:,} outputs take 1 to {words.shape[0]:,} codebooks of at most "
+            f"Codes of {bits} bits for {rows:,} outputs take 1 to {rows:,} codebooks of at most "
             f"{1 << bits} values; got values of shape {tuple(values.shape)}."
         )
-    if bias is not None and tuple(bias.shape) != (words.shape[0],):
-        raise KernelError(
-            f"A bias for {words.shape[0]:,} outputs has shape ({words.shape[0]},); got {tuple(bias.shape)}."
-        )
-    types = [x.dtype, values.dtype, *([] if bias is None else [bias.dtype])]
-    if x.dtype not in FLOATS or any(dtype != x.dtype for dtype in types):
-        given = ", ".join(map(str, types))
+    if bias is not None and bias.shape != (rows,):
+        raise KernelError(f"A bias for {rows:,} outputs has shape ({rows},); got {tuple(bias.shape)}.")
+    dtype = x.dtype
+    if dtype not in FLOATS or values.dtype != dtype or (bias is not None and bias.dtype != dtype):
+        given = ", ".join(str(tensor.dtype) for tensor in (x, values, bias) if tensor is not None)
         raise KernelError(f"Inputs, values and bias have one floating type, of 16 to 64 bits; got {given}.")
-    y: Tensor = torch.ops.commonweight.codebook_product(x, words, values, bias, bits)
+    y: Tensor = _PRODUCT(x, words, values, bias, bits)
     return y
 
 
@@ -85,50 +85,49 @@ def written_out(
 torch.library.define(
     "commonweight::codebook_product", "(Tensor x, Tensor words, Tensor values, Tensor? bias, int bits) -> Tensor"
 )
+_PRODUCT = torch.ops.commonweight.codebook_product.default
 
 
 def _on_cpu(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
-    chosen, layout = instructions(), Layout(x.shape[-1], bits)
-    if chosen == "off" or x.dtype not in (torch.float32, torch.bfloat16) or not (x.numel() and words.numel()):
+    # A call that finds the caches cold waits for each line that torch or Python reads here: no operator of torch and
+    # no object more than it takes.
+    chosen, dtype = instructions(), x.dtype
+    (*lead, columns), rows, size = x.shape, words.shape[0], x.numel()
+    if chosen == "off" or dtype not in KERNEL_FLOATS or not (size and rows):
         return _by_torch(x, words, values, bias, bits)
-    padded = layout.width != layout.columns
-    if padded and not isfinite(values.sum(dtype=torch.float64)):  # padding multiplies zeros by values
-        return _by_torch(x, words, values, bias, bits)
-    batch = x.numel() // layout.columns
-    inputs = x.reshape(batch, layout.columns)
-    if not padded and inputs.dtype == torch.float32:
-        inputs = laid_out(inputs)
-    else:
-        inputs = torch.zeros(batch, layout.width)
-        inputs[:, : layout.columns] = x.reshape(batch, layout.columns)
-    table = _table(values, bits)
-    words = laid_out(words)
-    offsets = None if bias is None else laid_out(bias.float())
-    y = torch.empty(batch, len(words))
-    compiled().codebook_product(
+    inputs, words, table = _floats(x), laid_out(words), _table(values, bits)
+    offsets = None if bias is None else _floats(bias)
+    y = torch.empty(*lead, rows, dtype=torch.float32)
+    done = compiled().codebook_product(
         chosen,
         bits,
         inputs.data_ptr(),
         words.data_ptr(),
         table.data_ptr(),
-        table.shape[1],
+        *table.shape,
         0 if offsets is None else offsets.data_ptr(),
         y.data_ptr(),
-        batch,
-        len(words),
-        layout.blocks,
-        rows_per_codebook(len(words), len(values)),
-        1 if x.dtype == torch.bfloat16 else 3,
+        size // columns,
+        rows,
+        columns,
+        1 if dtype == torch.bfloat16 else 3,
         torch.get_num_threads(),
     )
-    return y.to(x.dtype).view(*x.shape[:-1], len(words))
+    if not done:
+        return _by_torch(x, words, values, bias, bits)
+    return y if dtype == torch.float32 else y.to(dtype)
+
+
+def _floats(tensor: Tensor) -> Tensor:
+    """Numbers of 32 bits, as the kernel reads them."""
+    return laid_out(tensor if tensor.dtype == torch.float32 else tensor.float())
 
 
 def _table(values: Tensor, bits: int) -> Tensor:
     """Codebooks as the kernel reads them; those of 8 bits with 256 values, so that no code asks beyond them."""
     if bits == 8 and values.shape[1] < 256:
         values = F.pad(values, (0, 256 - values.shape[1]))
-    return laid_out(values.float())
+    return _floats(values)
 
 
 def _by_torch(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
@@ -162,22 +161,21 @@ torch.library.define("commonweight::codebook_matrix", "(Tensor words, Tensor val
 
 def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Tensor:
     """W, shape (O, columns), in the type of the values; its rows may lie further apart than they are long."""
-    chosen, layout = instructions(), Layout(columns, bits)
-    if chosen == "off" or values.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
+    chosen = instructions()
+    if chosen == "off" or values.dtype not in KERNEL_FLOATS or not words.numel():
         return written_out(words, values, columns, bits)
-    layout.refuse_other(words)
+    require_words(words, columns, bits)
     table, words = _table(values, bits), laid_out(words)
-    matrix = torch.empty(len(words), layout.width)
+    matrix = torch.empty(len(words), words.shape[1] * (32 // bits), dtype=torch.float32)
     compiled().codebook_expand(
         chosen,
         bits,
         words.data_ptr(),
         table.data_ptr(),
-        table.shape[1],
+        *table.shape,
         matrix.data_ptr(),
         len(words),
-        layout.blocks,
-        rows_per_codebook(len(words), len(values)),
+        words.shape[1] // WORDS,
         torch.get_num_threads(),
     )
     return matrix[:, :columns].to(values.dtype)
@@ -185,13 +183,12 @@ def _matrix_on_cpu(words: Tensor, values: Tensor, columns: int, bits: int) -> Te
 
 def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int) -> Tensor:
     """The gradient of the values, (codebooks, k), from that of W, (O, columns): sums over the uses of each value."""
-    if instructions() == "off" or grad.dtype not in (torch.float32, torch.bfloat16) or not words.numel():
+    if instructions() == "off" or grad.dtype not in KERNEL_FLOATS or not words.numel():
         return _sums_by_torch(grad, words, codebooks, k, bits)
     columns = grad.shape[1]
-    layout = Layout(columns, bits)
-    layout.refuse_other(words)
+    require_words(words, columns, bits)
     each = torch.empty(len(words), 1 << bits, dtype=torch.float64)
-    matrix, words = laid_out(grad.float()), laid_out(words)
+    matrix, words = _floats(grad), laid_out(words)
     compiled().codebook_sums(
         bits,
         matrix.data_ptr(),
@@ -199,7 +196,7 @@ def _sums_on_cpu(grad: Tensor, words: Tensor, codebooks: int, k: int, bits: int)
         each.data_ptr(),
         len(words),
         columns,
-        layout.blocks,
+        words.shape[1] // WORDS,
         torch.get_num_threads(),
     )
     return _over_rows(each[:, :k], codebooks).to(grad.dtype)

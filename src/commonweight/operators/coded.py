@@ -32,7 +32,7 @@ def _transformed(*tensors: Tensor) -> bool:
     """Whether a transform of torch.func looks at the tensors, which sees no further than operators of torch itself."""
     if torch.compiler.is_compiling():
         return False
-    return any(torch._C._functorch.is_functorch_wrapped_tensor(tensor) for tensor in tensors)
+    return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def hashed(shape: tuple[int, int], numbered: Index, n_weights: int, transposed: bool) -> Plan:
@@ -64,16 +64,17 @@ def codebook(pattern: Codebook) -> Plan:
     """y = x Wᵀ where W is never written out: a few bits for each weight, and the values in a register."""
     bits = kernels.bits_for(pattern.k)
     packed = kernels.pack(torch.from_numpy(np.array(pattern.codes)), bits)
-    words, shape = Table(packed.numpy()), packed.shape
-
+    words = Table(packed.numpy())
     matrix = Spread((pattern.n_out, pattern.n_in), pattern.index() + 1)
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if _transformed(x, weight):
             return F.linear(x, matrix(weight).to(x.dtype), bias)
-        if bias is not None:
+        if weight.dtype != x.dtype:  # a conversion that changes nothing would cost as much as the checks
+            weight = weight.to(x.dtype)
+        if bias is not None and bias.dtype != x.dtype:
             bias = bias.to(x.dtype)
-        return kernels.codebook_product(x, words.beside(x).view(shape), weight.to(x.dtype), bias, bits=bits)
+        return kernels.codebook_product(x, words.beside(x), weight, bias, bits=bits)
 
     weights = Spread(pattern.weight_shape)
     sizes = (pattern.in_shape, pattern.out_shape, weights, pattern.n_connections)

@@ -66,12 +66,12 @@ class Table:
     """
 
     def __init__(self, values: NDArray[np.integer]) -> None:
-        self._home = torch.from_numpy(np.asarray(values, dtype=np.int32).ravel())
+        self._home = torch.from_numpy(np.ascontiguousarray(values, dtype=np.int32))
         self._placed: dict[torch.device, Tensor] = {}
         self.bytes = self._home.nbytes
 
     def beside(self, tensor: Tensor) -> Tensor:
-        """The numbers as a vector on the device of a tensor."""
+        """The numbers on the device of a tensor."""
         return self._home if tensor.is_cpu else self._on(tensor.device)
 
     def _on(self, device: torch.device) -> Tensor:
@@ -106,7 +106,7 @@ class Spread:
         # The values to look up are θ, or 0 and θ, or -θ backwards, 0 and θ: as little as the cells need.
         self._holes, self._signed = low == 0, low < 0
         offset = max(-low, high) if self._signed else 0 if self._holes else -1
-        self.table = Table(np.add(numbered, offset, dtype=np.int32))
+        self.table = Table(np.add(numbered.ravel(), offset, dtype=np.int32))
 
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""

@@ -113,7 +113,7 @@ def windows(window: Sliding) -> Plan:
     """
     n_in, n_out = map(prod, window._replace(transposed=False).shapes)
     met, made = _met_inputs(window, n_in), _made_outputs(window, n_out)
-    inputs, outputs, padded = Table(met), Table(made), bool((met == n_in).any())
+    inputs, outputs, padded = Table(met.ravel()), Table(made.ravel()), bool((met == n_in).any())
     places = Table(np.argsort(made, axis=None)[:n_out])  # where the product makes each output; surplus ones come last
     # The kernel's cells (group, out, in, residue and tap of each axis) become one matrix for each residue and group.
     groups, (out_channels, channels) = window.groups, window.kernel_shape[:2]

@@ -1,7 +1,10 @@
-// The kernels for Python: addresses and sizes in, nothing out. `commonweight.kernels` checks shapes and types before.
+// The kernels for Python: addresses and sizes in, at most a number out. `commonweight.kernels` checks shapes and types before.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <string>
@@ -34,6 +37,12 @@ std::string instructions() {
   return "portable";
 }
 
+// What an environment variable says, if anything: os.environ raises and catches two exceptions where there is none.
+nb::object said(const char* variable) {
+  const char* value = std::getenv(variable);
+  return nb::steal(PyUnicode_DecodeFSDefault(value ? value : ""));
+}
+
 template <class T>
 T* at(std::uintptr_t address) {
   return reinterpret_cast<T*>(address);
@@ -52,27 +61,60 @@ constexpr std::ptrdiff_t samples_for_matrix_unit = 16;  // fewer are multiplied 
 // Pieces of rows, some for each thread, in whole tiles: those of each instruction set divide 24.
 std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 24 + 1) * 24; }
 
-void codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
-                      std::uintptr_t values, std::ptrdiff_t held, std::uintptr_t bias, std::uintptr_t y,
-                      std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t blocks,
-                      std::ptrdiff_t rows_per_codebook, int parts, int threads) {
-  const CodebookProduct it{at<float>(x),    at<std::uint32_t>(codes), at<float>(values),
-                           at<float>(bias), at<float>(y),             held,
-                           batch,           rows,                     blocks,
-                           rows_per_codebook};
+std::ptrdiff_t ratio_up(std::ptrdiff_t a, std::ptrdiff_t b) { return (a + b - 1) / b; }
+
+bool all_finite(const float* numbers, std::ptrdiff_t n) {
+  std::uint32_t largest = 0;  // without the sign: numbers in the order of their magnitude, then infinity, then NaN
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, numbers + i, sizeof bits);
+    largest = std::max(largest, bits & 0x7fffffffu);
+  }
+  return largest < 0x7f800000u;
+}
+
+struct alignas(64) Line {
+  float numbers[16];
+};
+
+// Rows of so many columns, each with zeros up to the width, a multiple of 16.
+std::vector<Line> padded(const float* x, std::ptrdiff_t rows, std::ptrdiff_t columns, std::ptrdiff_t width) {
+  std::vector<Line> lines(static_cast<std::size_t>(rows * width / 16));
+  auto* to = reinterpret_cast<float*>(lines.data());
+  for (std::ptrdiff_t row = 0; row < rows; ++row) std::copy_n(x + row * columns, columns, to + row * width);
+  return lines;
+}
+
+// False, with nothing computed, where padding would multiply zeros by values that are not finite.
+bool codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
+                      std::uintptr_t values, std::ptrdiff_t codebooks, std::ptrdiff_t held, std::uintptr_t bias,
+                      std::uintptr_t y, std::ptrdiff_t batch, std::ptrdiff_t rows, std::ptrdiff_t columns, int parts,
+                      int threads) {
+  const std::ptrdiff_t block = 16 * (32 / bits), blocks = ratio_up(columns, block), width = blocks * block;
   const auto product = kernels(instructions, bits).product;
   nb::gil_scoped_release release;
+  CodebookProduct it{at<float>(x),    at<std::uint32_t>(codes), at<float>(values),
+                     at<float>(bias), at<float>(y),             held,
+                     batch,           rows,                     blocks,
+                     ratio_up(rows, codebooks)};
+  std::vector<Line> inputs;
+  if (width != columns) {
+    if (!all_finite(it.values, codebooks * held)) return false;
+    inputs = padded(it.x, batch, columns, width);
+    it.x = reinterpret_cast<const float*>(inputs.data());
+  }
   const bool many = instructions == "amx" && batch >= samples_for_matrix_unit;
-  if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return;
+  if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return true;
   commonweight::parallel(rows, grain(rows, threads), threads,
                          [&](std::ptrdiff_t first, std::ptrdiff_t last) { product(it, first, last); });
+  return true;
 }
 
 void codebook_expand(const std::string& instructions, int bits, std::uintptr_t codes, std::uintptr_t values,
-                     std::ptrdiff_t held, std::uintptr_t matrix, std::ptrdiff_t rows, std::ptrdiff_t blocks,
-                     std::ptrdiff_t rows_per_codebook, int threads) {
+                     std::ptrdiff_t codebooks, std::ptrdiff_t held, std::uintptr_t matrix, std::ptrdiff_t rows,
+                     std::ptrdiff_t blocks, int threads) {
   const CodebookProduct it{nullptr, at<std::uint32_t>(codes), at<float>(values), nullptr, nullptr, held, 0, rows,
-                           blocks,  rows_per_codebook};
+                           blocks,  ratio_up(rows, codebooks)};
   const auto expand = kernels(instructions, bits).expand;
   nb::gil_scoped_release release;
   commonweight::parallel(rows, grain(rows, threads), threads, [&](std::ptrdiff_t first, std::ptrdiff_t last) {
@@ -246,6 +288,7 @@ void perceptrons_on_plane(const std::string& instructions, std::uintptr_t sums, 
 
 NB_MODULE(_native, m) {
   m.def("instructions", &instructions);
+  m.def("said", &said);
   m.def("use_team",
         [](std::uintptr_t address) { commonweight::use_team(reinterpret_cast<commonweight::Team>(address)); });
   m.def("codebook_product", &codebook_product);
