@@ -31,6 +31,14 @@ def test_a_notation_is_read_back(pattern):
     assert again.weight_shape == pattern.weight_shape
 
 
+def test_a_part_has_no_more_cells_than_are_allowed():
+    assert read("circulant(4)", most=16) == P.circulant(4)
+    with pytest.raises(PatternError, match=r"circulant\(4\) has 16 cells; at most 15 are allowed here"):
+        read("circulant(4)", most=15)
+    with pytest.raises(PatternError, match="a number of at most 9 or a list at character 26, found '10"):
+        read("conv1d((1, 1), 1, kernel=10)", most=9)
+
+
 def test_arrays_come_in_the_fewest_bytes():
     assert [smallest(np.array([0, most])).dtype for most in (255, 256, 1 << 15, 1 << 31)] == [
         np.uint8,
@@ -42,7 +50,7 @@ def test_arrays_come_in_the_fewest_bytes():
 
 ORDERED = str(reordered(P.circulant(3), [2, 0, 1], [0, 1, 2]))
 REFUSED = {
-    "": "expected a call, a number of at most six digits or a sign at character 1, found the end",
+    "": "expected a call, a number or a sign at character 1, found the end",
     "7": "'7' is not the notation of a pattern",
     "circulant(3": r"expected `, ` or `\)` at character 12, found the end",
     "circulant(3) ": "is not the notation of a pattern",
@@ -51,17 +59,18 @@ REFUSED = {
     "circulant(03)": "is not the notation of a pattern",
     "circulant(3, n=3)": r"no circulant is made so \(.*multiple values.*\)",
     "circulant([3])": r"circulant takes whole numbers of at least 1; got \[3\]",
-    "circulant(1000000)": "expected a call, a number of at most six digits",
-    "circulant(2049)": f"circulant.* has 4,198,401 cells; a pattern is read that has at most {MOST_CELLS:,}",
+    "circulant(10000000)": "expected a pattern, a number of at most 4,194,304 or a list",
+    "circulant(9999999999)": "expected a call, a number or a sign at character 11",
+    "circulant(2049)": f"circulant.* has 4,198,401 cells; at most {MOST_CELLS:,} are allowed here",
     "kron(circulant(2), circulant(1025))": "has 4,202,500 cells",
     "compose(dense(99999, 99999), weights_of=single(1, 1))": "has 9,999,800,001 cells",
-    "conv1d((1, 9), 1, kernel=900000, padding=450000)": "cells; a pattern is read",
-    "orbits(<1 permutations of 3 inputs and 3 outputs, 0>)": "expected a pattern, a number or a list",
-    "eval(3)": "expected a pattern, a number or a list at character 1, found 'eval",
+    "conv1d((1, 9), 1, kernel=900000, padding=450000)": "cells; at most",
+    "orbits(<1 permutations of 3 inputs and 3 outputs, 0>)": "or a list at character 1, found",
+    "eval(3)": "expected a pattern, a number of at most 4,194,304 or a list at character 1, found 'eval",
     "kron(circulant(3), 4)": "kron takes patterns, such as .*; got int: 4",
     "circulant(" * 70: "expected at most 64 brackets within each other",
     "[" * 70: "expected at most 64 brackets within each other",
-    "circulant(-3)": "expected a call, a number of at most six digits or a sign at character 11",
+    "circulant(-3)": "expected a call, a number or a sign at character 11",
     "circulant(3.0)": r"expected `, ` or `\)`",
     "block()": "block puts one or more patterns side by side; got none",
     ORDERED: "expected no further array",

@@ -266,7 +266,7 @@ def pattern_of(one: Patterned, weights: Tensor, arrays: Sequence[Tensor]) -> Pat
     """
     if others := [array.dtype for array in arrays if array.dtype not in _INDICES]:
         raise PatternError(f"The arrays of a pattern are whole numbers; got {others[0]}.")
-    pattern = read_pattern(one.pattern, [array.numpy() for array in arrays])
+    pattern = read_pattern(one.pattern, [array.numpy() for array in arrays], prod(one.shape))
     fits = (pattern.n_out, pattern.n_in) == (one.shape[0], prod(one.shape[1:]))
     floating = weights.is_floating_point() and weights.element_size() > 1
     if not fits or not floating or tuple(weights.shape) != pattern.weight_shape:

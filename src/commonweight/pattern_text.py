@@ -6,6 +6,7 @@ takes the next of the arrays, which must be those that it was written for: the d
 
 import re
 from collections.abc import Callable, Iterable
+from operator import mul
 from typing import Any, NoReturn
 
 import numpy as np
@@ -22,7 +23,7 @@ MOST_CELLS = 1 << 22
 """Cells of a matrix whose pattern is read: 2048 × 2048. To write one out takes some 300 MB."""
 LONGEST = 1 << 16
 _DEEPEST = 64
-_TOKEN = re.compile(r"\s*(?:([0-9]{1,6})(?![0-9])|([A-Za-z_][A-Za-z0-9_]*)|'([a-z]*)'|(<[^<>]*>)|([()\[\],=]))")
+_TOKEN = re.compile(r"\s*(?:([0-9]{1,9})(?![0-9])|([A-Za-z_][A-Za-z0-9_]*)|'([a-z]*)'|(<[^<>]*>)|([()\[\],=]))")
 _LEAVES = "dense single toeplitz circulant diagonal symmetric antisymmetric table conv1d conv2d conv3d tiled local"
 _NAMES = (*_LEAVES.split(), "transpose", "kron", "copies", "block", "compose")
 _CALLS: dict[str, Callable[..., Pattern]] = {
@@ -52,14 +53,15 @@ def arrays_of(pattern: Pattern) -> list[NDArray[Any]]:
     return [array for part in parts for array in arrays_of(part)]
 
 
-def read(notation: str, arrays: Iterable[NDArray[Any]] = ()) -> Pattern:
+def read(notation: str, arrays: Iterable[NDArray[Any]] = (), most: int = MOST_CELLS) -> Pattern:
     """The pattern of a notation that anyone may have written.
 
-    Numbers have at most six digits and no part more than 2^22 cells, so that neither time nor memory can run away.
+    Time and memory are those of a matrix with the cells that are allowed, whatever the notation says.
 
     Args:
         notation: of at most 65,536 characters, as `str` gives it; `orbits`, which leaves out too much, is not read.
         arrays: what the notation leaves out, as `arrays_of` gives it.
+        most: cells that the pattern, or a part of it, may have, at most 2^22; and the largest number in the notation.
 
     Raises:
         PatternError: no such notation, a pattern that cannot be or is too large, or other arrays than those.
@@ -70,7 +72,7 @@ def read(notation: str, arrays: Iterable[NDArray[Any]] = ()) -> Pattern:
     """
     if len(notation) > LONGEST:
         raise PatternError(f"A pattern is read from at most {LONGEST:,} characters; got {len(notation):,}.")
-    reader = _Reader(notation, list(arrays))
+    reader = _Reader(notation, list(arrays), min(most, MOST_CELLS))
     pattern = reader.value(0)
     if not isinstance(pattern, Pattern) or str(pattern) != notation or reader.arrays:
         raise PatternError(f"{notation[:200]!r} is not the notation of a pattern, or that of other arrays.")
@@ -80,8 +82,8 @@ def read(notation: str, arrays: Iterable[NDArray[Any]] = ()) -> Pattern:
 class _Reader:
     """A place in the text of a notation, which moves on as the text is read."""
 
-    def __init__(self, text: str, arrays: list[NDArray[Any]]) -> None:
-        self.text, self.at, self.arrays = text, 0, arrays
+    def __init__(self, text: str, arrays: list[NDArray[Any]], most: int) -> None:
+        self.text, self.at, self.arrays, self.most = text, 0, arrays, most
 
     def fail(self, expected: str) -> NoReturn:
         found = f"{self.text[self.at : self.at + 20]!r}" if self.at < len(self.text) else "the end"
@@ -90,7 +92,7 @@ class _Reader:
 
     def next(self) -> tuple[str, ...]:
         """The next number, name, word, hole and sign, of which all but one are empty; passed by."""
-        token = _TOKEN.match(self.text, self.at) or self.fail("a call, a number of at most six digits or a sign")
+        token = _TOKEN.match(self.text, self.at) or self.fail("a call, a number or a sign")
         self.at = token.end()
         return token.groups(default="")
 
@@ -105,7 +107,7 @@ class _Reader:
             self.fail(f"at most {_DEEPEST} brackets within each other")
         start = self.at
         number, name, word, hole, sign = self.next()
-        if number:
+        if number and int(number) <= self.most:
             return int(number)
         if name == "True":
             return True
@@ -119,7 +121,7 @@ class _Reader:
         if word:
             return word
         self.at = start
-        self.fail("a pattern, a number or a list" if not hole else "no further array")
+        self.fail("no further array" if hole else f"a pattern, a number of at most {self.most:,} or a list")
 
     def values(self, end: str, depth: int) -> list[Any]:
         found: list[Any] = []
@@ -147,17 +149,12 @@ class _Reader:
         except (TypeError, ValueError, OverflowError) as error:
             told = f"no {name} is made so ({error})"
             raise PatternError(f"Cannot read the pattern {self.text[:80]!r}: {told:.200}.") from error
-        _refuse_large(pattern)
+        cells = pattern.n_full
+        if isinstance(pattern, Conv):  # whose places and taps are gone through, too, along each axis
+            cells = max(cells, *map(mul, pattern.out_shape[1:], pattern.kernel))
+        if cells > self.most:
+            raise PatternError(f"{pattern!s:.200} has {cells:,} cells; at most {self.most:,} are allowed here.")
         return pattern
-
-
-def _refuse_large(pattern: Pattern) -> None:
-    """Do nothing if the cells of a pattern, and of a window that slides, can be gone through."""
-    most = pattern.n_full
-    if isinstance(pattern, Conv):
-        most = max(most, *(places * taps for places, taps in zip(pattern.out_shape[1:], pattern.kernel, strict=True)))
-    if most > MOST_CELLS:
-        raise PatternError(f"{pattern!s:.200} has {most:,} cells; a pattern is read that has at most {MOST_CELLS:,}.")
 
 
 def smallest(array: NDArray[Any]) -> NDArray[Any]:

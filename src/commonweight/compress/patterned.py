@@ -33,7 +33,7 @@ class PatternWeight(nn.Module):
         tensor([[1., 2.],
                 [2., 1.]], grad_fn=<ViewBackward0>)
         >>> weight.product(torch.tensor([[3.0, 0.0]]), None)
-        tensor([[3., 6.]], grad_fn=<UnsafeViewBackward0>)
+        tensor([[3., 6.]], grad_fn=<ViewBackward0>)
     """
 
     def __init__(self, pattern: Pattern, weights: Tensor, shape: tuple[int, ...]) -> None:

@@ -216,7 +216,7 @@ def _why_no_pattern(weight: Tensor, pattern: Pattern) -> str:
     if pattern.n_full > MOST_CELLS:
         return f"it has {pattern.n_full:,} elements, and a file holds patterns of at most {MOST_CELLS:,}"
     try:
-        read(str(pattern), arrays_of(pattern))
+        read(str(pattern), arrays_of(pattern), pattern.n_full)
     except PatternError as error:
         return f"a file cannot hold its pattern ({error})"
     return ""
