@@ -342,7 +342,7 @@ def test_importance_decides_which_elements_are_exact():
         (lambda: compress.share_tensors(3, 4), "A state dict maps names to tensors; got int: 3"),
         (lambda: compress.share_tensors({"a": 3}, 4), "A state dict maps 'a' to a tensor; got int: 3"),
         (lambda: compress.save_tensors(3, {}, [], "a"), "save_tensors takes tensors by their names; got int: 3"),
-        (lambda: compress.save_tensors({}, 3, [], "a"), "save_tensors takes codebooks by their names; got int: 3"),
+        (lambda: compress.save_tensors({}, 3, [], "a"), "save_tensors takes compressed weights by .*; got int: 3"),
         (lambda: compress.share_file(3, "a", 4), "share_file takes the path of a file and that .*; got int: 3"),
         (lambda: compress.share_file("a", 3, 4), "share_file takes the path of a file and that .*; got int: 3"),
         (lambda: compress.open_shared(3, nn.Linear(1, 1)), "load takes the path of a file; got int: 3"),
@@ -505,7 +505,7 @@ def test_codebooks_of_a_weight_that_no_module_has(tmp_path):
     _, shared = compress.share_tensors(tensors, 2, "tensor")
     compress.save_tensors(tensors, shared, (), tmp_path / "m.safetensors")
     with pytest.raises(
-        FileError, match="codebooks for `matrix`, which is the `weight` of no module; load it written out"
+        FileError, match="codebooks or a pattern for `matrix`, which is the `weight` of no module; load it written out"
     ):
         compress.open_shared(tmp_path / "m.safetensors", Bare())
 
@@ -545,7 +545,7 @@ SHAPES = "expected the texts name, codes and values, a whole number of bits, and
         ({"bits": True}, {}, SHAPES),
         ({"bits": 2.0}, {}, SHAPES),
         ({"name": 3}, {}, SHAPES),
-        ({"name": "codes"}, {}, "makes 'codes' of codebooks, and has that name for something else"),
+        ({"name": "codes"}, {}, "makes 'codes' of others, and has that name for something else"),
         ({"codes": "absent"}, {}, "makes 'w' of 'absent', which the file does not store"),
         ({"values": "codes"}, {}, "makes 'w' of 'codes', which another weight has too"),
         ({}, {"codes": torch.zeros(1, 32, dtype=torch.int32)}, r"int32 of shape \(1, 16\); got .* \(1, 32\)"),
@@ -574,7 +574,7 @@ def test_hostile_manifests_of_codebooks(tmp_path):
     path = tmp_path / "m.safetensors"
     for coded, says in (
         ((GOOD, GOOD), "makes 'w' of 'codes', which another weight has too"),
-        ((GOOD, Coded("w", (4, 8), 2, "c", "v")), "makes 'w' of codebooks, and has that name for something else"),
+        ((GOOD, Coded("w", (4, 8), 2, "c", "v")), "makes 'w' of others, and has that name for something else"),
     ):
         hostile(path, coded, c=WORDS.clone(), v=VALUES.clone())
         with pytest.raises(FileError, match=says):

@@ -217,7 +217,7 @@ def test_a_manifest_with_another_key(tmp_path):
 
 def test_ties_that_fill_the_memory(tmp_path, monkeypatch):
     """A small file with very many aliases that are copies of a tensor; views take no memory."""
-    monkeypatch.setattr(files, "_ROOM", 0)
+    monkeypatch.setattr(files, "ROOM", 0)
     for transform, expand, fits in (
         (".flip(0)", False, False),
         ("-", False, False),

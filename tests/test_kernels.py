@@ -207,6 +207,30 @@ def test_sums_of_any_type(chosen, dtype):
     assert torch.equal(summed(grad, index), expected)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # in torch's own jvp
+def test_transforms_of_torch_func_see_through_the_product(chosen):
+    x, codes, values, bias, _ = example(9, 5, 40, 6, 3, 16)
+    words, of = pack(codes, 4), torch.func
+
+    def product(x, values, bias):
+        return codebook_product(x, words, values, bias, bits=4).sin().sum()
+
+    def dense(x, values, bias):
+        return (x @ values[torch.arange(6) // 2].gather(1, codes).t() + bias).sin().sum()
+
+    moved = (x, values, bias), (x.flip(0), values.flip(0), bias.flip(0))
+    everything = tuple(range(3))
+    for transform in (
+        lambda f: of.grad(f, everything)(x, values, bias),
+        lambda f: of.jvp(f, *moved)[1],
+        lambda f: of.vmap(f, (0, None, None))(x, values, bias),
+        lambda f: of.vmap(of.grad(f, everything), (0, None, None))(x, values, bias),
+        lambda f: of.grad(lambda x: of.vmap(f, (0, None, None))(x, values, bias).sum())(x),
+        lambda f: of.hessian(f)(x[0], values, bias),
+    ):
+        torch.testing.assert_close(transform(product), transform(dense), rtol=1e-4, atol=1e-4)
+
+
 def test_torch_sees_an_operator(chosen):
     x, codes, values, bias, _ = example(5, 3, 40, 6, 6, 16)
     words = pack(codes, 4)

@@ -23,7 +23,7 @@ LEVELS = [
     {"tiemap", "atomic", "transforms", "views"},
     {"patterns", "data", "notation", "checkpoints", "kernels"},
     {"codebook", "hashing", "reordering"},
-    {"operators", "manifest"},
+    {"operators", "manifest", "pattern_text"},
     {"reference", "lower", "recognise", "census", "equations"},
     {"tied", "files"},
     {"nets", "verdicts", "export", "parallel"},

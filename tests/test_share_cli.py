@@ -303,9 +303,6 @@ def told_of(lines):
     return {line["text"]: line["left"] for line in lines}
 
 
-NOT_FOLLOWED = "a file holds tensors, ties and codebooks only"
-
-
 def test_suggestions_that_are_exact_are_followed_in_a_run(say, tmp_path):
     source = Path(__file__).read_text(encoding="utf-8")
     body = source[source.index("def equal_parts") : source.index("def told_of")]
@@ -322,14 +319,17 @@ def test_suggestions_that_are_exact_are_followed_in_a_run(say, tmp_path):
         "2.weight = 1.weight": "",
         "3.weight = 1.weight.T": "",
         'cw.codebook.learn(weight, k=5, per="tensor")': "",
-        "symmetric(64)": NOT_FOLLOWED,
+        "symmetric(64)": "",
     }
     assert told["tied"] == 2 * 4 * 64 * 64
-    assert [(line["name"], line["values"], line["error"]) for line in told["layers"]] == [("4.weight", 5, 0.0)]
+    lines = [(line["name"], line["values"], line["pattern"], line["error"]) for line in told["layers"]]
+    assert lines == [("4.weight", 5, "", 0.0), ("5.weight", 64 * 65 // 2, "symmetric(64)", 0.0)]
+    assert told["layers"][1]["bytes_after"] == 4 * 64 * 65 // 2
     assert told["before"] == pytest.approx(told["after"])
     small = Run.load("small", net="mine.py:equal_parts").model
     assert small[2].weight is small[1].weight
     assert sorted(compress.shared_weights(small)) == ["4.weight"]
+    assert isinstance(small[5].shared, compress.PatternWeight)
     assert all(torch.equal(one.weight, other.weight) for one, other in zip(small[1:], dense[1:], strict=True))
 
     described = json.loads(Path("small/run.json").read_text())
@@ -347,14 +347,14 @@ def test_suggestions_that_are_exact_are_followed_in_a_file(say):
     assert code == 0, err
     assert "followed: 2.weight = 1.weight\n" in out
     assert "followed: `4.weight`: cw.codebook.learn(weight, k=5" in out
-    assert f"not followed, since {NOT_FOLLOWED}: `5.weight`: symmetric(64)\n" in out
+    assert "followed: `5.weight`: symmetric(64)\n" in out
     again = cw.load("m-shared.safetensors")
     assert again["2.weight"] is again["1.weight"]
     assert state.keys() == again.keys()
     assert all(torch.equal(again[name], state[name]) for name in state)
     code, out, err = say("share", "m.safetensors", "--suggest", "--codebook", 2, "--json", "--out", "both")
     values = {line["name"]: line["values"] for line in json.loads(out)["layers"]}
-    assert values == {"1.weight": 2, "4.weight": 5, "5.weight": 2, "6.weight": 2, "7.weight": 2}
+    assert values == {"1.weight": 2, "4.weight": 5, "5.weight": 2080, "6.weight": 2, "7.weight": 2}
 
 
 def test_what_no_module_has_as_weight_stays():
@@ -366,8 +366,8 @@ def test_what_no_module_has_as_weight_stays():
     net = nn.ModuleDict({"table": Table(), "embed": nn.Embedding(64, 64)})
     with torch.no_grad():
         net["embed"].weight.copy_((net["table"].table + 9).T * 2)
-    followed, few = compress.follow(net)
-    report = compress.share(net, None, few=few)
+    followed, as_is = compress.follow(net)
+    report = compress.share(net, None, as_is=as_is)
     assert list(compress.shared_weights(net)) == [line.name for line in report.lines] == ["embed.weight"]
     assert {one.name: one.left for one in settled(followed, report.lines)} == {
         "table.table": "it is the `weight` of no module",

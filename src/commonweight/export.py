@@ -27,11 +27,11 @@ from commonweight.checkpoints.onnx_initializers import read_onnx
 from commonweight.equations import Level, record, tie, ties
 from commonweight.errors import FileError, TieError, require_kind
 from commonweight.folding import fold_norms
+from commonweight.lower import Operator
 from commonweight.notation import Equation
 from commonweight.operators.plan import Run, fit
 from commonweight.operators.products import linear
 from commonweight.operators.spread import Spread, numbers
-from commonweight.tied import Tied
 
 NEEDS = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-5
@@ -153,10 +153,15 @@ def _tie_equals(model: nn.Module) -> set[str]:
     return names | set(within)
 
 
+def _with_operators(model: nn.Module) -> Iterator[Any]:
+    """Its parts that run by `lower`: `Tied` layers, and weights that have a pattern (`commonweight.compress`)."""
+    return (module for module in model.modules() if isinstance(getattr(module, "operator", None), Operator))
+
+
 def _widen_transforms(model: nn.Module) -> None:
     """Run Fourier transforms in float64: in float32, those of onnxruntime are off by up to 1e-4."""
-    for module in model.modules():
-        if isinstance(module, Tied) and "fft" in module.operator.operator:
+    for module in _with_operators(model):
+        if "fft" in module.operator.operator:
             module.operator = replace(module.operator, run=_in_double(module.operator.run))
 
 
@@ -169,9 +174,9 @@ def _in_double(run: Run) -> Run:
 
 def _replace_kernels(model: nn.Module) -> None:
     """Run looked-up weights by operators that ONNX has: the matrix, gathered, and one product."""
-    for module in model.modules():
-        if isinstance(module, Tied) and module.operator.rule in ("codebook", "hashed"):
-            pattern, bias = module.pattern, module.bias
+    for module in _with_operators(model):
+        if module.operator.rule in ("codebook", "hashed"):
+            pattern, bias = module.pattern, getattr(module, "bias", None)
             plan = linear(Spread((pattern.n_out, pattern.n_in), numbers(pattern)))
             run = fit(plan, pattern, None if bias is None else tuple(bias.shape)).run
             module.operator = replace(module.operator, run=run)

@@ -6,7 +6,8 @@ was not saved, and no tie gets lost or made up between a model, its file and the
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar, overload
@@ -20,22 +21,27 @@ from commonweight.checkpoints.bounded import damaged, opened, read_at, shown
 from commonweight.checkpoints.dtypes import SAFETENSORS, TORCH
 from commonweight.equations import check, record
 from commonweight.equations.sameness import difference, same_storage
-from commonweight.errors import FileError, KernelError, TieError, require_kind
+from commonweight.errors import FileError, KernelError, PatternError, TieError, require_kind
 from commonweight.kernels.flat import written_out
-from commonweight.manifest import KEY, LONGEST, Manifest, declared, find
+from commonweight.manifest import KEY, LONGEST, Manifest, Patterned, declared, find
 from commonweight.notation import Equation
+from commonweight.operators.spread import Spread, numbers
+from commonweight.pattern_text import read as read_pattern
+from commonweight.patterns import Pattern
 
 Model = TypeVar("Model", bound=nn.Module)
 
 ARCHITECTURE = "commonweight.architecture"
 """In the metadata: how the net was made (`commonweight.nets.architecture`), where `nets.build` made it."""
 
+_INDICES = (torch.uint8, torch.int16, torch.int32, torch.int64)
 _FLOAT4 = TORCH["float4_e2m1fn_x2"].dtype
 _LARGE = 1 << 23
 """Bytes of a tensor from which a second thread pays for itself in hashing."""
 _COPIES = 256
-_ROOM = 1 << 28
-"""Aliases may take up so many times the bytes of the file, and so many bytes more: no small file fills the memory."""
+ROOM = 1 << 28
+"""What is made of the tensors of a file, aliases and the matrices of patterns, may take up so many times the bytes of
+the file, and so many bytes more: no small file fills the memory."""
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -92,8 +98,8 @@ def load(path: str | Path, model: Model | None = None, *, expand: bool = False) 
     """Read a safetensors file with its ties: as a state dict, or into a model.
 
     Ties are those of the manifest, or of the metadata that `safetensors.torch.save_model` and Hugging Face write. Of a
-    file with a manifest every tensor is checked against its SHA-256. A weight that is stored as codes and codebooks
-    (`commonweight.compress`) is written out. Nothing stays connected to the file.
+    file with a manifest every tensor is checked against its SHA-256. A weight that is stored as codes and codebooks, or
+    as the free weights of a pattern (`commonweight.compress`), is written out. Nothing stays connected to the file.
 
     Args:
         path: of a file by `save` or any other safetensors file.
@@ -229,7 +235,47 @@ def _read(path: Path) -> _Read:
             tensors[one.name] = written_out(codes, values, one.shape, one.bits)
         except KernelError as error:
             raise damaged(path, f"{shown(one.name)} cannot be made of its codebooks ({error})") from error
+    _write_out(path, manifest.patterned if manifest else (), tensors, ROOM + _COPIES * n_bytes)
     return _Read(tensors, _single(path, tensors, ties), n_bytes)
+
+
+def _write_out(path: Path, patterned: Sequence[Patterned], tensors: dict[str, Tensor], room: int) -> None:
+    """Put weights, which may take so many bytes, in the place of the tensors that they are made of by patterns."""
+    for one in patterned:
+        weights, *arrays = (tensors.pop(name) for name in one.parts)
+        room -= prod(one.shape) * weights.element_size()
+        if room < 0:
+            raise damaged(path, f"its patterns would take {_COPIES} times its size in memory", "distrust it")
+        try:
+            pattern = pattern_of(one, weights, arrays)
+        except PatternError as error:
+            told = " ".join(f"{error!s:.300}".split())  # the error may say what the file gives
+            raise damaged(path, f"{shown(one.name)} cannot be made by its pattern ({told})") from error
+        tensors[one.name] = Spread((pattern.n_out, pattern.n_in), numbers(pattern))(weights).reshape(one.shape)
+
+
+def pattern_of(one: Patterned, weights: Tensor, arrays: Sequence[Tensor]) -> Pattern:
+    """The pattern of a weight that a file stores so, which anyone may have written.
+
+    Args:
+        one: what the manifest says of it.
+        weights, arrays: the tensors that it names.
+
+    Raises:
+        PatternError: no pattern, or one that does not fit the shape of the weight, its free weights or its arrays.
+    """
+    if others := [array.dtype for array in arrays if array.dtype not in _INDICES]:
+        raise PatternError(f"The arrays of a pattern are whole numbers; got {others[0]}.")
+    pattern = read_pattern(one.pattern, [array.numpy() for array in arrays], prod(one.shape))
+    fits = (pattern.n_out, pattern.n_in) == (one.shape[0], prod(one.shape[1:]))
+    floating = weights.is_floating_point() and weights.element_size() > 1
+    if not fits or not floating or tuple(weights.shape) != pattern.weight_shape:
+        raise PatternError(
+            f"{pattern!s:.200} makes a matrix of {pattern.n_out:,} rows and {pattern.n_in:,} columns of floating "
+            f"weights of shape {pattern.weight_shape}; got {weights.dtype} of shape {tuple(weights.shape)} for a "
+            f"weight of shape {one.shape}."
+        )
+    return pattern
 
 
 def _tensor(file: BinaryIO, stored: Stored) -> Tensor:
@@ -263,7 +309,7 @@ def _single(path: Path, tensors: dict[str, Tensor], ties: list[Equation]) -> lis
 def _state(path: Path, read: _Read, expand: bool) -> dict[str, Tensor]:
     """The state dict, sorted by name; as a rule a file of some bytes fills some bytes of memory, whatever it ties."""
     tensors, ties, n_bytes = read
-    room = _ROOM + _COPIES * n_bytes
+    room = ROOM + _COPIES * n_bytes
     state = dict(tensors)
     for tie in ties:
         source = tensors[tie.source]

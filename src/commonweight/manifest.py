@@ -4,7 +4,8 @@
 
 Under `tensors` stands every tensor of the file, under `ties` every further name, with the tensor that owns its weights
 and the transform in the notation of ties. A file of shared values has a field `codebooks` too: for each weight that is
-looked up, which tensors hold its codes and its values. docs/manifest.md describes it for other programs, and the
+looked up, which tensors hold its codes and its values; and a field `patterns`, for each weight that is the free weights
+of a pattern. docs/manifest.md describes it for other programs, and the
 conventions of others that `declared` reads too.
 """
 
@@ -26,6 +27,7 @@ LONGEST = 1 << 24
 """Characters of a manifest, about 100,000 tensors."""
 _FIELDS = {"sha256", "tensors", "ties", "version"}
 _CODED_FIELDS = {"bits": int, "codes": str, "name": str, "shape": list, "values": str}
+_PATTERNED_FIELDS = {"arrays": list, "name": str, "pattern": str, "shape": list, "weights": str}
 _MOST_AXES = 8
 _PARTS = ('{"sha256":"', '"ties":[')
 _LONGEST_TRANSFORM = 1000
@@ -50,6 +52,35 @@ class Coded:
     codes: str
     values: str
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tensors that the weight is made of."""
+        return (self.codes, self.values)
+
+
+@dataclass(frozen=True)
+class Patterned:
+    """A weight that a file stores as the free weights of a pattern.
+
+    Attributes:
+        name: of the weight.
+        shape: of the weight, (O, …).
+        pattern: the notation of the weight as a matrix (O, product of the rest), see `pattern_text`.
+        weights: the tensor with the free weights, of the pattern's weight_shape.
+        arrays: the tensors with what the notation leaves out, in its order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    pattern: str
+    weights: str
+    arrays: tuple[str, ...]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The tensors that the weight is made of."""
+        return (self.weights, *self.arrays)
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -57,8 +88,9 @@ class Manifest:
 
     Attributes:
         tensors: every tensor that it stores, by name, with the SHA-256 of its content (`checkpoints.contents`).
-        ties: its further names, each as an equation whose source is one of the tensors, or a weight of `coded`.
+        ties: its further names, each as an equation whose source is one of the tensors, or a weight of `made`.
         coded: the weights that it stores as codes and codebooks.
+        patterned: the weights that it stores as the free weights of a pattern.
 
     Example:
         >>> print(Manifest({}, ()))
@@ -68,12 +100,18 @@ class Manifest:
     tensors: Mapping[str, str]
     ties: tuple[Equation, ...]
     coded: tuple[Coded, ...] = ()
+    patterned: tuple[Patterned, ...] = ()
+
+    @property
+    def made(self) -> tuple[Coded | Patterned, ...]:
+        """The weights that are made of tensors of other names."""
+        return (*self.coded, *self.patterned)
 
     @property
     def names(self) -> set[str]:
         """Of the model's tensors that the file holds, in one way or the other; the ties add further ones."""
-        parts = {name for one in self.coded for name in (one.codes, one.values)}
-        return (self.tensors.keys() - parts) | {one.name for one in self.coded}
+        parts = {name for one in self.made for name in one.parts}
+        return (self.tensors.keys() - parts) | {one.name for one in self.made}
 
     def __str__(self) -> str:
         fields: dict[str, Any] = {
@@ -86,6 +124,8 @@ class Manifest:
         }
         if self.coded:
             fields["codebooks"] = [asdict(one) for one in self.coded]
+        if self.patterned:
+            fields["patterns"] = [asdict(one) for one in self.patterned]
         return _canonical({**fields, "sha256": _sha256(fields)})
 
 
@@ -125,26 +165,31 @@ def parse(text: str) -> Manifest:
     _refuse_other_form(fields)
     if fields.pop("sha256") != _sha256(fields):
         raise FileError("The manifest does not have the SHA-256 that it states: it was changed after it was written.")
-    coded = tuple(Coded(**{**one, "shape": tuple(one["shape"])}) for one in fields.get("codebooks", ()))
-    manifest = Manifest(fields["tensors"], tuple(_equation(**tie) for tie in fields["ties"]), coded)
-    _refuse_impossible_codebooks(coded, manifest.tensors)
+    coded = (Coded(**{**one, "shape": tuple(one["shape"])}) for one in fields.get("codebooks", ()))
+    patterned = (
+        Patterned(**{**one, "shape": tuple(one["shape"]), "arrays": tuple(one["arrays"])})
+        for one in fields.get("patterns", ())
+    )
+    ties = tuple(_equation(**tie) for tie in fields["ties"])
+    manifest = Manifest(fields["tensors"], ties, tuple(coded), tuple(patterned))
+    _refuse_impossible_parts(manifest.made, manifest.tensors)
     refuse_impossible(manifest.ties, manifest.names)
     return manifest
 
 
-def _refuse_impossible_codebooks(coded: Collection[Coded], stored: Collection[str]) -> None:
-    """Do nothing if each weight has a name of its own, and two stored tensors that serve nothing else."""
+def _refuse_impossible_parts(made: Collection[Coded | Patterned], stored: Collection[str]) -> None:
+    """Do nothing if each weight has a name of its own, and stored tensors that serve nothing else."""
     used: set[str] = set()
-    for one in coded:
-        for name in (one.codes, one.values):
+    for one in made:
+        for name in one.parts:
             if name not in stored or name in used:
                 why = "another weight has too" if name in used else "the file does not store"
                 raise FileError(f"The manifest makes {shown(one.name)} of {shown(name)}, which {why}.")
             used.add(name)
-    names = [one.name for one in coded]
+    names = [one.name for one in made]
     for name in names:
         if name in stored or names.count(name) > 1:
-            raise FileError(f"The manifest makes {shown(name)} of codebooks, and has that name for something else too.")
+            raise FileError(f"The manifest makes {shown(name)} of others, and has that name for something else too.")
 
 
 def refuse_impossible(ties: Collection[Equation], stored: Collection[str]) -> None:
@@ -172,7 +217,7 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
     Three conventions are read: the manifest, which then speaks alone; the entries `alias: name that is stored` of
     `safetensors.torch.save_model`; and the same entries beside `"format": "pt"`, as Hugging Face writes and Keras Hub
     reads them. Any other entry is no tie. A manifest never ties a name that is stored; the others may. Ties to a weight
-    that is stored as codebooks are left out: there is no tensor under that name.
+    that is made of codebooks or by a pattern are left out: there is no tensor under that name.
 
     Args:
         metadata: of one file, or of all the shards of one checkpoint.
@@ -188,9 +233,9 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
     manifest = find(metadata)
     stored = set(names)
     if manifest is not None:
-        coded = {one.name for one in manifest.coded}
-        refuse_impossible(manifest.ties, stored | coded)
-        return [tie for tie in manifest.ties if tie.source not in coded]
+        made = {one.name for one in manifest.made}
+        refuse_impossible(manifest.ties, stored | made)
+        return [tie for tie in manifest.ties if tie.source not in made]
     entries = sorted(metadata.items())
     pairs = {alias: kept for alias, kept in entries if kept in stored and alias not in ("format", kept)}
     for alias, kept in pairs.items():
@@ -204,7 +249,7 @@ def declared(metadata: Mapping[str, str], names: Collection[str]) -> list[Equati
 
 def _refuse_other_form(fields: dict[str, Any]) -> None:
     """Everything that the types of version 1 do not allow."""
-    if fields.keys() - {"codebooks"} != _FIELDS:
+    if fields.keys() - {"codebooks", "patterns"} != _FIELDS:
         names = ", ".join(sorted(_FIELDS))
         raise FileError(f"The manifest has the fields {shown(sorted(fields))}; expected {names}.")
     tensors, ties = fields["tensors"], fields["ties"]
@@ -217,14 +262,22 @@ def _refuse_other_form(fields: dict[str, Any]) -> None:
         texts = tie.values() if isinstance(tie, dict) and tie.keys() == {"alias", "source", "transform"} else [None]
         if not all(isinstance(text, str) for text in texts):
             raise FileError(f"The manifest has the tie {shown(tie)}; expected the texts alias, source and transform.")
-    if not isinstance(fields.get("codebooks", []), list):
-        raise FileError("The manifest needs a list under `codebooks`.")
+    for name in ("codebooks", "patterns"):
+        if not isinstance(fields.get(name, []), list):
+            raise FileError(f"The manifest needs a list under `{name}`.")
     for one in fields.get("codebooks", []):
         typed = isinstance(one, dict) and {name: type(value) for name, value in one.items()} == _CODED_FIELDS
         if not typed or not _possible_shape(one["shape"]):
             raise FileError(
                 f"The manifest has the codebooks {shown(one)}; expected the texts name, codes and values, a whole "
                 f"number of bits, and a shape of 2 to {_MOST_AXES} sizes from 1 on."
+            )
+    for one in fields.get("patterns", []):
+        typed = isinstance(one, dict) and {name: type(value) for name, value in one.items()} == _PATTERNED_FIELDS
+        if not typed or not _possible_shape(one["shape"]) or not all(isinstance(name, str) for name in one["arrays"]):
+            raise FileError(
+                f"The manifest has the pattern {shown(one)}; expected the texts name, pattern and weights, a list of "
+                f"texts as arrays, and a shape of 2 to {_MOST_AXES} sizes from 1 on."
             )
 
 

@@ -80,7 +80,7 @@ def share(
     depth: Annotated[
         str | None, typer.Option(help="Make neighbouring layers one, such as every=2; train them by --finetune.")
     ] = None,
-    suggest: Annotated[bool, typer.Option("--suggest", help="Tie what `audit --suggest` finds to be equal.")] = False,
+    suggest: Annotated[bool, typer.Option("--suggest", help="Follow what `audit --suggest` finds exactly.")] = False,
     calibrate: Annotated[
         str | None, typer.Option(help="Data by which elements are weighed, instead of the run's own for the rest too.")
     ] = None,

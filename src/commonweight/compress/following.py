@@ -1,19 +1,19 @@
-"""What is tied before weights become codebooks: neighbouring layers, and what suggestions find to be equal.
+"""What comes before weights become codebooks: neighbouring layers as one, and what suggestions find to be equal.
 
 `share_depth` makes neighbours in a stack of layers one, which changes what the net computes; `follow` and
-`follow_in_tensors` do what `audit(suggest=True)` says where nothing changes.
+`follow_in_tensors` do what `audit(suggest=True)` says where nothing changes: ties between tensors are made, and for
+weights that have few values or a pattern it is said which, as `share` takes it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import groupby
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from commonweight.compress.nearest import Per
 from commonweight.compress.report import Followed, Line
+from commonweight.compress.sharing import AsIs
 from commonweight.equations import record, share_layers, tie
 from commonweight.errors import CompressError, TieError, require_kind
 from commonweight.notation import Equation, expand, parse
@@ -21,8 +21,8 @@ from commonweight.sizes import WHOLE
 from commonweight.verdicts import audit
 from commonweight.verdicts.suggestion import Suggestion
 
-Few: TypeAlias = dict[str, tuple[int, Per]]
-"""Of weights that have few values as they are: how many, and per what."""
+TIES = ("tie", "layers")
+"""Kinds of what is tied, by an equation."""
 
 
 def share_depth(model: nn.Module, every: int) -> list[Followed]:
@@ -93,56 +93,56 @@ def _spread(blocks: nn.Module, group: list[int]) -> float:
     return worst
 
 
-def follow(model: nn.Module) -> tuple[list[Followed], Few]:
+def follow(model: nn.Module) -> tuple[list[Followed], dict[str, AsIs]]:
     """Tie, in a model, what `audit(suggest=True)` finds to be equal; nothing that the model computes changes.
 
     Returns:
-        A line for each suggestion, and the weights that have so few values that codebooks hold them as they are, by
-        the names that the suggestions have.
+        A line for each suggestion, and what holds a weight as it is, by the names that the suggestions have: codebooks
+        of few values, or a pattern.
     """
     lines = []
     suggestions = audit(model, suggest=True).suggestions or ()
     for one in suggestions:
         left = _left(one)
-        if not left and not one.codebook:
+        if not left and one.kind in TIES:
             try:
                 tie(model, one.text)
             except TieError as error:
                 left = f"it cannot be tied ({error})"
         lines.append(Followed(one.kind, one.names[0], one.text, one.error, left))
-    return lines, _few(suggestions)
+    return lines, _as_is(suggestions)
 
 
-def follow_in_tensors(tensors: Mapping[str, Tensor]) -> tuple[list[Followed], list[Equation], Few]:
+def follow_in_tensors(tensors: Mapping[str, Tensor]) -> tuple[list[Followed], list[Equation], dict[str, AsIs]]:
     """Which tensors of a state dict, each weight under one name, are others by `audit(suggest=True)`.
 
     Returns:
-        A line for each suggestion, the ties that they stand for, and the tensors that have few values.
+        A line for each suggestion, the ties that they stand for, and what holds a tensor as it is, see `follow`.
     """
     suggestions = (audit(tensors, suggest=True).suggestions or ()) if tensors else ()
     lines = [Followed(one.kind, one.names[0], one.text, one.error, _left(one)) for one in suggestions]
-    texts = [one.text for one in suggestions if not one.codebook and not _left(one)]
-    return lines, [tie for text in texts for tie in expand(parse(text), tensors)], _few(suggestions)
+    texts = [one.text for one in suggestions if one.kind in TIES and not _left(one)]
+    return lines, [tie for text in texts for tie in expand(parse(text), tensors)], _as_is(suggestions)
 
 
 def settled(followed: Iterable[Followed], shared: Iterable[Line]) -> list[Followed]:
-    """The lines of `follow`, when it is known which codebooks were made."""
+    """The lines of `follow`, when it is known which weights were replaced."""
     why = {line.name: line.left for line in shared}
     no_weight = "it is the `weight` of no module"
     return [
-        replace(one, left=why.get(one.name, no_weight)) if one.kind == "codebook" and not one.left else one
-        for one in followed
+        one if one.left or one.kind in TIES else replace(one, left=why.get(one.name, no_weight)) for one in followed
     ]
 
 
-def _few(suggestions: Iterable[Suggestion]) -> Few:
-    return {one.names[0]: one.codebook for one in suggestions if one.codebook and not _left(one)}
+def _as_is(suggestions: Iterable[Suggestion]) -> dict[str, AsIs]:
+    held = ((one.names[0], one.codebook or one.pattern) for one in suggestions if not _left(one))
+    return {name: how for name, how in held if how is not None}
 
 
 def _left(one: Suggestion) -> str:
     """Why a suggestion is not followed, if it is not."""
-    if one.kind not in ("tie", "layers", "codebook"):
-        return "a file holds tensors, ties and codebooks only"
     if one.error:
         return f"it is close, not equal: max |Δ| = {one.error:.3g}"
+    if one.kind not in TIES and not one.codebook and not one.pattern:
+        return "a file holds ties of whole tensors and their parts, codebooks and patterns only"
     return ""

@@ -15,13 +15,15 @@ class Line:
     Attributes:
         name: as the state dict has it.
         shape: of the weight.
-        values: in a codebook; 0 where the weight was left alone.
+        values: in a codebook, or free weights of the pattern; 0 where the weight was left alone.
         codebooks: how many.
         error: relative, ‖W - W'‖ / ‖W‖ (Frobenius).
         max_error: max |W - W'|.
         bytes_before: of its elements.
-        bytes_after: of its packed codes, to whole words of 32 bits, and its codebooks.
+        bytes_after: of its packed codes, to whole words of 32 bits, and its codebooks; or of the free weights of its
+            pattern, and of the orders and codes in it.
         left: why it was left alone, if it was.
+        pattern: its notation, if the weight is held by one.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Line:
     bytes_before: int
     bytes_after: int
     left: str = ""
+    pattern: str = ""
 
     @property
     def bits(self) -> float:
@@ -45,11 +48,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Followed:
-    """Something that was tied first, or could have been.
+    """Something that was tied first, or is held by what is equal in it; or could have been.
 
     Attributes:
         kind: as a suggestion has it (`commonweight.verdicts`); "layers" for neighbours that are one.
-        name: of the tensor or layer that need not be stored any more.
+        name: of the tensor or layer that need not be stored any more as it is.
         text: the equation, or what the suggestion says.
         error: max |Δ| between values as they were and as they are tied.
         left: why it was not done, if it was not.

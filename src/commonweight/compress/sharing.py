@@ -2,22 +2,29 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from commonweight import kernels
 from commonweight.compress.nearest import Per, nearest, refuse_importance, rows_of
+from commonweight.compress.patterned import PatternWeight
+from commonweight.compress.places import Compressed, leaves, part, parts, put
 from commonweight.compress.report import Line, Report, errors
-from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
+from commonweight.compress.weight import SharedWeight
 from commonweight.equations import record
 from commonweight.equations.living import Living, computed
-from commonweight.errors import CompressError, require_kind
+from commonweight.errors import CompressError, PatternError, require_kind
 from commonweight.files import layout
 from commonweight.notation import Equation
+from commonweight.pattern_text import MOST_CELLS, arrays_of, read
+from commonweight.patterns import Pattern
 from commonweight.sizes import WHOLE
 from commonweight.tied import Tied
 
+AsIs: TypeAlias = tuple[int, Per] | Pattern
+"""How a weight is held as it is: by so many values per what, or by its pattern."""
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.RNNBase, nn.RNNCellBase, Tied)
 
 
@@ -37,7 +44,7 @@ def share(
     keep: Sequence[str] = (),
     importance: Mapping[str, Tensor] | None = None,
     shadows: bool = False,
-    few: Mapping[str, tuple[int, Per]] | None = None,
+    as_is: Mapping[str, AsIs] | None = None,
 ) -> Report:
     """Replace the weights of linear, convolutional and recurrent layers, and of `Tied` ones, by codebooks, in place.
 
@@ -48,13 +55,14 @@ def share(
 
     Args:
         model: any module on any device; it needs no gradient. Learning takes memory for one weight at a time.
-        k: values in a codebook, 1 … 256: 16 are 4 bits for a weight. None: share only `few`.
+        k: values in a codebook, 1 … 256: 16 are 4 bits for a weight. None: share only `as_is`.
         per: "row", a codebook for each row; "tensor", one for the weight; a number of rows that share one (rows are
             dealt out evenly: 4 of 10 rows are 4, 4 and 2, and 6 of 10 are 5 and 5).
         keep: layers or weights that stay as they are: names, or "first" and "last" in the order of the modules.
         importance: of each element by the name of its weight, see `learn`; None for 1 each.
         shadows: keep each weight beside its codebooks, so that `train.finetune` can change codes, too.
-        few: weights, each by the first of its names, that have a k and a per of their own: embeddings, too.
+        as_is: weights, each by the first of its names, that have a k and a per of their own, or a pattern in each
+            element, which then holds them: embeddings, too.
 
     Returns:
         What it cost and saved. A weight that would not become smaller, or that cannot be shared, is left alone, and
@@ -81,10 +89,10 @@ def share(
     aliases = {tie.alias for tie in ties}
     total = sum(tensor.nbytes for name, tensor in state.items() if name not in aliases)
     del state  # which would keep weights in memory that are replaced
-    few = few or {}
-    found = list(_candidates(model, few))
+    as_is = as_is or {}
+    found = list(_candidates(model, as_is))
     kept = _kept(keep, [one.name for one in found])
-    found = [one for one in found if k is not None or one.name in few]
+    found = [one for one in found if k is not None or one.name in as_is]
     for one in found:
         refuse_importance(one.name, one.weight, (importance or {}).get(one.name))
     lines: list[Line] = []
@@ -92,10 +100,11 @@ def share(
         one = found.pop(0)
         why = "it was to be kept" if one.name in kept else _why_not_here(model, one, ties)
         given = None if importance is None else importance.get(one.name)
-        line, shared = _learned(one.name, one.weight.detach(), few.get(one.name) or (k or 0, per), given, why)
+        line, shared = _learned(one.name, one.weight.detach(), as_is.get(one.name) or (k or 0, per), given, why)
         lines.append(line)
         if shared is not None:
-            shared.shadow = nn.Parameter(one.weight.detach()) if shadows else None
+            if shadows and isinstance(shared, SharedWeight):
+                shared.shadow = nn.Parameter(one.weight.detach())
             for name, module in one.places.items():
                 put(module, name.rpartition(".")[2], shared)
     _rename_ties(model)
@@ -107,15 +116,15 @@ def share_tensors(
     k: int | None,
     per: Per = "row",
     keep: Sequence[str] = (),
-    few: Mapping[str, tuple[int, Per]] | None = None,
-) -> tuple[Report, dict[str, SharedWeight]]:
-    """Take out of a state dict all floating tensors of two axes or more, and give them back as codebooks.
+    as_is: Mapping[str, AsIs] | None = None,
+) -> tuple[Report, dict[str, Compressed]]:
+    """Take out of a state dict all floating tensors of two axes or more, and give them back as codebooks or patterns.
 
     Nothing but names and shapes says what these tensors are: embeddings are shared, too.
 
     Args:
         tensors: each weight under one name. Those that are shared are taken out.
-        k, per, few: see `share`.
+        k, per, as_is: see `share`.
         keep: names of tensors that stay; or of modules, for all below them.
 
     Raises:
@@ -137,11 +146,11 @@ def share_tensors(
     kept = _kept(keep, names)
     total = sum(tensor.nbytes for tensor in tensors.values())
     lines: list[Line] = []
-    found: dict[str, SharedWeight] = {}
-    few = few or {}
-    for name in names if k is not None else few:
+    found: dict[str, Compressed] = {}
+    as_is = as_is or {}
+    for name in names if k is not None else as_is:
         why = "it was to be kept" if name in kept else ""
-        line, shared = _learned(name, tensors[name], few.get(name) or (k or 0, per), None, why)
+        line, shared = _learned(name, tensors[name], as_is.get(name) or (k or 0, per), None, why)
         lines.append(line)
         if shared is not None:
             del tensors[name]
@@ -159,7 +168,8 @@ def shared_weights(model: nn.Module) -> dict[str, SharedWeight]:
     found: dict[int, tuple[str, SharedWeight]] = {}
     for path, module in model.named_modules():
         for leaf, shared in parts(module).items():
-            found.setdefault(id(shared), (f"{path}.{leaf}".removeprefix("."), shared))
+            if isinstance(shared, SharedWeight):
+                found.setdefault(id(shared), (f"{path}.{leaf}".removeprefix("."), shared))
     return dict(found.values())
 
 
@@ -169,9 +179,11 @@ def packed_bytes(n: int, bits: int) -> int:
 
 
 def _learned(
-    name: str, weight: Tensor, asked: tuple[int, Per], importance: Tensor | None, why: str
-) -> tuple[Line, SharedWeight | None]:
-    """The line of the report, and the weight as codebooks unless there is a reason why not."""
+    name: str, weight: Tensor, asked: AsIs, importance: Tensor | None, why: str
+) -> tuple[Line, Compressed | None]:
+    """The line of the report, and the weight as codebooks or by its pattern unless there is a reason why not."""
+    if isinstance(asked, Pattern):
+        return _patterned(name, weight, asked, why)
     (k, per), shape, before = asked, tuple(weight.shape), weight.nbytes
     why = why or _why_not(weight, k, per)
     if why:
@@ -181,6 +193,33 @@ def _learned(
     shared = SharedWeight(codes, values, shape)
     after = packed_bytes(weight.numel(), shared.bits) + values.nbytes
     return Line(name, shape, int(k), len(values), error, largest, before, after), shared
+
+
+def _patterned(name: str, weight: Tensor, pattern: Pattern, why: str) -> tuple[Line, PatternWeight | None]:
+    """The line of the report, and the weight by its pattern unless there is a reason why not."""
+    shape, before = tuple(weight.shape), weight.nbytes
+    why = why or _why_no_pattern(weight, pattern)
+    made = None if why else PatternWeight.of(weight, pattern)
+    if made is None:
+        why = why or "its elements are near the pattern and not equal"
+    elif made.stored_bytes >= before:
+        why = "its pattern would save nothing"
+    if made is None or why:
+        return Line(name, shape, 0, 0, 0.0, 0.0, before, before, why), None
+    return Line(name, shape, pattern.n_weights, 0, 0.0, 0.0, before, made.stored_bytes, pattern=str(pattern)), made
+
+
+def _why_no_pattern(weight: Tensor, pattern: Pattern) -> str:
+    """Why a weight cannot be stored by a pattern, if it cannot."""
+    if weight.dtype not in kernels.codes.FLOATS:
+        return f"its elements are {weight.dtype}"
+    if pattern.n_full > MOST_CELLS:
+        return f"it has {pattern.n_full:,} elements, and a file holds patterns of at most {MOST_CELLS:,}"
+    try:
+        read(str(pattern), arrays_of(pattern), pattern.n_full)
+    except PatternError as error:
+        return f"a file cannot hold its pattern ({error})"
+    return ""
 
 
 def _why_not(weight: Tensor, k: int, per: Per) -> str:
@@ -201,13 +240,13 @@ def _why_not(weight: Tensor, k: int, per: Per) -> str:
     return ""
 
 
-def _candidates(model: nn.Module, few: Collection[str]) -> Iterator[Candidate]:
+def _candidates(model: nn.Module, named: Collection[str]) -> Iterator[Candidate]:
     """The weights of the layers that are shared, and those named, each once, in the order of the modules."""
     found = [
         (name, layer._parameters.get(leaf))
         for path, layer in model.named_modules()
         for leaf in leaves(layer)
-        if (name := f"{path}.{leaf}".removeprefix(".")) in few or isinstance(layer, LAYERS)
+        if (name := f"{path}.{leaf}".removeprefix(".")) in named or isinstance(layer, LAYERS)
     ]
     done: set[int] = set()
     for name, weight in found:
@@ -237,7 +276,7 @@ def _why_not_here(model: nn.Module, one: Candidate, ties: Sequence[Equation]) ->
 
 
 def _rename_ties(model: nn.Module) -> None:
-    """Let declared ties of weights that are one `SharedWeight` now speak of that: `b.shared = a.shared`."""
+    """Let declared ties of weights that are one part now speak of that: `b.shared = a.shared`."""
     for prefix, owner in record.records(model):
         owner.declared = [_renamed(model, prefix, equation) for equation in owner.declared]
 
@@ -245,7 +284,7 @@ def _rename_ties(model: nn.Module) -> None:
 def _renamed(model: nn.Module, prefix: str, equation: Equation) -> Equation:
     alias, source = (_part(name) for name in (equation.alias, equation.source))
     shared = record.submodule(model, prefix + alias)
-    one = isinstance(shared, SharedWeight) and shared is record.submodule(model, prefix + source)
+    one = isinstance(shared, Compressed) and shared is record.submodule(model, prefix + source)
     return Equation(alias, source) if one and not equation.transforms else equation
 
 

@@ -1,4 +1,6 @@
-"""The packed file: each codebook once, codes without gaps, everything else as `commonweight.save` has it."""
+"""The packed file: each codebook once, codes without gaps, the free weights of patterns, and everything else as
+`commonweight.save` has it.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -11,13 +13,16 @@ from commonweight import kernels
 from commonweight.atomic import write_tensors
 from commonweight.checkpoints import content_of, open_checkpoint
 from commonweight.compress.nearest import AT_ONCE
-from commonweight.compress.weight import SharedWeight, leaves, part, parts, put
+from commonweight.compress.patterned import PatternWeight
+from commonweight.compress.places import Compressed, leaves, part, parts, put
+from commonweight.compress.weight import SharedWeight
 from commonweight.equations import record
 from commonweight.errors import FileError, require_kind
-from commonweight.files import layout, load
+from commonweight.files import layout, load, pattern_of
 from commonweight.kernels.flat import flat_codes, flat_words
-from commonweight.manifest import KEY, Coded, Manifest, find
+from commonweight.manifest import KEY, Coded, Manifest, Patterned, find
 from commonweight.notation import Equation
+from commonweight.pattern_text import arrays_of, smallest
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -43,7 +48,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         {'bias': (8,), 'weight': (8, 64)}
     """
     state, plain = layout(model)
-    shared: dict[str, SharedWeight] = {}
+    shared: dict[str, Compressed] = {}
     owners: dict[int, str] = {}
     ties: dict[str, Equation] = {}
     for at, module in model.named_modules(remove_duplicate=False):
@@ -65,30 +70,46 @@ def save(model: nn.Module, path: str | Path) -> None:
 
 
 def save_tensors(
-    tensors: Mapping[str, Tensor], shared: Mapping[str, SharedWeight], ties: Iterable[Equation], path: str | Path
+    tensors: Mapping[str, Tensor], shared: Mapping[str, Compressed], ties: Iterable[Equation], path: str | Path
 ) -> None:
-    """Write tensors, weights that are codebooks, and ties, each of a further name to one of these.
+    """Write tensors, weights that are codebooks or have a pattern, and ties, each of a further name to one of these.
 
     Raises:
-        FileError: no tensors or codebooks by their names, a tensor that safetensors cannot hold, or the file cannot be
-            written.
+        FileError: no tensors or compressed weights by their names, a tensor that safetensors cannot hold, or the file
+            cannot be written.
     """
-    for given, what in ((tensors, "tensors"), (shared, "codebooks")):
+    for given, what in ((tensors, "tensors"), (shared, "compressed weights")):
         require_kind(given, Mapping, f"save_tensors takes {what} by their names", FileError)
     stored = {name: tensor.cpu().clone() for name, tensor in tensors.items()}
-    coded = []
+    coded, patterned = [], []
     for name, weight in shared.items():
+        if isinstance(weight, PatternWeight):
+            patterned.append(_store_pattern(name, weight, stored))
+            continue
         of_codes, of_values = _free(f"{name}.codes", stored), _free(f"{name}.codebooks", stored)
         stored[of_codes] = flat_words(_codes(weight), weight.bits)
         stored[of_values] = weight.values.detach().cpu().clone()
         coded.append(Coded(name, weight.shape, weight.bits, of_codes, of_values))
     hashes = {name: content_of(tensor).sha256 for name, tensor in stored.items()}
-    manifest = Manifest(hashes, tuple(ties), tuple(coded))
+    manifest = Manifest(hashes, tuple(ties), tuple(coded), tuple(patterned))
     write_tensors(Path(path), stored, {KEY: str(manifest)})  # one entry: safetensors orders several at random
 
 
+def _store_pattern(name: str, weight: PatternWeight, stored: dict[str, Tensor]) -> Patterned:
+    """What the manifest says of a weight that has a pattern, whose parts become tensors."""
+    of_weights = _free(f"{name}.weights", stored)
+    stored[of_weights] = weight.weights.detach().cpu().clone()
+    of_arrays = []
+    for number, array in enumerate(arrays_of(weight.pattern)):
+        of_arrays.append(_free(f"{name}.pattern.{number}", stored))
+        stored[of_arrays[-1]] = torch.from_numpy(smallest(array))
+    return Patterned(name, weight.shape, str(weight.pattern), of_weights, tuple(of_arrays))
+
+
 def open_shared(path: str | Path, model: Model) -> Model:
-    """Fill a model that was not compressed from a packed file, and let its weights be codebooks, which run by kernels.
+    """Fill a model that was not compressed from a packed file, and let its weights be what the file has of them.
+
+    That is codebooks, which run by kernels, and patterns, which run by the operators of `lower`.
 
     Raises:
         FileError, TieError: what `commonweight.load(path, model)` refuses; a weight that no module holds as `weight`.
@@ -104,18 +125,23 @@ def open_shared(path: str | Path, model: Model) -> Model:
     load(path, model)
     checkpoint = open_checkpoint(path)
     manifest = find(checkpoint.metadata)
-    for one in manifest.coded if manifest else ():
-        values = checkpoint.read(one.values).clone()
-        codes = flat_codes(checkpoint.read(one.codes), values, one.shape, one.bits)
+    for one in manifest.made if manifest else ():
         weight = record.parameter(model, one.name)
         users = [
             (user, leaf) for user in model.modules() for leaf in leaves(user) if user._parameters.get(leaf) is weight
         ]
         if weight is None or not users:
             raise FileError(
-                f"{path} has codebooks for `{one.name}`, which is the `weight` of no module; load it written out."
+                f"{path} has codebooks or a pattern for `{one.name}`, which is the `weight` of no module; load it "
+                f"written out."
             )
-        shared = SharedWeight(codes, values, one.shape).to(weight.device)
+        first, *others = (checkpoint.read(name) for name in one.parts)
+        if isinstance(one, Patterned):
+            made: Compressed = PatternWeight(pattern_of(one, first, others), first.clone(), one.shape)
+        else:
+            values = others[0].clone()
+            made = SharedWeight(flat_codes(first, values, one.shape, one.bits), values, one.shape)
+        shared = made.to(weight.device)
         for module, leaf in users:
             put(module, leaf, shared)
     return model

@@ -36,8 +36,8 @@ def share_file(
         path: a state dict, of safetensors or of PyTorch. Its ties stay ties; a tied tensor is shared once.
         out: the packed file.
         k, per, keep: see `compress.share_tensors`.
-        suggest: first tie the tensors that are equal by `audit(suggest=True)`, and make codebooks of those that have
-            few values.
+        suggest: first tie the tensors that are equal by `audit(suggest=True)`, make codebooks of those that have few
+            values, and store those that have a pattern as its free weights.
 
     Raises:
         FileError: no such file, or one of another kind.
@@ -64,11 +64,11 @@ def share_file(
         raise FileError(f"{path} is {checkpoint.format}; give a state dict in one file, of safetensors or of PyTorch.")
     for alias in ties:
         del tensors[alias]
-    followed, new, few = follow_in_tensors(tensors) if suggest else ([], [], {})
+    followed, new, as_is = follow_in_tensors(tensors) if suggest else ([], [], {})
     for tie in new:
         ties[tie.alias] = tie
     tied = sum(tensors.pop(tie.alias).nbytes for tie in new)
-    report, shared = share_tensors(tensors, k, per, keep, few)
+    report, shared = share_tensors(tensors, k, per, keep, as_is)
     save_tensors(tensors, shared, [record.follow(ties, alias) for alias in ties], out)
     return replace(report, tied=tied, followed=settled(followed, report.lines))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from commonweight.atomic import read_text, write_text
 from commonweight.compress import Followed, Report, follow, save, share, share_depth
-from commonweight.compress.following import settled
+from commonweight.compress.following import TIES, settled
 from commonweight.compress.nearest import Per
 from commonweight.data.dataset import Data
 from commonweight.errors import CompressError, DataError
@@ -37,7 +37,8 @@ def share_run(
         out: the new one, which must not hold a run.
         k, per, keep: see `compress.share`.
         depth: first make so many neighbouring layers one, see `compress.share_depth`.
-        suggest: first tie what is equal, and make codebooks of weights that have few values, see `compress.follow`.
+        suggest: first tie what is equal, and hold weights that have few values or a pattern by these, see
+            `compress.follow`.
         calibrate: data (a name or a file) on which the importance of each element is measured, which then counts in the
             search for codebooks. It also takes the place of the run's own data in what follows.
         epochs: of training after it, see `finetune`; 0 for none.
@@ -62,15 +63,15 @@ def share_run(
     weigh = importance(run.model, samples, seed=seed) if samples and calibrate else None
     size = sum(tensor.nbytes for tensor in [*run.model.parameters(), *run.model.buffers()])
     lines: list[Followed] = share_depth(run.model, depth) if depth is not None else []
-    found, few = follow(run.model) if suggest else ([], {})
+    found, as_is = follow(run.model) if suggest else ([], {})
     tied = size - sum(tensor.nbytes for tensor in [*run.model.parameters(), *run.model.buffers()])
-    report = share(run.model, k, per, keep, weigh, epochs > 0, few)
+    report = share(run.model, k, per, keep, weigh, epochs > 0, as_is)
     if samples and epochs:
         finetune(run.model, samples, epochs=epochs, seed=seed)
     after = score(run.model, samples) if samples else {}
     report = replace(report, tied=tied, followed=[*lines, *settled(found, report.lines)], before=before, after=after)
     asked = {"codebook": k, "per": per, "keep": list(keep), "calibrate": calibrate, "epochs": epochs, "seed": seed}
-    ties = [one.text for one in report.followed if one.kind != "codebook" and not one.left]
+    ties = [one.text for one in report.followed if one.kind in TIES and not one.left]
     results = {**run.results, **({"test": report.after} if samples else {})}
     folder, out = Path(folder), Path(out)
     save(run.model, out / WEIGHTS)

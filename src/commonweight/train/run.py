@@ -28,12 +28,15 @@ import commonweight
 from commonweight import nets
 from commonweight.atomic import own_tensors, read_text, write_text
 from commonweight.census import Census
+from commonweight.checkpoints import open_checkpoint
 from commonweight.compress import open_shared
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
 from commonweight.data.whiten import WAYS, Whitening
 from commonweight.equations import tie
 from commonweight.errors import FileError, TieError, TrainError, require_kind
+from commonweight.files import ROOM
+from commonweight.manifest import find
 from commonweight.measure.diagnosis import Evidence, Finding, diagnose
 from commonweight.measure.records import Record, read_records
 
@@ -219,13 +222,16 @@ def _build(description: dict[str, Any]) -> nn.Module:
 
 def _refuse_giant(folder: Path, description: dict[str, Any]) -> None:
     """Refuse a net that its file of weights cannot fill, before any memory is taken: the folder may be hostile."""
-    stored = (folder / WEIGHTS).stat().st_size if (folder / WEIGHTS).is_file() else MAX_UNTRAINED
+    trained = (folder / WEIGHTS).is_file()
+    stored = (folder / WEIGHTS).stat().st_size if trained else MAX_UNTRAINED
+    manifest = find(open_checkpoint(folder / WEIGHTS).metadata) if trained else None
+    little = ROOM if manifest and manifest.patterned else LITTLE
     try:
         with torch.device("meta"):
             needed = sum(tensor.nbytes for tensor in own_tensors(_build(description)).values())
     except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RuntimeError) as error:
         raise FileError(f"{folder / DESCRIPTION} does not describe a net ({error}).") from error
-    if needed > MOST_COMPRESSED * stored + LITTLE:
+    if needed > MOST_COMPRESSED * stored + little:
         raise FileError(
             f"{folder / DESCRIPTION} describes a net of {needed:,} bytes, far more than the {stored:,} bytes of its "
             f"{WEIGHTS} can fill: one of the two is damaged or from elsewhere."

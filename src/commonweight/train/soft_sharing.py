@@ -157,6 +157,6 @@ def _mixtures(model: nn.Module, k: int) -> dict[str, Mixture]:
 
 
 def is_shared(path: Path) -> bool:
-    """Whether a file of weights has codebooks."""
+    """Whether a file of weights has codebooks or patterns."""
     manifest = find(open_checkpoint(path).metadata)
-    return bool(manifest and manifest.coded)
+    return bool(manifest and manifest.made)
