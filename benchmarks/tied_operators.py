@@ -28,12 +28,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from commonweight import patterns
-from commonweight.lower import CONNECTED_COST, FOURIER_COST, GATHER_COST, lower
+from commonweight.lower import CONNECTED_COST, FOURIER_COST, GATHER_COST, REORDERED_UNITS, lower
 from commonweight.operators import nested, products, windows
 from commonweight.operators.plan import Plan, fit
 from commonweight.operators.sliding import sliding
 from commonweight.operators.spread import Spread, numbers
 from commonweight.patterns import Pattern
+from commonweight.reordering import reordered
 from commonweight.tied import Tied
 
 RESULTS = Path(__file__).parent / "results" / "tied_operators.md"
@@ -325,6 +326,12 @@ def threshold_cases() -> list[tuple[str, Pattern, dict[str, Plan]]]:
         ratio = n_in * n_out / products.fourier_length(n_in, n_out, circular)
         fourier = products.fourier(n_in, n_out, circular=circular, transposed=False)
         found.append((f"cells a point: {ratio:.0f}", pattern, {"matrix": matrix(pattern), "fourier": fourier}))
+    for n in (192, 256, 512):
+        orders = [np.random.default_rng(seed).permutation(n) for seed in (0, 1)]
+        pattern = reordered(p.circulant(n), *orders)
+        part = fit(products.fourier(n, n, circular=True, transposed=False), p.circulant(n))
+        plans = {"matrix": matrix(pattern), "reordered": nested.reordered(pattern, part)}
+        found.append((f"units in another order: {n}", pattern, plans))
     for one_in in (8, 32, 48, 64, 128):
         pattern = sparse(512, one_in)
         plans = {"matrix": matrix(pattern), "gather": products.gather(pattern.tiemap())}
@@ -358,7 +365,7 @@ def measure_thresholds(rounds: int) -> list[str]:
             fastest = min(times, key=lambda name: median(times[name]))
             name = (
                 pattern.notation
-                if len(pattern.notation) < 60
+                if len(pattern.notation) < 60 or "<" in pattern.notation
                 else f"table(..., 512), {pattern.n_connections:,} connections"
             )
             rows.append(f"| {reason} | `{name}` | {batch} | {shown_times} | {fastest} | {lower(pattern).rule} |")
@@ -404,7 +411,8 @@ one of a bare module, because it checks the shape of its input: in layers that a
 ## Thresholds of `lower`
 
 Forward + backward in microseconds, by each way that could be chosen. The rules choose a Fourier transform from
-{FOURIER_COST} matrix cells for each point of the transform, the matrix up to {GATHER_COST} cells for each connection,
+{FOURIER_COST} matrix cells for each point of the transform (of units in another order: from {REORDERED_UNITS}
+units on), the matrix up to {GATHER_COST} cells for each connection,
 and the operator of a part, vectorised over connections, where the matrix takes more than {CONNECTED_COST} times as many
 multiplications.
 

@@ -34,7 +34,7 @@ GROUPED = P.conv2d((4, 5, 4), 6, kernel=(3, 2), stride=(2, 1), padding=1, dilati
 LOCAL = P.local((4, 5, 4), 6, kernel=3, padding=1, groups=2)
 TILED = P.tiled((2, 7, 5), 3, kernel=3, padding=1, period=(2, 3))
 
-BACKWARDS = np.arange(160)[::-1]
+BACKWARDS = np.arange(256)[::-1]
 
 # Rule, operator and pattern: each way of each rule, at both sides of what it distinguishes.
 CODED = codebook(np.arange(12 * 40).reshape(12, 40) % 5, k=5, rows=2)
@@ -123,8 +123,9 @@ CHOICES = [
     ("swapped", "conv2d", P.kron(P.conv2d((1, 5, 5), 2, kernel=3), P.diagonal(3))),
     ("connected", "rfft", P.kron(P.table([[0, 1], [1, 2]], 3), P.circulant(256))),
     ("connected", "mul", P.kron(P.antisymmetric(3), P.diagonal(30))),
-    ("reordered", "rfft", reordered(P.circulant(160), BACKWARDS, np.roll(BACKWARDS, 7))),
-    ("reordered", "rfft", P.transpose(reordered(P.circulant(160), BACKWARDS, 2 * BACKWARDS, n_in=320))),
+    ("reordered", "rfft", reordered(P.circulant(256), BACKWARDS, np.roll(BACKWARDS, 7))),
+    ("reordered", "rfft", P.transpose(reordered(P.circulant(256), BACKWARDS, 2 * BACKWARDS, n_in=512))),
+    ("matrix", "linear", reordered(P.circulant(192), np.arange(192)[::-1], np.arange(192))),
     ("reordered", "linear", reordered(P.dense(3, 2), [0, 1], [2, 0, 4], n_in=5)),
     ("reordered", "conv2d", reordered(P.conv2d((1, 4, 4), 2, kernel=3), np.arange(8) ^ 3, np.arange(16) + 2, n_in=20)),
     ("matrix", "linear", reordered(P.symmetric(3), [2, 0, 1], [0, 1, 2])),

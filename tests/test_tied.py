@@ -40,7 +40,7 @@ PATTERNS = {
     "composed": P.compose(P.circulant(196), weights_of=P.antisymmetric(14)),
     "swapped": P.kron(P.conv1d((1, 9), 1, kernel=3, padding=1), P.dense(3, 2)),
     "connected": P.kron(P.table([[0, 1], [1, 2]], 3), P.circulant(256)),
-    "reordered": reordered(P.circulant(160), np.arange(160)[::-1], np.arange(160) + 3, n_in=170),
+    "reordered": reordered(P.circulant(256), np.arange(256)[::-1], np.arange(256) + 3, n_in=270),
     "codebook": codebook(np.arange(12 * 40).reshape(12, 40) % 5, k=5, rows=2),
     "hashed": hashed(200, 100, 500, seed=1),
     "matrix": P.antisymmetric(5),

@@ -40,6 +40,8 @@ from commonweight.reordering import Reordered
 GATHER_COST = 48
 # how many matrix cells cost as much as one point of a Fourier transform,
 FOURIER_COST = 160
+# from how many units on a transform pays between two gathers, where a matrix would need none,
+REORDERED_UNITS = 256
 # from how many connections on a hashed matrix is written out by the kernels,
 KERNEL_SIZE = 1 << 14
 # and how much faster a plain matrix multiplies than operators that are vectorised over connections.
@@ -327,7 +329,8 @@ def _reordered(it: _Subject) -> Plan | None:
     if not isinstance(it.pattern, Reordered):
         return None
     name, plan = _choose(it.pattern.a)
-    if name in ("matrix", "gather"):  # whose own table says the order, too
+    small = name == "fourier" and min(it.pattern.a.n_out, it.pattern.a.n_in) < REORDERED_UNITS
+    if small or name in ("matrix", "gather"):  # whose own table says the order, too
         return None
     return nested.reordered(it.pattern, fit(plan, it.pattern.a))
 
