@@ -46,7 +46,7 @@ sanitize: .venv/developed
 	KERNELS_TO_TEST=$$(ls build/sanitize/commonweight/kernels/_native*.so) PYTHONPATH=tests ASAN_OPTIONS=detect_leaks=0 \
 	  LD_PRELOAD=$$($(CXX) -print-file-name=libasan.so):$$($(CXX) -print-file-name=libstdc++.so.6) \
 	  $(BIN)/python -m pytest -p sanitized_kernels tests/test_kernels.py tests/test_matrix_unit.py tests/test_kmeans.py \
-	  tests/test_compiled_steps.py \
+	  tests/test_products_in_integers.py tests/test_compiled_steps.py \
 	  --deselect tests/test_kmeans.py::test_where_memory_ends_there_is_an_error_and_no_crash \
 	  tests/test_agnostic.py::test_a_population_computes_what_its_nodes_say tests/test_agnostic.py::test_every_activation_everywhere
 

@@ -80,7 +80,7 @@ struct Tile {
 };
 
 template <class Isa, int bits, int rows, int samples>
-void tile(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample) {
+void tile_of_some(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample) {
   constexpr int per = 32 / bits;
   const std::ptrdiff_t width = product.blocks * block_words * per;
   Tile<Isa, bits, rows, samples> it(product, row);
@@ -143,7 +143,8 @@ void tile_of_one(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdif
 template <class Isa, int bits, int rows, int samples>
 void strip(const CodebookProduct& product, std::ptrdiff_t row, std::ptrdiff_t sample) {
   if constexpr (samples > 1) {
-    for (; sample + samples <= product.batch; sample += samples) tile<Isa, bits, rows, samples>(product, row, sample);
+    for (; sample + samples <= product.batch; sample += samples)
+      tile_of_some<Isa, bits, rows, samples>(product, row, sample);
     strip<Isa, bits, rows, samples / 2>(product, row, sample);
   } else if (sample < product.batch) {
     tile_of_one<Isa, bits, rows>(product, row, sample);

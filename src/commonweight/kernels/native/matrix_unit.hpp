@@ -25,6 +25,10 @@ bool has_matrix_unit();
 // The codebook product. With `parts` = 1, x and the values are bfloat16 numbers; otherwise 3.
 bool codebook_product_on_matrix_unit(const CodebookProduct& it, int bits, int parts, int threads);
 
+// The codebook product in integers of 8 bits, for codes of up to 4. Whether it was computed: it is not where the unit
+// multiplies none, or where that would not be exact enough; see matrix_unit_codes.cpp.
+bool codebook_product_in_integers(const CodebookProduct& it, int bits, int threads);
+
 // A matrix (rows, columns) whose cells hold weights, and samples.
 struct SpreadProduct {
   Index index;  // rows · columns cells

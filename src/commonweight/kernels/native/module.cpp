@@ -56,8 +56,6 @@ CodebookKernels kernels(const std::string& instructions, int bits) {
   return commonweight::codebook_portable(bits);
 }
 
-constexpr std::ptrdiff_t samples_for_matrix_unit = 16;  // fewer are multiplied faster where they are looked up
-
 // Pieces of rows, some for each thread, in whole tiles: those of each instruction set divide 24.
 std::ptrdiff_t grain(std::ptrdiff_t rows, int threads) { return (rows / (8 * threads) / 24 + 1) * 24; }
 
@@ -85,6 +83,16 @@ std::vector<Line> padded(const float* x, std::ptrdiff_t rows, std::ptrdiff_t col
   return lines;
 }
 
+// Whether the product was computed on a matrix unit: in integers, which some samples of a large matrix gain by, or in
+// parts of 16 bits, which more of them gain by, sooner if one part is enough.
+bool on_matrix_unit(const CodebookProduct& it, int bits, int parts, int threads) {
+  constexpr std::ptrdiff_t few = 3, several = 16, many = 48, large = 1 << 21;
+  const bool in_integers = it.batch >= few && it.batch < (parts == 1 ? several : many) &&
+                           it.rows * it.blocks * 16 * (32 / bits) >= large;
+  if (in_integers && commonweight::codebook_product_in_integers(it, bits, threads)) return true;
+  return it.batch >= several && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads);
+}
+
 // False, with nothing computed, where padding would multiply zeros by values that are not finite.
 bool codebook_product(const std::string& instructions, int bits, std::uintptr_t x, std::uintptr_t codes,
                       std::uintptr_t values, std::ptrdiff_t codebooks, std::ptrdiff_t held, std::uintptr_t bias,
@@ -103,8 +111,7 @@ bool codebook_product(const std::string& instructions, int bits, std::uintptr_t 
     inputs = padded(it.x, batch, columns, width);
     it.x = reinterpret_cast<const float*>(inputs.data());
   }
-  const bool many = instructions == "amx" && batch >= samples_for_matrix_unit;
-  if (many && commonweight::codebook_product_on_matrix_unit(it, bits, parts, threads)) return true;
+  if (instructions == "amx" && on_matrix_unit(it, bits, parts, threads)) return true;
   commonweight::parallel(rows, grain(rows, threads), threads,
                          [&](std::ptrdiff_t first, std::ptrdiff_t last) { product(it, first, last); });
   return true;
