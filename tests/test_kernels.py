@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from commonweight.errors import KernelError
 from commonweight.instruction_sets import CHOICES
@@ -229,6 +230,15 @@ def test_transforms_of_torch_func_see_through_the_product(chosen):
         lambda f: of.hessian(f)(x[0], values, bias),
     ):
         torch.testing.assert_close(transform(product), transform(dense), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_dual_numbers_keep_their_tangents(chosen, with_gradient):
+    x, codes, values, _, matrix = example(2, 3, 40, 6, 3, 16)
+    with forward_ad.dual_level():
+        dual = forward_ad.make_dual(x.requires_grad_(with_gradient), x.detach().flip(0))
+        y = codebook_product(dual, pack(codes, 4), values, bits=4)
+        torch.testing.assert_close(forward_ad.unpack_dual(y).tangent, x.flip(0) @ matrix.t())
 
 
 def test_torch_sees_an_operator(chosen):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.autograd import forward_ad
 
 from commonweight import patterns as P
 from commonweight.codebook import codebook
@@ -99,6 +100,15 @@ def test_layers_learn_their_looked_up_weights():
             optimiser.step()
             losses.append(loss.item())
         assert losses[-1] < losses[0] - 0.01
+
+
+@pytest.mark.parametrize("pattern", [hashed(300, 200, weights=50), codebook(np.arange(600).reshape(3, 200) % 16, k=16)])
+def test_dual_numbers_keep_their_tangents(pattern):
+    layer = Tied(pattern, bias="none", generator=torch.Generator().manual_seed(0))
+    x, moved = torch.randn(2, 4, pattern.n_in)
+    with forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, moved))).tangent
+        torch.testing.assert_close(tangent, layer(moved))
 
 
 def test_a_layer_with_a_codebook_runs_in_every_way():

@@ -10,6 +10,7 @@ from commonweight.kernels.kmeans import Clusters, kmeans
 from commonweight.kernels.matrix_unit import on_matrix_unit, spread_product
 from commonweight.kernels.product import codebook_product
 from commonweight.kernels.sums import SortedIndex, adjoint, sorted_index, spread
+from commonweight.kernels.transformed import transformed
 
 __all__ = [
     "Clusters",
@@ -23,5 +24,6 @@ __all__ = [
     "sorted_index",
     "spread",
     "spread_product",
+    "transformed",
     "unpack",
 ]

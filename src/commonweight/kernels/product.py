@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from commonweight.errors import KernelError, require_kind
 from commonweight.kernels.codes import FLOATS, WORDS, require_words, unpack
 from commonweight.kernels.native_library import compiled, instructions, laid_out
+from commonweight.kernels.transformed import transformed
 
 ROWS_AT_ONCE = 1 << 22  # weights that are written out at a time, where that cannot be avoided
 KERNEL_FLOATS = (torch.float32, torch.bfloat16)  # other types go through torch
@@ -63,8 +64,7 @@ def codebook_product(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | No
     if dtype not in FLOATS or values.dtype != dtype or (bias is not None and bias.dtype != dtype):
         given = ", ".join(str(tensor.dtype) for tensor in (x, values, bias) if tensor is not None)
         raise KernelError(f"Inputs, values and bias have one floating type, of 16 to 64 bits; got {given}.")
-    if torch._C._are_functorch_transforms_active() and not torch.compiler.is_compiling():
-        # A transform of torch.func sees no further than operators of torch itself.
+    if transformed():
         return F.linear(x, written_out(words, values, x.shape[-1], bits), bias)
     y: Tensor = _PRODUCT(x, words, values, bias, bits)
     return y

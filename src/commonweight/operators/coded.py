@@ -23,16 +23,9 @@ class SortedSpread(Spread):
 
     def __call__(self, weight: Tensor) -> Tensor:
         """The tensor, from weights of any shape; differentiable."""
-        if not weight.is_cpu or _transformed(weight):
+        if not weight.is_cpu or kernels.transformed():
             return super().__call__(weight)
         return kernels.spread(weight.reshape(-1), self.index).view(*self.shape)
-
-
-def _transformed(*tensors: Tensor) -> bool:
-    """Whether a transform of torch.func looks at the tensors, which sees no further than operators of torch itself."""
-    if torch.compiler.is_compiling():
-        return False
-    return any(map(torch._C._functorch.is_functorch_wrapped_tensor, tensors))
 
 
 def hashed(shape: tuple[int, int], numbered: Index, n_weights: int, transposed: bool) -> Plan:
@@ -57,7 +50,7 @@ def _plain(*tensors: Tensor) -> bool:
     usual = all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
     if not usual or torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    return not _transformed(*tensors)
+    return not kernels.transformed()
 
 
 def codebook(pattern: Codebook) -> Plan:
