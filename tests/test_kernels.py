@@ -208,7 +208,6 @@ def test_sums_of_any_type(chosen, dtype):
     assert torch.equal(summed(grad, index), expected)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")  # in torch's own jvp
 def test_transforms_of_torch_func_see_through_the_product(chosen):
     x, codes, values, bias, _ = example(9, 5, 40, 6, 3, 16)
     words, of = pack(codes, 4), torch.func
