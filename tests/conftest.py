@@ -1,4 +1,6 @@
-"""One thread a test process and no clock, since the tests are many small operators; and how a test runs a command."""
+"""One thread a test process and no clock, since the tests are many small operators; how a test runs a command
+and chooses kernels.
+"""
 
 import sys
 
@@ -7,10 +9,23 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from commonweight import cli
+from commonweight.instruction_sets import CHOICES
+from commonweight.kernels.native_library import library
 
 torch.set_num_threads(1)
 settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no clock")
+
+BEST = library().instructions() if library() else "off"
+HERE = CHOICES[: CHOICES.index(BEST) + 1]
+"""The instruction sets that this processor has."""
+
+
+@pytest.fixture(params=HERE)
+def chosen(request, monkeypatch):
+    """An instruction set that the kernels are held to; its name."""
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", request.param)
+    return request.param
 
 
 @pytest.fixture

@@ -5,25 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import HERE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import forward_ad
 
 from commonweight.errors import KernelError
-from commonweight.instruction_sets import CHOICES
 from commonweight.kernels import adjoint as summed
 from commonweight.kernels import codebook_product, native_library, pack, sorted_index, spread, unpack
 from commonweight.kernels.codes import BITS, bits_for
 from commonweight.kernels.native_library import instructions, library
-
-BEST = library().instructions() if library() else "off"
-HERE = CHOICES[: CHOICES.index(BEST) + 1]
-
-
-@pytest.fixture(params=HERE)
-def chosen(request, monkeypatch):
-    monkeypatch.setenv("COMMONWEIGHT_KERNELS", request.param)
-    return request.param
 
 
 def example(seed, batch, columns, rows, codebooks, k, dtype=torch.float32):
@@ -111,8 +102,9 @@ def test_the_default_type_of_torch_changes_no_product(chosen, other_default):
 
 
 @pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
-def test_a_product_is_the_same_whatever_the_threads(chosen):
-    x, codes, values, _, _ = example(3, 7, 640, 301, 301, 16)
+@pytest.mark.parametrize(("batch", "columns", "rows"), [(7, 640, 301), (9, 1100, 2051)])  # the second in integers
+def test_a_product_is_the_same_whatever_the_threads(chosen, batch, columns, rows):
+    x, codes, values, _, _ = example(3, batch, columns, rows, rows, 16)
     words = pack(codes, 4)
     threads = torch.get_num_threads()
     found = []

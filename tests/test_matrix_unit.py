@@ -2,22 +2,17 @@
 
 import pytest
 import torch
+from conftest import HERE
 from hypothesis import example as example_of_hypothesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import HERE, example
+from test_kernels import example
 
 from commonweight import Tied
 from commonweight.errors import KernelError
 from commonweight.hashing import hashed
 from commonweight.kernels import codebook_product, pack, sorted_index, spread, spread_product
 from commonweight.lower import lower
-
-
-@pytest.fixture(params=HERE)
-def chosen(request, monkeypatch):
-    monkeypatch.setenv("COMMONWEIGHT_KERNELS", request.param)
-    return request.param
 
 
 @pytest.fixture

@@ -5,20 +5,15 @@ They are of 2²¹ weights and more, 3 to 47 samples, and codes of up to 4 bits. 
 
 import pytest
 import torch
+from conftest import HERE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import HERE, example
+from test_kernels import example
 
 from commonweight.kernels import codebook_product, pack
 from commonweight.kernels.codes import bits_for
 
 ROUNDING = 3e-6  # of a product in float32, of what its terms come to
-
-
-@pytest.fixture(params=HERE)
-def chosen(request, monkeypatch):
-    monkeypatch.setenv("COMMONWEIGHT_KERNELS", request.param)
-    return request.param
 
 
 def written_out(codes, values):
@@ -114,16 +109,3 @@ def test_inputs_that_integers_would_round_too_far(chosen):
     assert not bool(y[3].isfinite().any())
     assert bool(y[4].isnan().all())
     assert bool(y[[0, 1, 2, 5]].isfinite().all())
-
-
-@pytest.mark.parametrize("chosen", HERE[1:], indirect=True)  # torch's own product makes no such promise
-def test_a_product_is_the_same_whatever_the_threads(chosen):
-    x, codes, values, _, _ = example(3, 9, 1100, 2051, 2051, 16)
-    words, threads, found = pack(codes, 4), torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            found.append(codebook_product(x, words, values, bits=4))
-    finally:
-        torch.set_num_threads(threads)
-    assert all(torch.equal(found[0], other) for other in found)

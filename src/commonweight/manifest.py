@@ -5,8 +5,7 @@
 Under `tensors` stands every tensor of the file, under `ties` every further name, with the tensor that owns its weights
 and the transform in the notation of ties. A file of shared values has a field `codebooks` too: for each weight that is
 looked up, which tensors hold its codes and its values; and a field `patterns`, for each weight that is the free weights
-of a pattern. docs/manifest.md describes it for other programs, and the
-conventions of others that `declared` reads too.
+of a pattern. docs/manifest.md describes it for other programs, and the conventions of others that `declared` reads too.
 """
 
 import hashlib

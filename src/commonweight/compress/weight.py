@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from commonweight import kernels
 from commonweight.compress.nearest import AT_ONCE
 from commonweight.errors import CompressError
+from commonweight.operators.coded import product_like
 
 
 class SharedWeight(nn.Module):
@@ -83,12 +84,7 @@ class SharedWeight(nn.Module):
         """x Wᵀ + b without writing W out."""
         if self.shadow is not None:
             return F.linear(x, self(), bias)
-        values: Tensor = self.values
-        if values.dtype != x.dtype:  # a conversion that changes nothing would cost as much as the product's checks
-            values = values.to(x.dtype)
-        if bias is not None and bias.dtype != x.dtype:
-            bias = bias.to(x.dtype)
-        return kernels.codebook_product(x, self.words, values, bias, bits=self.bits)
+        return product_like(x, self.words, self.values, bias, self.bits)
 
     @torch.no_grad()
     def follow_shadow(self) -> None:

@@ -60,12 +60,17 @@ def codebook(pattern: Codebook) -> Plan:
     words = Table(packed.numpy())
 
     def run(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if weight.dtype != x.dtype:  # a conversion that changes nothing would cost as much as the checks
-            weight = weight.to(x.dtype)
-        if bias is not None and bias.dtype != x.dtype:
-            bias = bias.to(x.dtype)
-        return kernels.codebook_product(x, words.beside(x), weight, bias, bits=bits)
+        return product_like(x, words.beside(x), weight, bias, bits)
 
     weights = Spread(pattern.weight_shape)
     sizes = (pattern.in_shape, pattern.out_shape, weights, pattern.n_connections)
     return Plan("commonweight.kernels.codebook_product", run, *sizes, tables=words.bytes, fuses_bias=True)
+
+
+def product_like(x: Tensor, words: Tensor, values: Tensor, bias: Tensor | None, bits: int) -> Tensor:
+    """`kernels.codebook_product` in the type of x, whatever that of the values and the bias."""
+    if values.dtype != x.dtype:  # a conversion that changes nothing would cost as much as the product's checks
+        values = values.to(x.dtype)
+    if bias is not None and bias.dtype != x.dtype:
+        bias = bias.to(x.dtype)
+    return kernels.codebook_product(x, words, values, bias, bits=bits)

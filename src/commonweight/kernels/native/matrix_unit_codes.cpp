@@ -8,7 +8,7 @@
 //
 // So all that is rounded are values, to 2⁻²³ of the largest of their codebook, and inputs, to 2⁻³¹ of the largest of
 // their sample. Rows whose codebook has a value that loses more than 2⁻¹² of itself, or is not finite, are left to the
-// registers; so is the product if one of 64 inputs of a sample loses as much, or one is not finite.
+// registers; so is the product if more than one of 64 inputs of a sample loses as much, or one is not finite.
 #include "matrix_unit.hpp"
 
 #if defined(__AMX_INT8__) && defined(__AVX512VBMI__) && defined(__linux__)
