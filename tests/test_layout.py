@@ -18,7 +18,7 @@ MODULES = {
 
 # A part may import the parts of lower levels, and parts of its own name (data.* among themselves).
 LEVELS = [
-    {"errors", "folding", "numerals"},
+    {"errors", "folding", "functional", "numerals"},
     {"sizes", "instruction_sets"},
     {"tiemap", "atomic", "transforms", "views"},
     {"patterns", "data", "notation", "checkpoints", "kernels"},

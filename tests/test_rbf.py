@@ -12,7 +12,7 @@ import commonweight as cw
 from commonweight import data
 from commonweight.errors import NetError
 from commonweight.nets import rbf
-from commonweight.nets.rbf import RBF, RBFClassifier, RBFRegressor, typical_distance
+from commonweight.nets.rbf import RBF, GaussianUnits, RBFClassifier, RBFRegressor, squared_distances, typical_distance
 from commonweight.train.run import Run
 from commonweight.train.start import start_run
 
@@ -33,6 +33,37 @@ def test_the_network_is_its_formula():
     phi = [[np.exp(-(np.linalg.norm(row - c) ** 2) / (2 * width**2)) for c in centres] for row in x.flatten(1).numpy()]
     expected = np.array(phi) @ net.output.weight.detach().numpy().T + net.output.bias.detach().numpy()
     np.testing.assert_allclose(net(x).detach(), expected, atol=1e-12)
+
+
+def test_distances_far_from_zero_keep_their_digits():
+    generator = torch.Generator().manual_seed(0)
+    x, centres = (1e4 + torch.randn(n, 3, generator=generator) for n in (50, 7))
+    centres.requires_grad_()
+    found = squared_distances(x, centres)
+    expected = torch.cdist(x.double(), centres.double()).square()
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=1e-5)
+    weights = torch.randn(50, 7, generator=generator)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), centres)
+    (wanted,) = torch.autograd.grad((expected * weights).sum(), centres)
+    torch.testing.assert_close(gradient, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_units_as_wide_as_their_inputs_are_far():
+    units = GaussianUnits(1, 1)
+    with torch.no_grad():
+        units.centres.zero_()
+        units.log_width.fill_(50.0)
+    answer = units(torch.tensor([[np.exp(50.0)]], dtype=torch.float32))
+    assert answer.item() == pytest.approx(np.exp(-0.5), rel=1e-5)
+
+
+def test_fitting_leaves_the_global_generator_alone():
+    x, y = load_iris(return_X_y=True)
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    RBFClassifier(n_centres=5, random_state=1).fit(x, y)
+    assert torch.rand(3).tolist() == wanted.tolist()
 
 
 def test_all_units_share_one_width():

@@ -23,11 +23,16 @@ def tied_net():
     return net
 
 
+def with_one_module_twice():
+    twice = nn.Linear(4, 4)
+    return nn.Sequential(twice, nn.Tanh(), twice, nn.Linear(4, 3))
+
+
 def normed():
     return nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 3))
 
 
-@pytest.mark.parametrize("make", [tied_net, normed, lambda: nets.build("mlp", (4,), 3)])
+@pytest.mark.parametrize("make", [tied_net, with_one_module_twice, normed, lambda: nets.build("mlp", (4,), 3)])
 @pytest.mark.parametrize("at_once", [1, 1000, 20_000, 1 << 20])
 def test_many_points_at_once_are_each_one(make, at_once, monkeypatch):
     monkeypatch.setattr(measured, "AT_ONCE", at_once)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 from torch.nn import functional as F
 
 from commonweight.compress import shared_weights
 from commonweight.errors import DataError, require_kind, require_seed
+from commonweight.functional import call
 from commonweight.kernels.chains import answers_on_plane, chain_of
 from commonweight.measure.report.observe import observing
 from commonweight.measure.subject import require_net
@@ -171,15 +172,13 @@ def evaluate(
     if recurrent or shared_weights(model) or len(centre) * len(x) > PRODUCTS:
         return evaluate_one_by_one(model, loss, x, y, centre, directions, points)
     weights = dict(model.named_parameters())
-    buffers = dict(model.named_buffers())
     sizes = [weight.numel() for weight in weights.values()]
     shapes = [weight.shape for weight in weights.values()]
 
     def at(point: Tensor) -> Tensor:
         row = centre + point @ directions
         parts = [part.reshape(shape) for part, shape in zip(torch.split(row, sizes), shapes, strict=True)]
-        outputs = functional_call(model, (dict(zip(weights, parts, strict=True)), buffers), (x,))
-        return loss(outputs, y)
+        return loss(call(model, dict(zip(weights, parts, strict=True)), x), y)
 
     at_once = max(1, AT_ONCE // (sum(sizes) + _widest(model, x)))
     with observing(model):

@@ -75,7 +75,8 @@ class GaussianUnits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F) -> (B, K)."""
-        return torch.exp(-0.5 * squared_distances(x, self.centres) * torch.exp(-2 * self.log_width))
+        scale = torch.exp(-self.log_width)  # before squares are taken, which could overflow
+        return torch.exp(-0.5 * squared_distances(x * scale, self.centres * scale))
 
 
 class RBF(nn.Module):
@@ -234,7 +235,8 @@ def learn(rule: _RBFEstimator, x_NF: Tensor, wanted_NO: Tensor, targets: Tensor,
     seed = seed_of(rule.random_state)
     centres, steps = place_centres(x_NF, rule.n_centres, seed)
     rule.structure_ = {"n_centres": len(centres)}
-    net = RBF(x_NF.shape[1:], wanted_NO.shape[1], **rule.structure_)
+    with torch.random.fork_rng(devices=[]):
+        net = RBF(x_NF.shape[1:], wanted_NO.shape[1], **rule.structure_)
     solve(net, x_NF, centres, wanted_NO)
     if rule.max_iter:
         train_on(net, x_NF, targets, loss, rule.max_iter, seed)
@@ -276,6 +278,8 @@ def typical_distance(centres_KF: Tensor) -> float:
 
 def squared_distances(x_NF: Tensor, centres_KF: Tensor) -> Tensor:
     """‖x - c‖² = ‖x‖² - 2 x·c + ‖c‖² of all pairs, (N, K)."""
+    middle_F = centres_KF.detach().mean(0)  # as the origin: far from their own no digits would be left
+    x_NF, centres_KF = x_NF - middle_F, centres_KF - middle_F
     squares = x_NF.square().sum(1, keepdim=True) + centres_KF.square().sum(1)
     return torch.addmm(squares, x_NF, centres_KF.T, alpha=-2).clamp(min=0)
 

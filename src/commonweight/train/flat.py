@@ -8,8 +8,9 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
+from commonweight.functional import call
 from commonweight.kernels.chains import answers, chain_of
 
 BLOCK = 4096
@@ -40,7 +41,7 @@ class FlatNet:
     def outputs(self, theta: Tensor, x: Tensor) -> Tensor:
         """What the net answers with the weights θ (n,) to the samples x (B, ...): shape (B, n_outputs)."""
         parts = zip(self.shapes.items(), torch.split(theta, self.sizes), strict=True)
-        answers: Tensor = functional_call(self.copy, {name: part.view(shape) for (name, shape), part in parts}, (x,))
+        answers: Tensor = call(self.copy, {name: part.view(shape) for (name, shape), part in parts}, x)
         return answers
 
     def read(self) -> Tensor:
