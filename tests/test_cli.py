@@ -2,6 +2,7 @@
 
 import json
 import math
+import platform
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 from training_runs import cut_run
 
+import commonweight as cw
 from commonweight import atomic, data, nets
+from commonweight.kernels import native_library
 from commonweight.measure.records import Record
 from commonweight.train import loop
 from commonweight.train.display import Display
@@ -37,6 +40,22 @@ LENET5 = {
     "f6": (10164, 10164),
     "output": (0, 840),
 }
+
+
+def test_version_says_what_runs_here(say, monkeypatch):
+    code, out, _ = say("--version")
+    assert code == 0
+    assert f"commonweight {cw.__version__}, torch {torch.__version__}, Python {platform.python_version()}\n" in out
+    assert f"kernels: {native_library.instructions()}\n" in out
+    monkeypatch.setattr(native_library, "library", lambda: None)
+    assert "kernels: off, none were compiled; install a C++ compiler" in say("--version")[1]
+
+
+def test_version_refuses_kernels_that_do_not_exist(say, monkeypatch):
+    monkeypatch.setenv("COMMONWEIGHT_KERNELS", "sse")
+    code, _, error = say("--version")
+    assert (code, error.count("\n")) == (2, 1)
+    assert "'sse'; expected off, portable" in error
 
 
 def test_count_prints_the_published_table_of_lenet5(say):

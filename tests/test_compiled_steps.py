@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import BEST, HERE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -9,16 +10,13 @@ from torch import nn
 from commonweight import data, fit, nets
 from commonweight.data.dataset import Data
 from commonweight.data.normalise import Normalisation
-from commonweight.instruction_sets import CHOICES
 from commonweight.kernels.chains import answers, answers_on_plane, chain_of
-from commonweight.kernels.native_library import library
 from commonweight.train.compiled_steps import RULES, compiled_steps
 from commonweight.train.loop import Trainer, resume
 from commonweight.train.run import Run
 from commonweight.train.settings import choose_settings
 
-BEST = library().instructions() if library() else "off"
-HERE = CHOICES[1 : CHOICES.index(BEST) + 1]
+COMPILED = HERE[1:]
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 
 
@@ -51,7 +49,7 @@ def net(sizes, kinds, bias, seed):
 
 
 @given(
-    st.sampled_from(HERE),
+    st.sampled_from(COMPILED),
     st.sampled_from(RULES),
     st.booleans(),
     st.lists(st.integers(1, 40), min_size=2, max_size=4),
@@ -79,7 +77,7 @@ def test_an_epoch_ends_with_the_weights_and_records_of_torch(
         assert one.validation_loss == pytest.approx(other.validation_loss, rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("kernels", HERE)
+@pytest.mark.parametrize("kernels", COMPILED)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid"])
 def test_real_images_are_learned_as_by_torch(kernels, activation):
     digits = data.load("digits")
@@ -180,7 +178,7 @@ def test_images_must_be_flattened_by_the_net(monkeypatch):
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
-@pytest.mark.parametrize("kernels", HERE)
+@pytest.mark.parametrize("kernels", COMPILED)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("n", [1, 7, 16, 255, 256, 257, 600])
 def test_a_population_answers_as_its_nets_one_by_one(kernels, bias, n, monkeypatch):
@@ -199,7 +197,7 @@ def test_a_population_answers_as_its_nets_one_by_one(kernels, bias, n, monkeypat
 
 
 @pytest.mark.skipif(BEST == "off", reason="the kernels were not compiled")
-@pytest.mark.parametrize("kernels", HERE)
+@pytest.mark.parametrize("kernels", COMPILED)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("sizes", [[5, 2], [5, 19, 2], [5, 33, 3, 2]])
 @pytest.mark.parametrize("n", [1, 16, 50, 256, 257, 600])

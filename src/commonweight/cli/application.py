@@ -36,6 +36,41 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_versions(asked: bool) -> None:
+    """Say what runs here, as a report of an error should, and stop.
+
+    Raises:
+        Exit: that was all that was asked for.
+        KernelError: the environment asks for kernels that do not exist, or that cannot run here.
+    """
+    if not asked:
+        return
+    import platform
+
+    import torch
+
+    from commonweight import __version__
+    from commonweight.kernels.native_library import instructions, library
+
+    kernels = instructions() if library() else "off, none were compiled; install a C++ compiler, and this package again"
+    print(f"commonweight {__version__}, torch {torch.__version__}, Python {platform.python_version()}")
+    print(f"kernels: {kernels}")
+    raise typer.Exit
+
+
+@app.callback()
+def _of_all_commands(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_versions, is_eager=True, help="Print versions, and which kernels run."
+        ),
+    ] = False,
+) -> None: ...
+
+
 TaskOption = Annotated[str | None, typer.Option("--task", help="classification or regression, where both can be.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
