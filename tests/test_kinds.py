@@ -293,7 +293,7 @@ def test_a_field_has_its_maps_on_the_third_axis():
         ("out", 3, "A run is stored in a folder, given by its path; got int: 3."),
         ("augment", 3, "Images are augmented by a list of words; got int: 3."),
         ("seed", None, "seed is a whole number from 0 to 4,294,967,295; got NoneType: None."),
-        ("lr", "a", "lr is a number above 0; got 'a'."),
+        ("lr", "a", "lr is a number above 0, at most 1e+30; got 'a'."),
         ("epochs", True, "epochs is a whole number from 1 to 1,000,000,000; got True."),
         ("batch_size", True, "batch_size is a whole number from 1 to 106, the size of the training part; got True."),
         ("soft_sharing", True, "soft_sharing is a whole number from 1 to 256; got True."),

@@ -206,6 +206,21 @@ def test_there_is_no_bound_for_what_cannot_be_parted():
         novikoff_bound(CORNERS, [0, 1, 1, 0])
 
 
+def test_the_bound_is_for_two_classes_of_finite_samples():
+    with pytest.raises(ValueError, match="two classes at least, but y has only left"):
+        novikoff_bound(CORNERS, ["left"] * 4)
+    with pytest.raises(ValueError, match="NaN"):
+        novikoff_bound([[0.0], [float("nan")]], [0, 1])
+
+
+def test_fitting_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    wanted = torch.rand(3)
+    torch.manual_seed(0)
+    PerceptronClassifier(random_state=1).fit(CORNERS, [0, 0, 0, 1])
+    assert torch.rand(3).tolist() == wanted.tolist()
+
+
 # In `commonweight train`
 
 

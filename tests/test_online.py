@@ -97,7 +97,7 @@ def test_a_sample_alone_is_normalised_by_running_statistics():
 
 def test_what_cannot_be_learned_online_is_one_sentence():
     iris = data.load("iris")
-    with pytest.raises(TrainError, match="lr is a number above 0; got 0"):
+    with pytest.raises(TrainError, match=r"lr is a number above 0, at most 1e\+30; got 0"):
         OnlineLearner(nn.Linear(4, 3), iris, lr=0)
     learner = OnlineLearner(nn.Linear(4, 3), iris)
     with pytest.raises(TrainError, match=r"The loss became (nan|inf) while learning online: lower the rate"):
@@ -249,7 +249,7 @@ def test_a_stream_that_cannot_be_learned_is_one_sentence():
 
 def test_a_rate_that_is_none_is_refused_before_the_first_rows_are_learned(tmp_path):
     lines = io.StringIO("a,b\n" + "".join(f"{k},{k % 2}\n" for k in range(40)))
-    with pytest.raises(TrainError, match="lr is a number above 0; got -1"):
+    with pytest.raises(TrainError, match=r"lr is a number above 0, at most 1e\+30; got -1"):
         learn_stream(lines, net="mlp", lr=-1, out=tmp_path / "run", say=print)
     assert lines.tell() == 0
     assert not (tmp_path / "run").exists()

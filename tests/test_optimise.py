@@ -208,6 +208,17 @@ def test_the_jacobian_by_layers_is_the_traced_one_and_is_left_where_layers_are_s
         assert bool(jacobian.traced) is not by_layers
 
 
+def test_the_jacobian_of_layers_whose_outputs_hooks_change():
+    x = torch.randn(5, 6, generator=seeded(), dtype=torch.float64)
+    model = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 3)).double()
+    model[0].register_forward_hook(lambda layer, given, y: 2 * y)
+    net = FlatNet(model)
+    jacobian, traced = Jacobian(net), Jacobian(net)
+    traced.layers = []
+    assert torch.allclose(jacobian(net.read(), x)[0], traced(net.read(), x)[0])
+    assert not jacobian.traced
+
+
 CHAINS = {
     "one layer": nn.Sequential(nn.Linear(6, 3)),
     "no bias": nn.Sequential(nn.Linear(6, 5, bias=False), nn.Tanh(), nn.Linear(5, 3)),

@@ -84,6 +84,7 @@ def test_a_goal_that_cannot_be_meant_is_one_sentence(text, says):
         ({"epochs": 0}, "epochs is a whole number from 1 to 1,000,000,000; got 0"),
         ({"lr": 0.0}, "lr is a number above 0"),
         ({"lr": math.inf}, "lr is a number above 0"),
+        ({"lr": 1e300}, r"lr is a number above 0, at most 1e\+30; got 1e\+300"),
         ({"batch_size": 1000}, "batch_size is a whole number from 1 to 106, the size of the training part; got 1000"),
         ({"seed": -1}, "seed is a whole number"),
         ({"optimizer": "magic"}, "The optimizer is auto or one of muon, .*; got 'magic'"),
@@ -414,7 +415,7 @@ def test_other_data_and_another_net_are_refused(iris, tmp_path):
         (lambda told: told["settings"].pop("epochs"), r"run\.json does not hold the settings of a run \('epochs'\)"),
         (lambda told: told["settings"].update(more=1), "does not hold the settings of a run .*'more'"),
         (lambda told: told["settings"].update(batch_size=-3), "batch_size is a whole number from 1 to 106.*got -3"),
-        (lambda told: told["settings"].update(lr="fast"), "lr is a number above 0; got 'fast'"),
+        (lambda told: told["settings"].update(lr="fast"), r"lr is a number above 0, at most 1e\+30; got 'fast'"),
         (lambda told: told["data"].pop("fingerprint"), r"run\.json is not .*: it has no fingerprint of its data\."),
     ],
 )

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, check_X_y
 from torch import Tensor, nn
 
 from commonweight import patterns
@@ -271,7 +271,8 @@ class PerceptronClassifier(ModuleClassifier):
         weights = self._weights - self._correction / self._seen if self.average else self._weights
         self.n_iter_ = len(self.mistakes_)
         self.structure_: dict[str, Any] = {}
-        perceptron = Perceptron((self.n_features_in_,), len(self.classes_))
+        with torch.random.fork_rng(devices=[]):  # its first weights are drawn, then 0
+            perceptron = Perceptron((self.n_features_in_,), len(self.classes_))
         with torch.no_grad():
             perceptron.output.weight.copy_(torch.from_numpy(weights[:, :-1]))
             perceptron.output.bias.copy_(torch.from_numpy(weights[:, -1]))
@@ -298,14 +299,19 @@ def novikoff_bound(X: ArrayLike, y: ArrayLike) -> float:
         y: labels of two classes at least, shape (N,).
 
     Raises:
-        ValueError: the classes cannot be separated, so there is no bound.
+        ValueError: one class only, samples that are no finite numbers, or classes that cannot be separated: there is no
+            bound.
 
     Example:
         >>> round(novikoff_bound([[3.0], [5.0]], ["left", "right"]))  # R² = 26, and v = (1, -4) / √17 gives γ² = 1 / 17
         442
     """
-    samples = np.pad(np.asarray(X, dtype=np.float64), ((0, 0), (0, 1)), constant_values=1.0)
-    vectors = kesler_vectors(samples, np.unique(np.asarray(y), return_inverse=True)[1])
+    rows, labels = check_X_y(X, y, dtype=np.float64)
+    samples = np.pad(rows, ((0, 0), (0, 1)), constant_values=1.0)
+    classes, index = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise ValueError(f"A bound is for two classes at least, but y has only {classes[0]}: give samples of another.")
+    vectors = kesler_vectors(samples, index)
     remainder = separation(vectors)
     if remainder < SEPARATE:
         raise ValueError(

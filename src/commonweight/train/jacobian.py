@@ -95,7 +95,7 @@ class Jacobian:
         def keep(module: nn.Module, given: Any, y: Tensor) -> None:
             uses.append((module, given[0].detach(), y))
 
-        hooks = [layer.register_forward_hook(keep) for layer in self.layers]
+        hooks = [layer.register_forward_hook(keep, prepend=True) for layer in self.layers]
         try:
             z = self.net.outputs(theta.detach().requires_grad_(), x)
         finally:

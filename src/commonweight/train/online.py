@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from commonweight.data.dataset import Data
 from commonweight.errors import TrainError
 from commonweight.train.objective import error_sum, loss_function, metric
+from commonweight.train.settings import require_rate
 
 RATE = 1e-3
 
@@ -44,7 +45,7 @@ class OnlineLearner:
         lr: the rate.
 
     Raises:
-        TrainError: a rate that is no number above 0.
+        TrainError: a rate that is none.
 
     Example:
         >>> from commonweight import data, nets
@@ -57,8 +58,7 @@ class OnlineLearner:
     """
 
     def __init__(self, model: nn.Module, data: Data, lr: float = RATE) -> None:
-        if not 0 < lr < float("inf"):
-            raise TrainError(f"lr is a number above 0; got {lr!r}.")
+        require_rate(lr)
         self.model, self.data = model, data
         self.loss: Callable[[Tensor, Tensor], Tensor] = loss_function(model, data, label_smoothing=0.0)
         weights = [weight for weight in model.parameters() if weight.requires_grad]

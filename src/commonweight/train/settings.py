@@ -32,6 +32,7 @@ DEFAULT_RATE = {
     **dict.fromkeys(("descent", "lbfgs", "newton"), 1.0),
 }
 MOST_EPOCHS = 10**9
+MOST_RATE = 1e30
 OPTIMIZERS = (*DEFAULT_RATE, *WITHOUT_RATE)
 
 
@@ -120,7 +121,7 @@ def choose_settings(
     require_kind(model, nn.Module, "fit trains a torch.nn.Module, such as nets.build makes", TrainError)
     require_kind(data, Data, "fit trains on data as commonweight.data.load gives them", TrainError)
     require_epochs(epochs)
-    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require_rate(lr)
     n_train = len(data.train)
     fits = f"a whole number from 1 to {n_train}, the size of the training part"
     require("batch_size", batch_size, lambda value: type(value) is int and 1 <= value <= n_train, fits)
@@ -304,6 +305,15 @@ def require_epochs(epochs: Any) -> None:
     """
     whole = f"a whole number from 1 to {MOST_EPOCHS:,}"
     require("epochs", epochs, lambda value: type(value) is int and 1 <= value <= MOST_EPOCHS, whole)
+
+
+def require_rate(lr: Any) -> None:
+    """Refuse what is no learning rate, or one whose steps would overflow before they are added up.
+
+    Raises:
+        TrainError: as said.
+    """
+    require("lr", lr, lambda value: 0 < value <= MOST_RATE, f"a number above 0, at most {MOST_RATE:g}")
 
 
 def require(name: str, value: Any, holds: Any, expected: str) -> None:

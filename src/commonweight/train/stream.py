@@ -23,7 +23,7 @@ from commonweight.train.loop import fit
 from commonweight.train.objective import evaluate, part_of
 from commonweight.train.online import RATE, OnlineLearner, Sums
 from commonweight.train.run import RECORDS, WEIGHTS, Run, write_description
-from commonweight.train.settings import require
+from commonweight.train.settings import require_rate
 from commonweight.train.start import default_net
 
 FIRST_ROWS = 500
@@ -62,10 +62,10 @@ def learn_stream(
 
     Raises:
         DataError: a row that does not fit the first ones, with its line; a seed out of range.
-        TrainError: a rate that is no number above 0, a net that learns by a rule of its own, or a loss that is no
+        TrainError: a rate that is none, a net that learns by a rule of its own, or a loss that is no
             longer finite. What was learned before such a row, or such a loss, is kept.
     """
-    require("lr", lr, lambda value: 0 < value < float("inf"), "a number above 0")
+    require_rate(lr)
     seed = require_seed(seed, DataError)
     source = _lines(lines)
     head = list(itertools.islice(source, FIRST_ROWS))
