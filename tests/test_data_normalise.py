@@ -141,3 +141,10 @@ def test_a_damaged_record_is_refused(change, sentence):
     record = Normalisation(torch.zeros(2), torch.ones(2)).to_json() | change
     with pytest.raises(FileError, match=sentence):
         Normalisation.from_json(record)
+
+
+def test_whole_numbers_are_normalised_as_floats():
+    x, y = torch.tensor([[0.0, 200.0], [3.0, 7.0]]), torch.tensor([[1.0], [4.0]])
+    normalisation = Normalisation.fit(x, y, train=torch.arange(2))
+    assert normalisation.apply(x.to(torch.uint8)).equal(normalisation.apply(x))
+    assert normalisation.apply_target(y.long()).equal(normalisation.apply_target(y))

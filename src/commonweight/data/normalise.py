@@ -72,7 +72,11 @@ class Normalisation:
         return found
 
     def apply(self, x: Tensor) -> Tensor:
-        """(x - mean) / scale, whitened if asked for: one sample or a batch, in the dtype and on the device of `x`."""
+        """(x - mean) / scale, whitened if asked for: one sample or a batch, on the device of `x`.
+
+        In its dtype; whole numbers, such as pixels of 8 bits, give float32.
+        """
+        x = _floating(x)
         z = (x - self.mean.to(x)) / self.scale.to(x)
         return z if self.whitening is None else self.whitening.apply(z)
 
@@ -88,6 +92,7 @@ class Normalisation:
         """(y - target mean) / target scale; class indices stay as they are."""
         if self.target_mean is None or self.target_scale is None:
             return y
+        y = _floating(y)
         return (y - self.target_mean.to(y)) / self.target_scale.to(y)
 
     def restore_target(self, y: Tensor) -> Tensor:
@@ -131,6 +136,10 @@ class Normalisation:
             return cls(mean, scale)
         target_mean = _stored(record, "target_mean", None)
         return cls(mean, scale, target_mean, _stored(record, "target_scale", len(target_mean), above=0))
+
+
+def _floating(values: Tensor) -> Tensor:
+    return values if values.is_floating_point() else values.float()
 
 
 def _mean_and_scale(values: Tensor, train: Tensor) -> tuple[Tensor, Tensor]:
